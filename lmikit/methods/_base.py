@@ -1,0 +1,36 @@
+"""The contract of a method: `Network` in, `Witness` out; it proves nothing."""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+from .._progress import ProgressCallback
+from .._witness import Witness
+from ..network import Network
+from ..solvers import AbstractSolver
+
+__all__ = ["AbstractMethod"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractMethod(abc.ABC):
+    """A way to propose a bound, with its options; immutable and constructible without arguments.
+
+    Laws, tested for every registered method: `certificates.verify` accepts the witness after
+    repair, the bound is at or above every sampled difference quotient, and scaling a layer by
+    a power of two scales the bound by it exactly.
+    """
+
+    name: ClassVar[str]  # the CLI's name for it
+    uses_solver: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def propose(
+        self,
+        network: Network,
+        *,
+        solver: AbstractSolver | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Witness:
+        """A witness for `network`; `solver` is used by the methods that solve SDPs."""

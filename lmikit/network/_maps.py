@@ -1,0 +1,138 @@
+"""Linear maps as objects: dense and sparse matrices first; others are one class each."""
+
+import abc
+import dataclasses
+import functools
+import hashlib
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._errors import InputError
+
+__all__ = ["AbstractLinearMap", "DenseMap", "SparseMap"]
+
+
+class AbstractLinearMap(abc.ABC):
+    """x -> W x with W of shape (out, in), known by its products.
+
+    Law: <u, matvec(x)> == <rmatvec(u), x> up to rounding, and both agree with `to_sparse`.
+    """
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+
+    @abc.abstractmethod
+    def matvec(self, x: np.ndarray) -> np.ndarray:
+        """W x for x of shape (in,) or (in, k)."""
+
+    @abc.abstractmethod
+    def rmatvec(self, u: np.ndarray) -> np.ndarray:
+        """W'u for u of shape (out,) or (out, k)."""
+
+    @abc.abstractmethod
+    def to_sparse(self) -> sp.csr_array:
+        """W with every entry exact in float64."""
+
+    @abc.abstractmethod
+    def scaled(self, pow2: int) -> "AbstractLinearMap":
+        """2**pow2 * W, exact; raises InputError where that overflows or loses bits."""
+
+    @abc.abstractmethod
+    def largest_entry(self) -> float:
+        """max |W_ij| (0 for an empty map)."""
+
+    @property
+    @abc.abstractmethod
+    def digest(self) -> str:
+        """SHA-256 in hex over kind, dtype, shape and little-endian bytes."""
+
+    def to_dense(self) -> np.ndarray:
+        """W as a float64 array."""
+        return self.to_sparse().toarray()
+
+
+def _scaled_values(values: np.ndarray, pow2: int) -> np.ndarray:
+    with np.errstate(over="ignore", under="ignore"):
+        result = np.ldexp(values, pow2)
+    if not np.array_equal(np.ldexp(result, -pow2), values):
+        raise InputError(
+            f"scaling by 2**{pow2} is not exact in float64: entries span more than the exponent "
+            "range; rescale the layer."
+        )
+    result.setflags(write=False)
+    return result
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DenseMap(AbstractLinearMap):
+    """A dense matrix; `source_dtype` is the type it was given in (its cast to float64 is exact)."""
+
+    matrix: np.ndarray
+    source_dtype: str = "F64"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return int(self.matrix.shape[0]), int(self.matrix.shape[1])
+
+    def matvec(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.matrix @ x)
+
+    def rmatvec(self, u: np.ndarray) -> np.ndarray:
+        return np.asarray(self.matrix.T @ u)
+
+    def to_sparse(self) -> sp.csr_array:
+        return sp.csr_array(self.matrix)
+
+    def to_dense(self) -> np.ndarray:
+        return self.matrix
+
+    def scaled(self, pow2: int) -> "DenseMap":
+        return DenseMap(_scaled_values(self.matrix, pow2), self.source_dtype)
+
+    def largest_entry(self) -> float:
+        return float(np.abs(self.matrix).max(initial=0.0))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        head = f"dense F64 {self.shape[0]}x{self.shape[1]}\n".encode()
+        return hashlib.sha256(head + np.ascontiguousarray(self.matrix, dtype="<f8").tobytes()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SparseMap(AbstractLinearMap):
+    """A sparse matrix in canonical CSR form (sorted, no duplicates)."""
+
+    matrix: sp.csr_array
+    source_dtype: str = "F64"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return int(self.matrix.shape[0]), int(self.matrix.shape[1])
+
+    def matvec(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.matrix @ x)
+
+    def rmatvec(self, u: np.ndarray) -> np.ndarray:
+        return np.asarray(self.matrix.T @ u)
+
+    def to_sparse(self) -> sp.csr_array:
+        return self.matrix
+
+    def scaled(self, pow2: int) -> "SparseMap":
+        matrix = self.matrix.copy()
+        matrix.data = _scaled_values(matrix.data, pow2)
+        return SparseMap(matrix, self.source_dtype)
+
+    def largest_entry(self) -> float:
+        return float(np.abs(self.matrix.data).max(initial=0.0))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        parts: list[Any] = [f"csr F64 {self.shape[0]}x{self.shape[1]}\n".encode()]
+        parts += [np.ascontiguousarray(a, dtype="<i8").tobytes() for a in (self.matrix.indptr, self.matrix.indices)]
+        parts.append(np.ascontiguousarray(self.matrix.data, dtype="<f8").tobytes())
+        return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -1,0 +1,5 @@
+"""SDP solvers: `SDP` in, `Solution` out."""
+
+from ._base import AbstractSolver
+
+__all__ = ["AbstractSolver"]

@@ -1,0 +1,54 @@
+"""The contract that every SDP solver keeps: `SDP` in, `Solution` out, no Lipschitz bound."""
+
+import abc
+import dataclasses
+import importlib
+import importlib.util
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._errors import BackendMissing
+from .._progress import ProgressCallback
+from ..lmi import SDP, Solution
+
+__all__ = ["AbstractSolver"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbstractSolver(abc.ABC):
+    """A solver with its options; immutable, reusable, thread-safe.
+
+    Laws, tested for every registered solver: a point with status SOLVED satisfies the
+    constraints to `tol` relative to the data; an unknown native status is FAILED; an
+    infeasible or unbounded problem is never SOLVED.
+    """
+
+    module: ClassVar[str]  # what to import; numpy for our own
+    extra: ClassVar[str]  # the pip extra that brings it, "" when required
+
+    @abc.abstractmethod
+    def solve(
+        self,
+        sdp: SDP,
+        *,
+        warm_start: np.ndarray | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Solution:
+        """Minimise; `warm_start` is a y (m,) that the solver may use, `time_limit` is in seconds."""
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether the module can be found (it is not imported)."""
+        return importlib.util.find_spec(cls.module) is not None
+
+    @classmethod
+    def _import(cls) -> Any:
+        try:
+            return importlib.import_module(cls.module)
+        except ImportError as error:
+            raise BackendMissing(
+                f"{cls.__name__} needs the module {cls.module!r}, which cannot be imported ({error}); "
+                f"pip install 'lmikit[{cls.extra}]'."
+            ) from error
