@@ -24,6 +24,11 @@ class AbstractMethod(abc.ABC):
     name: ClassVar[str]  # the CLI's name for it
     uses_solver: ClassVar[bool] = False
 
+    @property
+    def label(self) -> str:
+        """What tables call this method with its options."""
+        return type(self).__name__
+
     @abc.abstractmethod
     def propose(
         self,

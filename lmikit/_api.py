@@ -1,0 +1,132 @@
+"""Wiring: the few functions that most users need. Nothing here computes a bound itself."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from . import methods as _methods
+from ._comparison import Comparison, ComparisonRow
+from ._errors import InputError, LmikitError, OptionError
+from ._progress import ProgressCallback
+from .certificates import Certificate, verify
+from .lmi import SDP, Problem, Solution
+from .methods import AbstractMethod, LipSDP
+from .network import Network, lower_bound
+from .solvers import AbstractSolver, Clarabel
+
+__all__ = ["compare", "default_methods", "lipschitz", "solve"]
+
+_log = logging.getLogger("lmikit")
+
+
+def lipschitz(
+    network: Network,
+    method: AbstractMethod | None = None,
+    *,
+    solver: AbstractSolver | None = None,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> Certificate:
+    """Prove a global l2 Lipschitz bound L of a network: ||f(x) - f(x')|| <= L ||x - x'||.
+
+    `method` proposes the multipliers (None: exact LipSDP, one multiplier per neuron);
+    `solver` is for methods that solve SDPs (None: the method's own default; a named solver is
+    never replaced by another); `time_limit` is in seconds and asks the solver for its best
+    point so far. The bound is of the real-arithmetic function that the float64 weights define.
+
+    Raises InputError (not a Network), OptionError (not a method, or a solver for a method
+    that uses none), SolveFailed (infeasible, unbounded or failed solve) and NotCertified.
+    """
+    _require_network(network)
+    method = LipSDP() if method is None else method
+    _require_method(method, solver)
+    witness = method.propose(network, solver=solver, time_limit=time_limit, progress=progress)
+    return verify(network, witness)
+
+
+def default_methods() -> tuple[AbstractMethod, ...]:
+    """One of every method there is, with default options."""
+    found = (getattr(_methods, name) for name in _methods.__all__)
+    classes = [m for m in found if isinstance(m, type) and issubclass(m, AbstractMethod) and m is not AbstractMethod]
+    instances = [cls() for cls in classes]
+    extra = [LipSDP(multipliers="layer")]
+    return (*instances, *extra)
+
+
+def compare(
+    network: Network,
+    methods: Sequence[AbstractMethod] | None = None,
+    *,
+    solver: AbstractSolver | None = None,
+    time_limit: float | None = None,
+    lower: bool = True,
+    progress: ProgressCallback | None = None,
+) -> Comparison:
+    """Every method's proven bound on one network, with seconds (proposal and proof together).
+
+    A method that fails or is not certified becomes a row with its reason and no bound.
+    `solver` and `time_limit` go to the methods that use a solver; `lower` adds the sampled
+    lower bound.
+    """
+    _require_network(network)
+    rows = []
+    for method in default_methods() if methods is None else methods:
+        _require_method(method, None)
+        rows.append(_row(network, method, solver if method.uses_solver else None, time_limit, progress))
+    value = None
+    if lower:
+        try:
+            value = lower_bound(network).value
+        except InputError as error:  # slope classes have no forward pass
+            _log.info("no lower bound: %s", error)
+    return Comparison(Comparison.sorted_rows(rows), value, network.dims)
+
+
+def solve(
+    problem: SDP | Problem,
+    solver: AbstractSolver | None = None,
+    *,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> Solution:
+    """Solve an SDP, or an LMI problem written by hand, with `solver` (None: Clarabel).
+
+    The solution is a proposal in floating point; read `status` before using `y`.
+    Raises InputError for anything but an SDP or a Problem.
+    """
+    sdp = problem.compile() if isinstance(problem, Problem) else problem
+    if not isinstance(sdp, SDP):
+        raise InputError(f"problem is {type(problem).__name__}; expected lmikit.lmi.SDP or lmikit.lmi.Problem.")
+    return (Clarabel() if solver is None else solver).solve(sdp, time_limit=time_limit, progress=progress)
+
+
+def _row(
+    network: Network,
+    method: AbstractMethod,
+    solver: AbstractSolver | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> ComparisonRow:
+    start = time.perf_counter()
+    try:
+        certificate = lipschitz(network, method, solver=solver, time_limit=time_limit, progress=progress)
+        bound, reason = certificate.bound, ""
+    except LmikitError as error:
+        bound, reason = None, f"{type(error).__name__}: {error}"
+    return ComparisonRow(method.label, bound, time.perf_counter() - start, reason)
+
+
+def _require_network(network: Any) -> None:
+    if not isinstance(network, Network):
+        raise InputError(
+            f"network is {type(network).__name__}; expected lmikit.Network. Build one with "
+            "Network.from_arrays(weights, biases, activation)."
+        )
+
+
+def _require_method(method: Any, solver: AbstractSolver | None) -> None:
+    if not isinstance(method, AbstractMethod):
+        raise OptionError(f"method is {method!r}; expected a method object such as lmikit.LipSDP().")
+    if solver is not None and not method.uses_solver:
+        raise OptionError(f"{type(method).__name__} uses no solver; drop solver={solver!r}.")
