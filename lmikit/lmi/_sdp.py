@@ -59,7 +59,7 @@ class LMI:
         terms = int(np.shape(self.P)[1])
         label = f"LMI {self.name!r}: " if self.name else "LMI: "
         F0 = _sparse(label + "F0", self.F0, (size, size))
-        if abs(F0 - F0.T).max() > 0:
+        if (F0 != F0.T).nnz:
             raise InputError(f"{label}F0 is not symmetric; pass (F0 + F0')/2.")
         object.__setattr__(self, "F0", F0)
         object.__setattr__(self, "P", _sparse(label + "P", self.P, (size, terms)))
@@ -148,7 +148,7 @@ class SDP:
             object.__setattr__(self, matrix, _sparse(matrix, left, (right.size, m)))
         if self.H is not None:
             H = _sparse("H", self.H, (m, m))
-            if abs(H - H.T).max() > 0:
+            if (H != H.T).nnz:
                 raise InputError("H is not symmetric; pass (H + H')/2.")
             object.__setattr__(self, "H", H)
 
