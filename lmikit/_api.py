@@ -48,7 +48,9 @@ def lipschitz(
 def default_methods() -> tuple[AbstractMethod, ...]:
     """One of every method there is, with default options."""
     found = (getattr(_methods, name) for name in _methods.__all__)
-    classes = [m for m in found if isinstance(m, type) and issubclass(m, AbstractMethod) and m is not AbstractMethod]
+    classes = [
+        m for m in found if isinstance(m, type) and issubclass(m, AbstractMethod) and m is not AbstractMethod
+    ]
     instances = [cls() for cls in classes]
     extra = [LipSDP(multipliers="layer")]
     return (*instances, *extra)
@@ -97,7 +99,9 @@ def solve(
     """
     sdp = problem.compile() if isinstance(problem, Problem) else problem
     if not isinstance(sdp, SDP):
-        raise InputError(f"problem is {type(problem).__name__}; expected lmikit.lmi.SDP or lmikit.lmi.Problem.")
+        raise InputError(
+            f"problem is {type(problem).__name__}; expected lmikit.lmi.SDP or lmikit.lmi.Problem."
+        )
     return (Clarabel() if solver is None else solver).solve(sdp, time_limit=time_limit, progress=progress)
 
 

@@ -40,7 +40,9 @@ class Comparison:
 
     def to_dict(self) -> dict[str, object]:
         """Plain data for JSON."""
-        rows = [{**dataclasses.asdict(row), "proven": row.proven, "ratio": self.ratio(row)} for row in self.rows]
+        rows = [
+            {**dataclasses.asdict(row), "proven": row.proven, "ratio": self.ratio(row)} for row in self.rows
+        ]
         return {"dims": list(self.dims), "lower": self.lower, "rows": rows}
 
     def __str__(self) -> str:
@@ -53,7 +55,9 @@ class Comparison:
             proven = "yes" if row.proven else "no"
             lines.append(f"{row.method:<22} {bound:>14} {factor:>9} {row.seconds:>9.3f}  {proven}")
         if self.lower is not None:
-            lines.append(f"{'sampled lower bound':<22} {self.lower:>14.8g}  (the true constant is no smaller)")
+            lines.append(
+                f"{'sampled lower bound':<22} {self.lower:>14.8g}  (the true constant is no smaller)"
+            )
         lines += [f"{row.method}: {row.reason}" for row in self.rows if row.reason]
         return "\n".join(lines)
 

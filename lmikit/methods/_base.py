@@ -29,6 +29,11 @@ class AbstractMethod(abc.ABC):
         """What tables call this method with its options."""
         return type(self).__name__
 
+    @property
+    def cli_name(self) -> str:
+        """The name by which the command line picks this method with these options."""
+        return self.name
+
     @abc.abstractmethod
     def propose(
         self,

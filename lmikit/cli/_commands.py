@@ -1,0 +1,184 @@
+"""The commands: each reads its arguments, calls the API and prints; they compute nothing."""
+
+import argparse
+import json
+import time
+from typing import Any
+
+from .. import _api, solvers
+from .._errors import InputError, OptionError
+from ..certificates import Certificate, check
+from ..lmi import Status, read_cbf, read_sdpa
+from ..methods import AbstractMethod
+from ..network import Network, lower_bound
+from ..solvers import AbstractSolver
+from ._progress import progress_bar
+
+__all__ = [
+    "bound",
+    "check_certificate",
+    "compare_methods",
+    "list_solvers",
+    "method_names",
+    "solve_file",
+]
+
+
+def _methods() -> dict[str, AbstractMethod]:
+    return {method.cli_name: method for method in _api.default_methods()}
+
+
+def method_names() -> list[str]:
+    """The names that --method takes."""
+    return sorted(_methods())
+
+
+def _method(name: str) -> AbstractMethod:
+    known = _methods()
+    if name not in known:
+        raise OptionError(f"method is {name!r}; expected one of {', '.join(sorted(known))}.")
+    return known[name]
+
+
+def _solver(name: str | None) -> AbstractSolver | None:
+    if name is None:
+        return None
+    known = {
+        n.lower(): getattr(solvers, n)
+        for n in solvers.__all__
+        if n[0].isupper() and not n.startswith("Abstract")
+    }
+    if name.lower() not in known:
+        raise OptionError(f"solver is {name!r}; expected one of {', '.join(sorted(known))}.")
+    solver: AbstractSolver = known[name.lower()]()
+    return solver
+
+
+def _network(arguments: argparse.Namespace) -> Network:
+    return Network.from_file(arguments.network, activation=arguments.activation)
+
+
+def _emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:
+    print(json.dumps(data) if arguments.json else text)
+
+
+def bound(arguments: argparse.Namespace) -> int:
+    """`lmikit bound NET`."""
+    method, solver, network = _method(arguments.method), _solver(arguments.solver), _network(arguments)
+    start = time.perf_counter()
+    with progress_bar(not arguments.json) as progress:
+        certificate = _api.lipschitz(
+            network, method, solver=solver, time_limit=arguments.time_limit, progress=progress
+        )
+    seconds = time.perf_counter() - start
+    lower = _lower(network)
+    if arguments.save:
+        certificate.save(arguments.save)
+    _emit(
+        arguments,
+        _bound_data(certificate, lower, seconds),
+        _bound_text(certificate, lower, seconds, arguments.save),
+    )
+    return 0
+
+
+def _lower(network: Network) -> float | None:
+    try:
+        return lower_bound(network).value
+    except InputError:  # a slope class has no forward pass; there is nothing to sample
+        return None
+
+
+def _bound_data(certificate: Certificate, lower: float | None, seconds: float) -> dict[str, Any]:
+    return {
+        "bound": certificate.bound,
+        "bound_hex": certificate.bound.hex(),
+        "proven": True,
+        "sampled_lower_bound": lower,
+        "seconds": seconds,
+        "produced_by": certificate.produced_by,
+        "theorem": certificate.theorem,
+        "claim": certificate.claim,
+        "network_digest": certificate.network_digest,
+    }
+
+
+def _bound_text(certificate: Certificate, lower: float | None, seconds: float, saved: str | None) -> str:
+    lines = [f"{'proven bound':<20} {certificate.bound:.10g}"]
+    if lower is not None:
+        ratio = f"  (bound / lower = {certificate.bound / lower:.4g})" if lower > 0 else ""
+        lines.append(f"{'sampled lower bound':<20} {lower:.10g}{ratio}")
+    lines += [f"{'by':<20} {certificate.produced_by}", f"{'seconds':<20} {seconds:.3f}"]
+    lines.append(f"{'claim':<20} {certificate.claim}")
+    if saved:
+        lines.append(f"{'certificate':<20} {saved}")
+    return "\n".join(lines)
+
+
+def check_certificate(arguments: argparse.Namespace) -> int:
+    """`lmikit check CERT NET`."""
+    network = _network(arguments)
+    result = check(arguments.certificate, network, exact=arguments.exact)
+    arithmetic = "exact integers" if arguments.exact else "verified float64"
+    data = {"ok": result.ok, "reason": result.reason, "margin": result.margin, "arithmetic": arithmetic}
+    verdict = "accepted" if result.ok else "refused"
+    _emit(arguments, data, f"{verdict} ({arithmetic}): {result.reason}")
+    return 0 if result.ok else 1
+
+
+def compare_methods(arguments: argparse.Namespace) -> int:
+    """`lmikit compare NET`."""
+    solver, network = _solver(arguments.solver), _network(arguments)
+    chosen = None if arguments.methods is None else [_method(name) for name in arguments.methods.split(",")]
+    with progress_bar(not arguments.json) as progress:
+        comparison = _api.compare(
+            network, chosen, solver=solver, time_limit=arguments.time_limit, progress=progress
+        )
+    if arguments.plot:
+        from .. import plots
+
+        plots.bound_against_time(comparison, arguments.plot)
+    _emit(arguments, comparison.to_dict(), str(comparison))
+    return 0 if any(row.proven for row in comparison.rows) else 1
+
+
+def solve_file(arguments: argparse.Namespace) -> int:
+    """`lmikit solve FILE`."""
+    solver = _solver(arguments.solver)
+    readers = {".dat-s": read_sdpa, ".cbf": read_cbf}
+    for suffix, read in readers.items():
+        if arguments.file.lower().endswith(suffix):
+            sdp = read(arguments.file)
+            break
+    else:
+        raise InputError(f"{arguments.file}: unknown kind of file; expected one of {', '.join(readers)}.")
+    with progress_bar(not arguments.json) as progress:
+        solution = _api.solve(sdp, solver, time_limit=arguments.time_limit, progress=progress)
+    data = {
+        "status": solution.status.name,
+        "objective": solution.objective,
+        "bound_on_optimum": solution.bound_on_optimum,
+        "iterations": solution.iterations,
+        "seconds": solution.seconds,
+        "solver": solution.solver,
+        "native_status": solution.native_status,
+    }
+    text = [f"{'status':<17} {solution.status.name}: {solution.status.value}"]
+    text += [f"{key:<17} {value}" for key, value in data.items() if key != "status"]
+    _emit(arguments, data, "\n".join(text))
+    return 0 if solution.status is Status.SOLVED else 1
+
+
+def list_solvers(arguments: argparse.Namespace) -> int:
+    """`lmikit solvers`."""
+    rows = solvers.available()
+    text = [f"{'solver':<10} {'version':<10} {'ready':<6} note"]
+    text += [
+        f"{row.name:<10} {row.version or '-':<10} {'yes' if row.ready else 'no':<6} {row.note}".rstrip()
+        for row in rows
+    ]
+    data = {
+        "solvers": [{"name": r.name, "version": r.version, "ready": r.ready, "note": r.note} for r in rows]
+    }
+    _emit(arguments, data, "\n".join(text))
+    return 0

@@ -1,0 +1,101 @@
+"""Arguments and exit codes: 0 proven (or done), 1 refused, 2 bad input, 130 interrupted."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._errors import BackendMissing, InputError, LmikitError, NotCertified, OptionError, SolveFailed
+
+__all__ = ["main"]
+
+EXIT_REFUSED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code and never shows a traceback for an expected error."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except LmikitError as error:
+        return _report(error, as_json=getattr(arguments, "json", False))
+    except KeyboardInterrupt:
+        print("lmikit: interrupted; nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _report(error: LmikitError, *, as_json: bool) -> int:
+    line = " ".join(str(error).split())
+    if as_json:
+        print(json.dumps({"error": type(error).__name__, "message": line}))
+    else:
+        print(f"lmikit: {type(error).__name__}: {line}", file=sys.stderr)
+    bad_input = isinstance(error, (InputError, OptionError, BackendMissing))
+    refused = isinstance(error, (NotCertified, SolveFailed)) or not bad_input
+    return EXIT_REFUSED if refused else EXIT_BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import _commands, _demo
+
+    parser = argparse.ArgumentParser(
+        prog="lmikit",
+        description="Lipschitz bounds of neural networks that are tight, fast and proven.",
+        epilog="Exit codes: 0 proven or done, 1 refused, 2 bad input.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        sub.set_defaults(command=run)
+        return sub
+
+    bound = command("bound", _commands.bound, "prove a Lipschitz bound of a network")
+    _network_argument(bound)
+    _solve_options(bound)
+    bound.add_argument("--method", default="lipsdp", help="one of: " + ", ".join(_commands.method_names()))
+    bound.add_argument("--save", metavar="FILE", help="write the certificate (JSON) to FILE")
+
+    check = command("check", _commands.check_certificate, "check a certificate against a network")
+    check.add_argument("certificate", metavar="CERT", help="a certificate file written by 'bound --save'")
+    _network_argument(check)
+    check.add_argument("--exact", action="store_true", help="check in exact integer arithmetic")
+
+    compare = command("compare", _commands.compare_methods, "every method's proven bound on one network")
+    _network_argument(compare)
+    _solve_options(compare)
+    compare.add_argument("--methods", metavar="A,B", help="only these methods, comma-separated")
+    compare.add_argument("--plot", metavar="FILE", help="save a plot of bound against time to FILE")
+
+    solve = command("solve", _commands.solve_file, "solve a semidefinite program in a file (.dat-s, .cbf)")
+    solve.add_argument("file", metavar="FILE")
+    _solve_options(solve)
+
+    command("solvers", _commands.list_solvers, "which solvers are installed, licensed and ready")
+
+    demo = command("demo", _demo.demo, "train a small network, bound it with every method, check the proof")
+    demo.add_argument(
+        "--out", metavar="DIR", default="lmikit-demo", help="where its files go (default: %(default)s)"
+    )
+    return parser
+
+
+def _network_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="NET", help="a network file: .npz (W0, b0, W1, ...) or .mat")
+    parser.add_argument(
+        "--activation",
+        default="relu",
+        help="for files that do not name their activations (default: %(default)s)",
+    )
+
+
+def _solve_options(parser: Any) -> None:
+    parser.add_argument(
+        "--solver", help="the SDP solver to use, never replaced by another (see 'lmikit solvers')"
+    )
+    parser.add_argument(
+        "--time-limit", type=float, metavar="S", help="seconds after which the solver returns its best point"
+    )
