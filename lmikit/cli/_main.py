@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LmikitError as error:
         return _report(error, as_json=getattr(arguments, "json", False))
     except KeyboardInterrupt:
-        print("lmikit: interrupted; nothing was written", file=sys.stderr)
+        print("lmikit: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
