@@ -1,0 +1,147 @@
+"""The command line: exit codes, one clear line for every bad input, nothing half-written."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import lmikit
+from lmikit.cli import main
+
+DEMO = [np.array([[1.0, 2], [-1, 1]]), np.array([[1.0, -1], [2, 1]]), np.array([[1.0, 1]])]
+
+
+def write_npz(path, weights):
+    np.savez(path, **{f"W{k}": w for k, w in enumerate(weights)})
+    return str(path)
+
+
+@pytest.fixture
+def net(tmp_path):
+    return write_npz(tmp_path / "net.npz", DEMO)
+
+
+def test_bound_save_check_round_trip(net, tmp_path, capsys):
+    cert = str(tmp_path / "cert.json")
+    assert main(["bound", net, "--save", cert]) == 0
+    assert "proven bound" in capsys.readouterr().out
+    for flags in ([], ["--exact"]):
+        assert main(["check", cert, net, *flags]) == 0
+        assert "accepted" in capsys.readouterr().out
+
+
+def test_check_in_a_new_process(net, tmp_path):
+    cert = str(tmp_path / "cert.json")
+    assert main(["bound", net, "--save", cert]) == 0
+    command = [sys.executable, "-m", "lmikit", "check", cert, net, "--exact", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ok"] is True
+
+
+def test_bound_json(net, capsys):
+    assert main(["bound", net, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["proven"] is True
+    assert float.fromhex(data["bound_hex"]) == data["bound"] >= data["sampled_lower_bound"]
+
+
+def test_every_method_and_solver_name_works(net, capsys):
+    from lmikit.cli._commands import method_names
+
+    for name in method_names():
+        assert main(["bound", net, "--method", name]) == 0, name
+    capsys.readouterr()
+    assert main(["bound", net, "--method", "lipsdp", "--solver", "clarabel"]) == 0
+
+
+def test_compare_plot(net, tmp_path, capsys):
+    plot = tmp_path / "plot.png"
+    assert main(["compare", net, "--plot", str(plot), "--methods", "eclipse-fast,lipsdp"]) == 0
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    assert "LipSDP" in capsys.readouterr().out
+
+
+def test_a_certificate_for_another_net_is_refused(net, tmp_path, capsys):
+    cert = str(tmp_path / "cert.json")
+    assert main(["bound", net, "--save", cert]) == 0
+    other = write_npz(tmp_path / "other.npz", [DEMO[0] * 1.5, *DEMO[1:]])
+    assert main(["check", cert, other]) == 1
+    assert "refused" in capsys.readouterr().out
+
+
+def _bad_inputs(folder):
+    good = [w.copy() for w in DEMO]
+    nan = [good[0] * np.nan, *good[1:]]
+    chain = [np.ones((32, 4)), np.ones((10, 64))]
+    whole = folder / "whole.npz"
+    np.savez(whole, W0=good[0])
+    (folder / "cut.npz").write_bytes(whole.read_bytes()[:60])
+    np.savez(folder / "objects.npz", W0=np.array([["a", {}]], dtype=object))
+    np.savez(folder / "nothing.npz")
+    (folder / "net.txt").write_text("1 2 3")
+    return {
+        "NaN weights": ["bound", write_npz(folder / "nan.npz", nan)],
+        "shapes": ["bound", write_npz(folder / "chain.npz", chain)],
+        "truncated": ["bound", str(folder / "cut.npz")],
+        "objects": ["bound", str(folder / "objects.npz")],
+        "empty": ["bound", str(folder / "nothing.npz")],
+        "unknown ending": ["bound", str(folder / "net.txt")],
+        "missing file": ["bound", str(folder / "absent.npz")],
+        "activation": ["bound", write_npz(folder / "a.npz", good), "--activation", "swishy"],
+        "method": ["bound", write_npz(folder / "m.npz", good), "--method", "magic"],
+        "solver": ["bound", write_npz(folder / "s.npz", good), "--solver", "magic"],
+        "solve ending": ["solve", str(folder / "net.txt")],
+    }
+
+
+CASES = ["NaN weights", "shapes", "truncated", "objects", "empty", "unknown ending", "missing file"]
+CASES += ["activation", "method", "solver", "solve ending"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, name):
+    assert main(_bad_inputs(tmp_path)[name]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("lmikit: ")
+    assert "Traceback" not in captured.err
+
+
+def test_refused_bound_writes_no_certificate(tmp_path):
+    cert = tmp_path / "cert.json"
+    assert main([*_bad_inputs(tmp_path)["NaN weights"], "--save", str(cert)]) == 2
+    assert not cert.exists()
+
+
+def test_certificate_to_a_missing_folder_is_bad_input(net, tmp_path, capsys):
+    assert main(["bound", net, "--save", str(tmp_path / "absent" / "cert.json")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_solvers_lists_every_solver(capsys):
+    assert main(["solvers"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("Clarabel", "SCS", "MOSEK", "CVXPY", "LowRank"))
+
+
+@pytest.mark.slow
+def test_demo(tmp_path, capsys):
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["seconds"] < 60
+    assert all(row["refused"] for row in data["refusals"])
+    assert (tmp_path / "demo" / "bounds.png").is_file()
+
+
+def test_import_is_light():
+    """Importing lmikit brings in numpy, scipy and clarabel at most."""
+    code = "import sys, lmikit; print(' '.join(sorted(m.split('.')[0] for m in sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    heavy = {"torch", "jax", "sklearn", "matplotlib", "cvxpy", "scs", "mosek", "networkx", "cupy", "tqdm", "pandas"}
+    assert heavy.isdisjoint(done.stdout.split())
+    assert lmikit.__version__
