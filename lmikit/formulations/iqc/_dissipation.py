@@ -1,0 +1,159 @@
+"""One LMI from a linear fractional form, quadratic constraints and a supply rate.
+
+With z = (x, w), v = V z, y = Y z: find multipliers and theta with
+
+    s(x, Y z; theta) + sum_c sigma_c(V z, w; lam_c) >= 0 for all z.
+
+Every sigma_c is <= 0 on the increments of the network, hence s >= 0 there: the S-procedure as used
+by Megretski and Rantzer (IEEE TAC 1997, Theorem 1) for static multipliers.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..._errors import InputError
+from ...lmi import LMI, SDP, Solution
+from .._fractional import LinearFractional
+from .._point import usable_point
+from ._constraint import AbstractQuadraticConstraint
+from ._supply import AbstractSupply, L2Gain
+
+__all__ = ["Dissipation", "Placed"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Placed:
+    """A constraint between the channels v[v_channels] and w[w_channels] (index arrays)."""
+
+    constraint: AbstractQuadraticConstraint
+    v_channels: Any
+    w_channels: Any
+
+    def __post_init__(self) -> None:
+        for name, count in zip(("v_channels", "w_channels"), self.constraint.channels, strict=True):
+            indices = np.array(getattr(self, name), dtype=np.int64)
+            if indices.shape != (count,):
+                raise InputError(
+                    f"{name} has shape {indices.shape}; expected ({count},), as the constraint has."
+                )
+            object.__setattr__(self, name, indices)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dissipation:
+    """The LMI that shows a supply rate for v = N_vx x + N_vw w, y = N_yx x + N_yw w, w = phi(v).
+
+    `constraints` are `Placed`, or bare constraints that are laid side by side in the order of the
+    channels. Several may share channels. An incremental claim needs incremental constraints
+    (`SectorBounded` gives claims about the equilibrium only: set `incremental` to False).
+
+    Not checked: that w = phi(v) has a solution for implicit networks; where the w block of the
+    LMI is positive definite there is at most one. `estimate` is a solver's number, not a bound.
+    """
+
+    form: LinearFractional
+    constraints: Sequence[Placed | AbstractQuadraticConstraint]
+    supply: AbstractSupply = dataclasses.field(default_factory=L2Gain)
+    incremental: bool = True
+    partition: tuple[int, ...] | None = None
+    theorem: ClassVar[str] = (
+        "S-procedure with static multipliers (Megretski, Rantzer, IEEE TAC 1997, Theorem 1; for networks "
+        "Fazlyab et al., NeurIPS 2019, Theorem 2); assumes each constraint's obligation and a well-posed loop."
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "constraints", _placed(self.form, self.constraints))
+        for placed in self.placed:
+            if self.incremental and not placed.constraint.incremental:
+                raise InputError(
+                    f"{type(placed.constraint).__name__} is not incremental, but the claim is; use slope "
+                    "bounds, or set incremental=False for a claim about the equilibrium."
+                )
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The constraints with their channels."""
+        return tuple(c for c in self.constraints if isinstance(c, Placed))
+
+    def sdp(self, nonnegative: np.ndarray | None = None) -> SDP:
+        """Minimise -theta; variables (lam_1, ..., lam_K, theta).
+
+        `nonnegative` (k,) overrides which multipliers are constrained to be >= 0: drop those only
+        that the LMI itself implies.
+        """
+        V, Y = (sp.csc_array(sp.hstack(pair)) for pair in self._rows())
+        n_v, size = V.shape
+        inputs, n_w = self.form.N_vx.shape[1], self.form.N_vw.shape[1]
+        picks = sp.eye_array(size, format="csc")[:, inputs:]
+        P, Q, E, signs = [], [], [], []
+        for placed in self.placed:
+            terms = placed.constraint.terms()
+            Vc, Wc = V[placed.v_channels].T, picks[:, placed.w_channels]
+            P.append(Vc @ terms.Pv + Wc @ terms.Pw)
+            Q.append(Vc @ terms.Qv + Wc @ terms.Qw)
+            E.append(terms.E)
+            signs.append(terms.nonnegative)
+        supply = self.supply.form(inputs, Y.shape[0])
+        lift = sp.hstack([sp.eye_array(size, format="csc")[:, :inputs], Y.T], format="csc")  # (size, n + m)
+        P.append(lift @ supply.P)
+        Q.append(lift @ supply.Q)
+        E.append(supply.E)
+        F0 = sp.csc_array(lift @ supply.F0 @ lift.T)
+        block = LMI(
+            sp.csc_array(0.5 * (F0 + F0.T)),
+            sp.hstack(P, format="csc"),
+            sp.hstack(Q, format="csc"),
+            sp.block_diag(E, format="csc"),
+            name="dissipation",
+            partition=self.partition,
+        )
+        signs_all = np.concatenate([*signs, np.zeros(1, dtype=bool)])
+        if nonnegative is not None:
+            signs_all = np.concatenate([nonnegative, [False]])
+        bounded = np.flatnonzero(signs_all)
+        objective = np.zeros(block.variables)
+        objective[-1] = -1.0
+        G = sp.csc_array(
+            (np.full(bounded.size, -1.0), (np.arange(bounded.size), bounded)),
+            shape=(bounded.size, objective.size),
+        )
+        return SDP(objective, (block,), G=G, h=np.zeros(bounded.size))
+
+    def _rows(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        form = self.form
+        return (form.N_vx, form.N_vw), (form.N_yx, form.N_yw)
+
+    def multipliers(self, solution: Solution) -> tuple[np.ndarray, ...]:
+        """lam per constraint; raises SolveFailed where there is no usable point."""
+        y = usable_point(solution)
+        sizes = [placed.constraint.terms().multipliers for placed in self.placed]
+        return tuple(np.split(y[:-1], np.cumsum(sizes)[:-1])) if sizes else ()
+
+    def estimate(self, solution: Solution) -> float:
+        """The supply's value at the solver's theta (see `supply.claim`); unproven."""
+        return self.supply.value(float(usable_point(solution)[-1]))
+
+
+def _placed(
+    form: LinearFractional, constraints: Sequence[Placed | AbstractQuadraticConstraint]
+) -> tuple[Placed, ...]:
+    n_v, n_w = form.N_vx.shape[0], form.N_vw.shape[1]
+    result: list[Placed] = []
+    v = w = 0
+    for constraint in constraints:
+        if not isinstance(constraint, Placed):
+            dv, dw = constraint.channels
+            constraint = Placed(constraint, np.arange(v, v + dv), np.arange(w, w + dw))
+            v, w = v + dv, w + dw
+        for name, indices, count in (("v", constraint.v_channels, n_v), ("w", constraint.w_channels, n_w)):
+            if indices.size and not (0 <= indices.min() and indices.max() < count):
+                raise InputError(
+                    f"{type(constraint.constraint).__name__} reaches channel {name}[{indices.max()}], but the "
+                    f"form has {count}; expected indices from 0 to {count - 1}."
+                )
+        result.append(constraint)
+    return tuple(result)
