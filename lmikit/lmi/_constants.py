@@ -1,0 +1,41 @@
+"""What a hand-written expression accepts as a constant and as an index."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._errors import InputError
+
+__all__ = ["as_constant", "positions"]
+
+
+def as_constant(value: Any, *, row: bool = False) -> sp.csc_array | None:
+    """A constant as a finite 2-D sparse array (1-D: a column, or a row when asked); None if it is none."""
+    if sp.issparse(value):
+        result = sp.csc_array(value.reshape((1, -1)) if value.ndim == 1 else value, dtype=np.float64)
+        result = sp.csc_array(result.T) if value.ndim == 1 and not row else result
+    elif isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)):
+        try:
+            dense = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            return None
+        if dense.ndim > 2:
+            raise InputError(f"a constant has {dense.ndim} dimensions; expected a scalar, vector or matrix.")
+        if dense.ndim == 1:
+            dense = dense[None, :] if row else dense[:, None]
+        result = sp.csc_array(np.atleast_2d(dense))
+    else:
+        return None
+    if not np.isfinite(result.data).all():
+        raise InputError("a constant holds NaN or infinity; expected finite numbers.")
+    return result
+
+
+def positions(key: Any, size: int) -> np.ndarray:
+    """The integer positions that an index (integer, slice, mask or list) selects."""
+    try:
+        return np.atleast_1d(np.arange(size)[list(key) if isinstance(key, Iterable) else key])
+    except (IndexError, TypeError) as error:
+        raise InputError(f"index {key!r} does not fit an axis of length {size}: {error}.") from error

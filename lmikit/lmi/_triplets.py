@@ -1,0 +1,146 @@
+"""`Triplets`: an affine matrix-valued function of y as sparse (row, column, variable, coefficient) records.
+
+    M(y)[i, j] = sum of coefficient * y[variable] over the records at (i, j); variable -1 is the constant 1.
+
+Every operation is a few vectorised passes over the records. Duplicates are legal and add up.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+__all__ = ["CONSTANT", "Triplets", "sorted_runs"]
+
+CONSTANT = -1
+
+
+def _expand(factor: sp.csc_array, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each k, the nonzeros of column which[k] of factor: (k repeated, row, value)."""
+    counts = np.diff(factor.indptr)[which]
+    source = np.repeat(np.arange(which.size), counts)
+    starts = np.repeat(factor.indptr[which].astype(np.int64) - (np.cumsum(counts) - counts), counts)
+    position = starts + np.arange(source.size)
+    return source, factor.indices[position], factor.data[position]
+
+
+def sorted_runs(row: np.ndarray, col: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order by (row, column, variable), and where in it each run of equal records starts."""
+    if not row.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    width, depth = int(col.max()) + 1, int(var.max()) + 2
+    if (int(row.max()) + 1) * width * depth < 2**62:
+        key = (row.astype(np.int64) * width + col) * depth + (var + 1)
+        order = np.argsort(key, kind="stable")
+        new = np.diff(key[order]) != 0
+    else:
+        order = np.lexsort((var, col, row))
+        new = np.any([np.diff(a[order]) != 0 for a in (row, col, var)], axis=0)
+    return order, np.flatnonzero(np.r_[True, new])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Triplets:
+    """Records of one affine matrix function of the given shape (rows, columns)."""
+
+    shape: tuple[int, int]
+    row: np.ndarray
+    col: np.ndarray
+    var: np.ndarray
+    val: np.ndarray
+
+    @classmethod
+    def constant(cls, matrix: sp.csc_array) -> "Triplets":
+        """The matrix as records on the constant 1."""
+        coo = matrix.tocoo()
+        return cls(coo.shape, coo.row, coo.col, np.full(coo.nnz, CONSTANT), coo.data)
+
+    @classmethod
+    def concatenate(cls, shape: tuple[int, int], parts: list["Triplets"]) -> "Triplets":
+        """The sum of parts of one shape."""
+        if len(parts) == 1:
+            return parts[0]
+        empty = (np.zeros(0, np.int64),) * 3 + (np.zeros(0),)
+        columns = (
+            zip(*((p.row, p.col, p.var, p.val) for p in parts), strict=True)
+            if parts
+            else ((e,) for e in empty)
+        )
+        return cls(shape, *(np.concatenate(column) for column in columns))
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no record names a variable."""
+        return not (self.var != CONSTANT).any()
+
+    def scale(self, factor: float) -> "Triplets":
+        """factor * M."""
+        return dataclasses.replace(self, val=factor * self.val)
+
+    def transpose(self) -> "Triplets":
+        """M'."""
+        return dataclasses.replace(self, shape=self.shape[::-1], row=self.col, col=self.row)
+
+    def left(self, factor: sp.csc_array) -> "Triplets":
+        """factor @ M."""
+        source, row, value = _expand(factor, self.row)
+        shape = (factor.shape[0], self.shape[1])
+        return Triplets(shape, row, self.col[source], self.var[source], value * self.val[source])
+
+    def right(self, factor: sp.csc_array) -> "Triplets":
+        """M @ factor."""
+        return self.transpose().left(sp.csc_array(factor.T)).transpose()
+
+    def times_matrix(self, factor: sp.csc_array) -> "Triplets":
+        """M * factor for a 1 x 1 M and a constant matrix."""
+        coo = factor.tocoo()
+        n, r = self.val.size, coo.nnz
+        return Triplets(
+            coo.shape,
+            np.tile(coo.row, n),
+            np.tile(coo.col, n),
+            np.repeat(self.var, r),
+            np.repeat(self.val, r) * np.tile(coo.data, n),
+        )
+
+    def place(self, shape: tuple[int, int], row: int, col: int) -> "Triplets":
+        """M as the block whose top left entry is (row, col) in a zero matrix of that shape."""
+        return dataclasses.replace(self, shape=shape, row=self.row + row, col=self.col + col)
+
+    def as_diagonal(self) -> "Triplets":
+        """diag(M) for a column M."""
+        n = self.shape[0]
+        return dataclasses.replace(self, shape=(n, n), col=self.row)
+
+    def select(self, rows: np.ndarray, cols: np.ndarray) -> "Triplets":
+        """M[rows][:, cols]."""
+        pick_rows = sp.csc_array(
+            (np.ones(rows.size), (np.arange(rows.size), rows)), shape=(rows.size, self.shape[0])
+        )
+        pick_cols = sp.csc_array(
+            (np.ones(cols.size), (cols, np.arange(cols.size))), shape=(self.shape[1], cols.size)
+        )
+        return self.left(pick_rows).right(pick_cols)
+
+    def canonical(self) -> "Triplets":
+        """The same function with duplicates summed, zeros dropped, sorted by (row, column, variable)."""
+        order, starts = sorted_runs(self.row, self.col, self.var)
+        val = np.add.reduceat(self.val[order], starts) if starts.size else np.zeros(0)
+        keep = val != 0
+        first = order[starts][keep]
+        return Triplets(self.shape, self.row[first], self.col[first], self.var[first], val[keep])
+
+    def linear_map(self, variables: int) -> tuple[sp.csc_array, np.ndarray]:
+        """C (rows * columns, variables) and d with vec(M(y)) = C y + d, vec stacking rows."""
+        flat = self.row * self.shape[1] + self.col
+        size = self.shape[0] * self.shape[1]
+        constant = self.var == CONSTANT
+        live = ~constant
+        C = sp.csc_array((self.val[live], (flat[live], self.var[live])), shape=(size, variables))
+        return C, np.bincount(flat[constant], self.val[constant], minlength=size)
+
+    def evaluate(self, y: Any) -> sp.csc_array:
+        """M(y)."""
+        weights = np.append(y, 1.0)[self.var]  # CONSTANT is the last entry
+        return sp.csc_array((self.val * weights, (self.row, self.col)), shape=self.shape)
