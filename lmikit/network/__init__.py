@@ -1,20 +1,34 @@
 """Networks: linear maps, slope-restricted activations, the linear fractional form."""
 
-from ._activations import Activation, Identity, LeakyReLU, ReLU, Slopes, Tanh, resolve_activation
+from ._activation_base import Activation, Slopes
+from ._activations import resolve_activation
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 from ._network import Layer, Network
+from ._piecewise import ELU, Abs, Hardswish, Hardtanh, Identity, LeakyReLU, PReLU, ReLU
 from ._scaling import normalise, with_scaled_layers
+from ._smooth import GELU, Mish, Sigmoid, SiLU, Sin, Softplus, Tanh
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "Abs",
     "AbstractLinearMap",
     "Activation",
     "DenseMap",
+    "Hardswish",
+    "Hardtanh",
     "Identity",
     "Layer",
     "LeakyReLU",
+    "Mish",
     "Network",
+    "PReLU",
     "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Sin",
     "Slopes",
+    "Softplus",
     "SparseMap",
     "Tanh",
     "normalise",

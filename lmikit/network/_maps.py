@@ -45,14 +45,35 @@ class AbstractLinearMap(abc.ABC):
     def largest_entry(self) -> float:
         """max |W_ij| (0 for an empty map)."""
 
+    @abc.abstractmethod
+    def restricted(self, rows: np.ndarray, columns: np.ndarray) -> "AbstractLinearMap":
+        """The submatrix with these row and column indices, exact."""
+
     @property
     @abc.abstractmethod
     def digest(self) -> str:
         """SHA-256 in hex over kind, dtype, shape and little-endian bytes."""
 
     def to_dense(self) -> np.ndarray:
-        """W as a float64 array."""
-        return self.to_sparse().toarray()
+        """W as a read-only float64 array."""
+        result = self.to_sparse().toarray()
+        result.setflags(write=False)
+        return result
+
+
+def _checked_values(values: Any, ndim: int) -> np.ndarray:
+    """`values` as they are where they are finite, read-only float64; raises InputError."""
+    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.ndim != ndim:
+        raise InputError(
+            f"a linear map holds {type(values).__name__} data; expected a {ndim}-D float64 array. "
+            "Network.from_arrays casts whatever numpy can read."
+        )
+    if not np.isfinite(values).all():
+        raise InputError("a linear map holds NaN or infinity; expected finite numbers.")
+    if values.flags.writeable:
+        values = values.copy()
+        values.setflags(write=False)
+    return values
 
 
 def _scaled_values(values: np.ndarray, pow2: int) -> np.ndarray:
@@ -74,6 +95,14 @@ class DenseMap(AbstractLinearMap):
     matrix: np.ndarray
     source_dtype: str = "F64"
 
+    def __post_init__(self) -> None:
+        matrix = _checked_values(self.matrix, 2)
+        if not matrix.size:
+            raise InputError(
+                f"a linear map has shape {matrix.shape}; expected (out, in) with both at least 1."
+            )
+        object.__setattr__(self, "matrix", matrix)
+
     @property
     def shape(self) -> tuple[int, int]:
         return int(self.matrix.shape[0]), int(self.matrix.shape[1])
@@ -89,6 +118,9 @@ class DenseMap(AbstractLinearMap):
 
     def to_dense(self) -> np.ndarray:
         return self.matrix
+
+    def restricted(self, rows: np.ndarray, columns: np.ndarray) -> "DenseMap":
+        return DenseMap(self.matrix[np.ix_(rows, columns)], self.source_dtype)
 
     def scaled(self, pow2: int) -> "DenseMap":
         return DenseMap(_scaled_values(self.matrix, pow2), self.source_dtype)
@@ -109,6 +141,17 @@ class SparseMap(AbstractLinearMap):
     matrix: sp.csr_array
     source_dtype: str = "F64"
 
+    def __post_init__(self) -> None:
+        if not sp.issparse(self.matrix) or min(self.matrix.shape) < 1:
+            raise InputError(
+                "a sparse linear map needs a scipy sparse matrix (out, in) with both at least 1."
+            )
+        matrix = sp.csr_array(self.matrix, copy=True)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+        matrix.data = _checked_values(matrix.data, 1)
+        object.__setattr__(self, "matrix", matrix)
+
     @property
     def shape(self) -> tuple[int, int]:
         return int(self.matrix.shape[0]), int(self.matrix.shape[1])
@@ -122,6 +165,9 @@ class SparseMap(AbstractLinearMap):
     def to_sparse(self) -> sp.csr_array:
         return self.matrix
 
+    def restricted(self, rows: np.ndarray, columns: np.ndarray) -> "SparseMap":
+        return SparseMap(self.matrix[rows][:, columns], self.source_dtype)
+
     def scaled(self, pow2: int) -> "SparseMap":
         matrix = self.matrix.copy()
         matrix.data = _scaled_values(matrix.data, pow2)
@@ -133,6 +179,8 @@ class SparseMap(AbstractLinearMap):
     @functools.cached_property
     def digest(self) -> str:
         parts: list[Any] = [f"csr F64 {self.shape[0]}x{self.shape[1]}\n".encode()]
-        parts += [np.ascontiguousarray(a, dtype="<i8").tobytes() for a in (self.matrix.indptr, self.matrix.indices)]
+        parts += [
+            np.ascontiguousarray(a, dtype="<i8").tobytes() for a in (self.matrix.indptr, self.matrix.indices)
+        ]
         parts.append(np.ascontiguousarray(self.matrix.data, dtype="<f8").tobytes())
         return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -3,71 +3,97 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._errors import InputError
-from ._activations import Activation, Identity, resolve_activation
-from ._arrays_in import as_bias, as_linear_map
+from ._activation_base import Activation
+from ._activations import resolve_activation
+from ._arrays_in import as_bias, as_float64, as_linear_map
+from ._file import read_network_file
+from ._layer import Layer
 from ._maps import AbstractLinearMap
+from ._npz import write_npz
+from ._piecewise import Identity
 
 __all__ = ["Layer", "Network"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Layer:
-    """x -> activation(W x + bias); `alpha`, `beta` are the slope bounds per output neuron."""
-
-    linear: AbstractLinearMap
-    bias: np.ndarray
-    activation: Activation
-    alpha: np.ndarray
-    beta: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
     """A feed-forward network: x_0 = x, x_k = phi_k(W_{k-1} x_{k-1} + b), y = W_L x_L + b_L.
 
-    The last layer is linear (activation Identity); hidden layers are `layers[:-1]`.
+    The last layer is linear (activation Identity); hidden layers are `layers[:-1]`. Raises
+    InputError where layers do not chain.
     """
 
     layers: tuple[Layer, ...]
     input_dim: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
+            raise InputError("a network needs at least one Layer; build it with Network.from_arrays.")
+        _check_chain([layer.linear for layer in self.layers])
+        columns = self.layers[0].linear.shape[1]
+        if self.input_dim != columns:
+            raise InputError(f"input_dim is {self.input_dim}; expected {columns}, the columns of W_0.")
+        last = self.layers[-1]
+        if not isinstance(last.activation, Identity) or (last.alpha != 1.0).any() or (last.beta != 1.0).any():
+            raise InputError(
+                f"the last layer has activation {last.activation!r}; expected Identity: it is linear."
+            )
+
     @classmethod
     def from_arrays(
-        cls,
-        weights: Sequence[Any],
-        biases: Sequence[Any] | None = None,
-        activation: Any = "relu",
+        cls, weights: Iterable[Any], biases: Iterable[Any] | None = None, activation: Any = "relu"
     ) -> "Network":
         """Network from weight arrays W_k of shape (out, in), at least one.
 
-        `activation` is an `Activation`, a lower-case name, or a list with one per hidden layer.
-        Raises InputError naming the array for empty lists, NaN, infinity, object arrays and
-        shapes that do not chain.
+        `weights` may hold arrays of any framework that numpy can read, scipy sparse matrices and
+        linear maps; they are cast to float64 exactly or refused. `biases` has one entry per
+        weight (None where absent). `activation` is an `Activation`, a lower-case name, or a
+        list with one per hidden layer. Raises InputError naming the array for empty lists,
+        NaN, infinity, object and complex arrays and shapes that do not chain.
         """
-        if isinstance(weights, np.ndarray) and weights.ndim == 2:
-            raise InputError("weights is one matrix; expected a list of matrices: pass [W].")
-        weights = list(weights)
-        if not weights:
+        given = _as_list("weights", weights, "(out, in) matrices")
+        if not given:
             raise InputError("weights is empty; expected at least one (out, in) matrix.")
-        maps = [as_linear_map(f"weights[{k}]", w) for k, w in enumerate(weights)]
+        maps = [as_linear_map(f"weights[{k}]", w) for k, w in enumerate(given)]
         _check_chain(maps)
-        if biases is None:
-            biases = [None] * len(maps)
-        if len(biases) != len(maps):
-            raise InputError(f"biases has {len(biases)} entries; expected {len(maps)}, one per weight (None where absent).")
-        vectors = [as_bias(f"biases[{k}]", b, m.shape[0]) for k, (b, m) in enumerate(zip(biases, maps, strict=True))]
-        activations = _one_per_hidden_layer(activation, len(maps) - 1)
-        layers = []
-        for k, (linear, bias, phi) in enumerate(zip(maps, vectors, [*activations, Identity()], strict=True)):
-            alpha, beta = phi.slopes_for(linear.shape[0], f"layer {k}")
-            layers.append(Layer(linear, bias, phi, alpha, beta))
-        return cls(tuple(layers), maps[0].shape[1])
+        offsets = [None] * len(maps) if biases is None else _as_list("biases", biases, "vectors")
+        if len(offsets) != len(maps):
+            raise InputError(
+                f"biases has {len(offsets)} entries; expected {len(maps)}, one per weight (or None)."
+            )
+        sizes = [linear.shape[0] for linear in maps]
+        vectors = [as_bias(f"biases[{k}]", b, n) for k, (b, n) in enumerate(zip(offsets, sizes, strict=True))]
+        phis = [*_one_per_hidden_layer(activation, len(maps) - 1), Identity()]
+        layers = tuple(
+            Layer.of(linear, bias, phi, f"layer {k}")
+            for k, (linear, bias, phi) in enumerate(zip(maps, vectors, phis, strict=True))
+        )
+        return cls(layers, maps[0].shape[1])
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], activation: Any = "relu") -> "Network":
+        """Network from a `.npz` (W0, b0, W1, ...) or a LipSDP `.mat` file (a cell array `weights`).
+
+        `activation` is used where the file does not name its activations; files written by
+        `save` do. Raises InputError for files that are broken, incomplete or convolutional.
+        """
+        found = read_network_file(path)
+        phis = activation if found.activations is None else list(found.activations)
+        network = cls.from_arrays(found.weights, found.biases, phis)
+        return cls(found.with_slopes(network.layers), network.input_dim)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a `.npz` that `from_file` reads back exactly; it replaces `path` in one step."""
+        write_npz(path, self.layers)
 
     @property
     def hidden_layers(self) -> int:
@@ -76,6 +102,7 @@ class Network:
 
     @property
     def output_dim(self) -> int:
+        """m."""
         return self.layers[-1].linear.shape[0]
 
     @property
@@ -110,14 +137,58 @@ class Network:
 
     def __call__(self, x: Any) -> np.ndarray:
         """Forward pass for x of shape (..., n_0); returns (..., m)."""
-        value = np.asarray(x, dtype=np.float64)
+        value, _ = as_float64("x", x)
         if value.ndim == 0 or value.shape[-1] != self.input_dim:
             raise InputError(f"x has shape {value.shape}; expected (..., {self.input_dim}).")
         lead = value.shape[:-1]
         value = value.reshape(-1, self.input_dim).T
         for layer in self.layers:
-            value = layer.activation(layer.linear.matvec(value) + layer.bias[:, None], axis=0)
+            value = layer.activation(layer.preactivation(value), axis=0)
         return value.T.reshape(*lead, self.output_dim)
+
+    def jacobian(self, x: Any) -> np.ndarray:
+        """W_L D_L ... D_1 W_0 (m, n_0) at x (n_0,), D_k = diag(phi_k'); NaN at points with a kink."""
+        value, _ = as_float64("x", x)
+        if value.shape != (self.input_dim,):
+            raise InputError(f"x has shape {value.shape}; expected ({self.input_dim},).")
+        value = value[:, None]
+        result = np.eye(self.input_dim)
+        for layer in self.layers:
+            v = layer.preactivation(value)
+            value = layer.activation(v, axis=0)
+            result = layer.activation.derivative(v, axis=0) * layer.linear.matvec(result)
+        return result
+
+    def __repr__(self) -> str:
+        sizes = ["-".join(run) for run in _runs([str(n) for n in self.dims])]
+        names = [name for name, _ in itertools.groupby(layer.activation.name for layer in self.layers[:-1])]
+        return f"Network({'-'.join(sizes)}, {'/'.join(names) or 'linear'})"
+
+
+def _runs(sizes: Sequence[str]) -> Iterable[tuple[str]]:
+    for size, group in itertools.groupby(sizes):
+        count = len(list(group))
+        if count < 3:
+            yield from [(size,)] * count
+        else:
+            yield (f"{size}x{count}",)
+
+
+def _as_list(name: str, values: Any, of: str) -> list[Any]:
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        raise InputError(
+            f"{name} is one array of shape {values.shape}; expected a list of {of}: pass [{name}]."
+        )
+    if isinstance(values, Mapping):
+        raise InputError(
+            f"{name} is a mapping with keys {', '.join(map(str, values))[:60]}; expected a list of {of}."
+        )
+    if isinstance(values, (str, bytes)):
+        raise InputError(f"{name} is {values!r}; expected a list of {of}.")
+    try:
+        return list(values)
+    except TypeError as error:
+        raise InputError(f"{name} is a {type(values).__name__}; expected a list of {of}.") from error
 
 
 def _check_chain(maps: Sequence[AbstractLinearMap]) -> None:
@@ -133,6 +204,8 @@ def _check_chain(maps: Sequence[AbstractLinearMap]) -> None:
 def _one_per_hidden_layer(activation: Any, hidden: int) -> list[Activation]:
     if isinstance(activation, (list, tuple)):
         if len(activation) != hidden:
-            raise InputError(f"activation has {len(activation)} entries; expected {hidden}, one per hidden layer.")
+            raise InputError(
+                f"activation has {len(activation)} entries; expected {hidden}, one per hidden layer."
+            )
         return [resolve_activation(a) for a in activation]
     return [resolve_activation(activation)] * hidden

@@ -1,0 +1,68 @@
+"""`Layer`: one linear map, one bias, one activation, and the slope bounds per neuron."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from .._errors import InputError
+from ._activation_base import Activation
+from ._maps import AbstractLinearMap
+
+__all__ = ["Layer"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """x -> activation(W x + bias); `alpha`, `beta` are the slope bounds per output neuron.
+
+    `alpha` and `beta` (out,) are what bounds rest on. They may be narrower than the
+    activation's global ones where that is known to hold (a bounded domain); this is not checked.
+    Raises InputError for shapes that do not match, NaN, infinity and alpha > beta.
+    """
+
+    linear: AbstractLinearMap
+    bias: np.ndarray
+    activation: Activation
+    alpha: np.ndarray
+    beta: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.linear, AbstractLinearMap):
+            raise InputError(
+                f"layer: linear is a {type(self.linear).__name__}; expected a linear map such as DenseMap."
+            )
+        if not isinstance(self.activation, Activation):
+            raise InputError(f"layer: activation is {self.activation!r}; expected an Activation.")
+        for label in ("bias", "alpha", "beta"):
+            object.__setattr__(
+                self, label, _checked_vector(label, getattr(self, label), self.linear.shape[0])
+            )
+        if (self.alpha > self.beta).any():
+            raise InputError("layer: alpha > beta for some neuron; expected alpha <= beta.")
+
+    @classmethod
+    def of(cls, linear: AbstractLinearMap, bias: np.ndarray, activation: Activation, where: str) -> "Layer":
+        """A layer with the global slope bounds of its activation."""
+        alpha, beta = activation.slopes_for(linear.shape[0], where)
+        return cls(linear, bias, activation, alpha, beta)
+
+    def preactivation(self, x: np.ndarray) -> np.ndarray:
+        """W x + bias for x of shape (in, k)."""
+        return self.linear.matvec(x) + self.bias[:, None]
+
+
+def _checked_vector(label: str, values: Any, size: int) -> np.ndarray:
+    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != (size,):
+        got = (
+            f"shape {values.shape}, dtype {values.dtype}"
+            if isinstance(values, np.ndarray)
+            else type(values).__name__
+        )
+        raise InputError(f"layer: {label} is {got}; expected a float64 array of shape ({size},).")
+    if not np.isfinite(values).all():
+        raise InputError(f"layer: {label} holds NaN or infinity; expected finite numbers.")
+    if values.flags.writeable:
+        values = values.copy()
+        values.setflags(write=False)
+    return values
