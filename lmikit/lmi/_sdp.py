@@ -118,10 +118,11 @@ class SDP:
 
     c: np.ndarray
     lmis: tuple[LMI, ...] = ()
-    G: sp.csc_array | None = None
-    h: np.ndarray | None = None
-    A: sp.csc_array | None = None
-    b: np.ndarray | None = None
+    # None is accepted on the way in and becomes an array with no rows
+    G: sp.csc_array = None  # type: ignore[assignment]
+    h: np.ndarray = None  # type: ignore[assignment]
+    A: sp.csc_array = None  # type: ignore[assignment]
+    b: np.ndarray = None  # type: ignore[assignment]
     socs: tuple[SOC, ...] = ()
     H: sp.csc_array | None = None
 

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import importlib
+import importlib.metadata
 import importlib.util
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ class AbstractSolver(abc.ABC):
 
     Laws, tested for every registered solver: a point with status SOLVED satisfies the
     constraints to `tol` relative to the data; an unknown native status is FAILED; an
-    infeasible or unbounded problem is never SOLVED.
+    infeasible or unbounded problem is never SOLVED, and comes with a ray that was checked.
     """
 
     module: ClassVar[str]  # what to import; numpy for our own
@@ -38,10 +39,30 @@ class AbstractSolver(abc.ABC):
     ) -> Solution:
         """Minimise; `warm_start` is a y (m,) that the solver may use, `time_limit` is in seconds."""
 
+    def suits(self, sdp: SDP) -> str | None:
+        """None if the solver takes this problem, else why not and which solver does.
+
+        `solve` raises OptionError with that text where it is not None.
+        """
+        return None
+
     @classmethod
     def installed(cls) -> bool:
         """Whether the module can be found (it is not imported)."""
         return importlib.util.find_spec(cls.module) is not None
+
+    @classmethod
+    def version(cls) -> str | None:
+        """The installed version of the module, or None."""
+        try:
+            return importlib.metadata.version(cls.module)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    @classmethod
+    def licensed(cls) -> bool:
+        """Whether the solver may run here; solvers that need a licence look for it when called."""
+        return True
 
     @classmethod
     def _import(cls) -> Any:

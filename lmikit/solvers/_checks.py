@@ -1,0 +1,121 @@
+"""What lmikit computes itself about a solver's answer: dual objective and rays.
+
+Dual objective:  g = -sum_k <X_k, F0_k> - h'z - b'v - sum_j d_j's_j - 1/2 y'H y,  with y a point
+at which the Lagrangian is stationary.
+
+A dual ray proves infeasibility: X_k PSD, z >= 0, s_j in the second-order cone,
+
+    -sum_k F_k*(X_k) + G'z + A'v - sum_j C_j's_j = 0,   sum_k <X_k, F0_k> + h'z + b'v + sum_j d_j's_j < 0.
+
+A primal ray proves that the objective decreases without end from any feasible point (that
+there is one is not claimed):  c'y < 0,  H y = 0,  F_k(y) - F0_k PSD,  C_j y in the cone,
+G y <= 0,  A y = 0. The checks are numerical, with relative tolerance `RAY_TOLERANCE`.
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.linalg
+
+from ..lmi import SDP, Dual
+
+__all__ = ["RAY_TOLERANCE", "checked_dual_ray", "checked_primal_ray", "dual_objective", "solve_constant"]
+
+RAY_TOLERANCE = 1e-6
+
+
+def _inner(matrix: object, X: np.ndarray) -> float:
+    coo = matrix.tocoo()  # type: ignore[attr-defined]
+    return float(coo.data @ X[coo.row, coo.col])
+
+
+def _offset(sdp: SDP, dual: Dual) -> float:
+    """sum_k <X_k, F0_k> + h'z + b'v + sum_j d_j's_j."""
+    value = float(sdp.h @ dual.z) + float(sdp.b @ dual.v)
+    value += sum(_inner(lmi.F0, X) for lmi, X in zip(sdp.lmis, dual.X, strict=True))
+    return value + sum(float(soc.d @ s) for soc, s in zip(sdp.socs, dual.s, strict=True))
+
+
+def _gradient(sdp: SDP, dual: Dual) -> np.ndarray:
+    """-sum_k F_k*(X_k) + G'z + A'v - sum_j C_j's_j, shape (m,)."""
+    value = sdp.G.T @ dual.z + sdp.A.T @ dual.v
+    for lmi, X in zip(sdp.lmis, dual.X, strict=True):
+        value = value - lmi.adjoint(X)
+    for soc, s in zip(sdp.socs, dual.s, strict=True):
+        value = value - soc.C.T @ s
+    return np.asarray(value)
+
+
+def dual_objective(sdp: SDP, y: np.ndarray, dual: Dual) -> float:
+    """The dual objective of this module's first lines, in floating point; not a proven bound."""
+    quadratic = 0.0 if sdp.H is None else 0.5 * float(y @ (sdp.H @ y))
+    return -_offset(sdp, dual) - quadratic
+
+
+def _min_eigenvalue(X: np.ndarray) -> float:
+    if X.shape[0] == 0:
+        return np.inf
+    return float(scipy.linalg.eigvalsh(X, subset_by_index=[0, 0])[0])
+
+
+def _soc_margin(point: np.ndarray) -> float:
+    return np.inf if point.size == 0 else float(point[0] - np.linalg.norm(point[1:]))
+
+
+def checked_dual_ray(sdp: SDP, ray: Dual, tolerance: float = RAY_TOLERANCE) -> Dual | None:
+    """The ray scaled to offset -1 if it proves infeasibility up to `tolerance`, else None."""
+    value = _offset(sdp, ray)
+    if not np.isfinite(value) or value >= 0:
+        return None
+    X, s = tuple(X / -value for X in ray.X), tuple(part / -value for part in ray.s)
+    ray = dataclasses.replace(ray, X=X, z=ray.z / -value, v=ray.v / -value, s=s)
+    pieces = (*X, ray.z, ray.v, *s)
+    allowed = tolerance * max(1.0, *(float(np.abs(piece).max(initial=0.0)) for piece in pieces))
+    margins = [_min_eigenvalue(block) for block in X] + [_soc_margin(part) for part in s]
+    margins.append(float(ray.z.min(initial=np.inf)))
+    residual = float(np.abs(_gradient(sdp, ray)).max(initial=0.0))
+    return ray if residual <= allowed and min(margins) >= -allowed else None
+
+
+def checked_primal_ray(sdp: SDP, y: np.ndarray, tolerance: float = RAY_TOLERANCE) -> np.ndarray | None:
+    """The ray scaled to c'y = -1 if it proves unboundedness up to `tolerance`, else None."""
+    value = float(sdp.c @ y)
+    if not np.isfinite(y).all() or not np.isfinite(value) or value >= 0:
+        return None
+    y = y / -value
+    allowed = tolerance * max(1.0, float(np.abs(y).max(initial=0.0)))
+    equal = [sdp.A @ y] if sdp.H is None else [sdp.A @ y, sdp.H @ y]
+    residual = max(float(np.abs(part).max(initial=0.0)) for part in equal)
+    margins = [float((-(sdp.G @ y)).min(initial=np.inf))]
+    margins += [_min_eigenvalue((lmi.evaluate(y) - lmi.F0).toarray()) for lmi in sdp.lmis]
+    margins += [_soc_margin(soc.C @ y) for soc in sdp.socs]
+    return y if residual <= allowed and min(margins) >= -allowed else None
+
+
+def solve_constant(sdp: SDP, tolerance: float) -> Dual | None:
+    """For an SDP without variables: None if its constant constraints hold, else a dual ray.
+
+    Each is allowed `tolerance` relative to the size of its own data.
+    """
+    X = [np.zeros((lmi.size, lmi.size)) for lmi in sdp.lmis]
+    z, v = np.zeros(sdp.h.size), np.zeros(sdp.b.size)
+    s = [np.zeros(soc.d.size) for soc in sdp.socs]
+    for k, lmi in enumerate(sdp.lmis):
+        values, vectors = scipy.linalg.eigh(lmi.F0.toarray()) if lmi.size else (np.ones(1), np.zeros((1, 1)))
+        if values[0] < -tolerance * max(1.0, abs(values[-1])):
+            X[k] = np.outer(vectors[:, 0], vectors[:, 0]) / -values[0]
+            return Dual(tuple(X), z, v, tuple(s))
+    for j, soc in enumerate(sdp.socs):
+        margin, length = _soc_margin(soc.d), float(np.linalg.norm(soc.d[1:]))
+        if margin < -tolerance * max(1.0, length):
+            s[j][0] = 1.0
+            s[j][1:] = -soc.d[1:] / length if length else 0.0
+            s[j] /= -margin
+            return Dual(tuple(X), z, v, tuple(s))
+    for i in np.flatnonzero(sdp.h < -tolerance):
+        z[i] = -1 / sdp.h[i]
+        return Dual(tuple(X), z, v, tuple(s))
+    for i in np.flatnonzero(np.abs(sdp.b) > tolerance):
+        v[i] = -1 / sdp.b[i]
+        return Dual(tuple(X), z, v, tuple(s))
+    return None

@@ -1,0 +1,101 @@
+"""`SDP` as the cone program that Clarabel and SCS share, and its multipliers back.
+
+    minimise 1/2 y'P y + q'y  subject to  A y + s = b,  s in zero x nonneg x second-order x PSD cones
+
+With rows A = -svec(F_i), b = svec(F0) for an LMI, A = -C, b = d for a second-order cone, and
+(G, h), (A, b) as they are, the multiplier z of A y + s = b is `Dual` piece by piece, with the
+signs of lmikit's Lagrangian. Blocks of size 0 give no rows; 1x1 LMIs and second-order cones of
+dimension 1 are nonnegative rows.
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..lmi import LMI, SDP, Dual
+from ..lmi._svec import SvecOrder, smat, svec_size, to_svec
+
+__all__ = ["ConicForm"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConicForm:
+    """Data (P upper triangular) and cone sizes, in the row order zero, nonneg, socs, psds."""
+
+    sdp: SDP
+    order: SvecOrder
+    P: sp.csc_array | None
+    q: np.ndarray
+    A: sp.csc_array
+    b: np.ndarray
+    zero: int
+    nonneg: int
+    socs: tuple[int, ...]
+    psds: tuple[int, ...]
+
+    @classmethod
+    def of(cls, sdp: SDP, order: SvecOrder) -> "ConicForm":
+        """Compile; time linear in the nonzeros of the blocks' svec forms."""
+        m = sdp.variables
+        scalar = [lmi for lmi in sdp.lmis if lmi.size == 1]
+        big = [lmi for lmi in sdp.lmis if lmi.size > 1]
+        lines = [soc for soc in sdp.socs if soc.d.size == 1]
+        cones = [soc for soc in sdp.socs if soc.d.size > 1]
+        rows, rhs = [sdp.A, sdp.G], [sdp.b, sdp.h]
+        for lmi in scalar:
+            _append(rows, rhs, lmi, order)
+        for soc in (*lines, *cones):
+            rows.append(-soc.C)
+            rhs.append(soc.d)
+        nonneg = sdp.h.size + len(scalar) + len(lines)
+        for lmi in big:
+            _append(rows, rhs, lmi, order)
+        if not sum(right.size for right in rhs):  # the solvers want a row: 0'y <= 1
+            rows, rhs, nonneg = [sp.csc_array((1, m))], [np.ones(1)], 1
+        A = sp.csc_array(sp.vstack(rows, format="csc"))
+        A.eliminate_zeros()  # an explicit zero would hide sparsity from chordal decomposition
+        return cls(
+            sdp=sdp,
+            order=order,
+            P=None if sdp.H is None else sp.csc_array(sp.triu(sdp.H, format="csc")),
+            q=np.array(sdp.c),
+            A=A,
+            b=np.concatenate(rhs),
+            zero=sdp.b.size,
+            nonneg=nonneg,
+            socs=tuple(soc.d.size for soc in cones),
+            psds=tuple(lmi.size for lmi in big),
+        )
+
+    def dual(self, z: np.ndarray, *, X_complete: bool = True) -> Dual:
+        """The multipliers of A y + s = b, shape (rows,), sorted into those of the SDP."""
+        sdp = self.sdp
+        at_nonneg, at_soc = self.zero, self.zero + self.nonneg
+        at_psd = at_soc + sum(self.socs)
+        equality, inequality = z[:at_nonneg], z[at_nonneg : at_nonneg + sdp.h.size]
+        at_scalar = at_nonneg + sdp.h.size
+        at_line = at_scalar + sum(1 for lmi in sdp.lmis if lmi.size == 1)
+        X, s = [], []
+        for lmi in sdp.lmis:
+            if lmi.size <= 1:
+                X.append(np.array(z[at_scalar : at_scalar + lmi.size]).reshape(lmi.size, lmi.size))
+                at_scalar += lmi.size
+            else:
+                X.append(smat(z[at_psd : at_psd + svec_size(lmi.size)], self.order))
+                at_psd += svec_size(lmi.size)
+        for soc in sdp.socs:
+            k = soc.d.size
+            start = at_line if k <= 1 else at_soc
+            s.append(np.array(z[start : start + k]))
+            if k <= 1:
+                at_line += k
+            else:
+                at_soc += k
+        return Dual(tuple(X), np.array(inequality), np.array(equality), tuple(s), X_complete)
+
+
+def _append(rows: list, rhs: list, lmi: LMI, order: SvecOrder) -> None:
+    F0, F = to_svec(lmi, order)
+    rows.append(-F)
+    rhs.append(F0)

@@ -1,0 +1,98 @@
+"""SCS: first-order splitting on the CPU; large problems to modest accuracy, with warm start.
+
+SCS solves  min 1/2 x'P x + c'x  s.t.  A x + s = b, s in K,  rows ordered zero, nonnegative,
+second-order, PSD (lower triangles) [1]; `ConicForm` is that form. It knows nothing of chordal
+sparsity. [1] B. O'Donoghue, "Operator splitting for a homogeneous embedding of the linear
+complementarity problem", SIAM J. Optim. 31 (2021); cvxgrp.org/scs.
+"""
+
+import dataclasses
+import threading
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._arrays import blas_threads
+from .._errors import OptionError, SolveFailed
+from .._progress import ProgressCallback
+from ..lmi import SDP, Status
+from ..lmi._svec import SvecOrder
+from ._conic import ConicForm
+from ._external import ExternalSolver, Raw
+from ._interrupt import run_interruptibly
+
+__all__ = ["SCS"]
+
+_STATUS = {  # anything absent is FAILED
+    1: Status.SOLVED,
+    2: Status.LIMIT,  # "solved (inaccurate)" is what SCS calls its iterate at a limit
+    -1: Status.UNBOUNDED,
+    -6: Status.UNBOUNDED,  # inaccurate: stands only if the ray passes our check
+    -2: Status.INFEASIBLE,
+    -7: Status.INFEASIBLE,
+}
+_INTERRUPTED = -5
+_SMALL = 200
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SCS(ExternalSolver):
+    """Splitting: cheap iterations, modest accuracy, warm start from y.
+
+    Options as in `ExternalSolver`; `tol` is both eps_abs and eps_rel. Progress is reported once,
+    at the end: SCS has no callback.
+    """
+
+    module: ClassVar[str] = "scs"
+    extra: ClassVar[str] = "scs"
+
+    tol: float = 1e-6
+    max_iterations: int | None = 100_000
+
+    def _run(
+        self,
+        sdp: SDP,
+        warm_start: np.ndarray | None,
+        time_limit: float | None,
+        progress: ProgressCallback | None,
+    ) -> Raw:
+        scs = self._import()
+        form = ConicForm.of(sdp, SvecOrder.LOWER)
+        threads = self.threads or (1 if max(form.psds, default=0) < _SMALL else None)
+        with blas_threads(threads):
+            # SCS swallows Ctrl-C while it sets up, and reports it while it iterates
+            solver = run_interruptibly(lambda stop: self._setup(scs, form, time_limit, stop))
+            start: dict[str, np.ndarray] = {}
+            if warm_start is not None:
+                x = np.array(warm_start, dtype=np.float64)
+                start = {"x": x, "y": np.zeros(form.b.size), "s": form.b - form.A @ x}
+            raw = solver.solve(warm_start=bool(start), **start)
+        info = raw["info"]
+        if info["status_val"] == _INTERRUPTED:
+            raise KeyboardInterrupt
+        status = _STATUS.get(int(info["status_val"]), Status.FAILED)
+        return Raw(
+            status,
+            np.asarray(raw["x"]),
+            form.dual(np.asarray(raw["y"])),
+            int(info["iter"]),
+            str(info["status"]),
+        )
+
+    def _setup(self, scs: Any, form: ConicForm, time_limit: float | None, stop: threading.Event) -> Any:
+        data = {"A": form.A, "b": form.b, "c": form.q}
+        if form.P is not None:
+            data["P"] = form.P
+        cone = {"z": form.zero, "l": form.nonneg, "q": list(form.socs), "s": [int(n) for n in form.psds]}
+        own: dict[str, Any] = {"eps_abs": self.tol, "eps_rel": self.tol, "verbose": self.verbose}
+        own["linear_solver"] = scs.LinearSolver.AUTO
+        if self.max_iterations is not None:
+            own["max_iters"] = self.max_iterations
+        if time_limit is not None:
+            own["time_limit_secs"] = float(time_limit)
+        try:
+            return scs.SCS(data, cone, **{**own, **self.native})
+        except (TypeError, ValueError) as error:
+            if self.native:
+                raise OptionError(f"SCS refuses native={dict(self.native)!r}: {error}.") from error
+            raise SolveFailed(f"SCS refused the problem: {error}.") from error
