@@ -119,9 +119,9 @@ class SDP:
     c: np.ndarray
     lmis: tuple[LMI, ...] = ()
     # None is accepted on the way in and becomes an array with no rows
-    G: sp.csc_array = None  # type: ignore[assignment]
+    G: sp.csc_array = None
     h: np.ndarray = None  # type: ignore[assignment]
-    A: sp.csc_array = None  # type: ignore[assignment]
+    A: sp.csc_array = None
     b: np.ndarray = None  # type: ignore[assignment]
     socs: tuple[SOC, ...] = ()
     H: sp.csc_array | None = None
