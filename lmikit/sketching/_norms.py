@@ -1,0 +1,202 @@
+"""Norm bounds that fail with a stated probability; the Lanczos polynomial is the tightest and the default."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._errors import InputError, OptionError
+from ._lanczos import (
+    LanczosRun,
+    kuczynski_wozniakowski_value,
+    largest_ritz_values,
+    polynomial_value,
+    start_component,
+)
+from ._operators import AbstractOperator
+from ._sketches import check_seed
+from ._types import ProbabilisticBound
+
+__all__ = ["PROBABILISTIC_METHODS", "check_delta", "norm_bound"]
+
+
+def check_delta(delta: Any) -> None:
+    """Raises OptionError unless 0 < delta < 1."""
+    if isinstance(delta, (bool, str)) or not np.isscalar(delta) or not 0.0 < float(delta) < 1.0:
+        raise OptionError(f"delta is {delta!r}; expected a failure probability strictly between 0 and 1.")
+
+
+def norm_bound(
+    operator: AbstractOperator,
+    delta: float,
+    *,
+    method: str = "lanczos",
+    seed: int = 0,
+    rtol: float = 1e-3,
+    max_matvecs: int | None = None,
+    starts: int | None = None,
+) -> ProbabilisticBound:
+    """P(sigma_max(W) > value) <= delta over the start vectors, in exact arithmetic.
+
+    `method`: "lanczos" (the Lanczos polynomial), "kuczynski_wozniakowski", "dixon",
+    "halko_martinsson_tropp". The first two stop when value <= (1 + rtol) estimate or when max_matvecs
+    products are spent (default: 4000, at most what exhausts the Krylov space); the last two spend
+    max_matvecs (default 100) whatever rtol. `starts` runs go side by side, each with failure
+    probability delta**(1/starts), and the largest of their values is returned: all must fail at once.
+    Rounding is covered by the factor 1 + 4 sqrt(out + in) eps of the layer's dtype, tested
+    and not proven. Raises OptionError for delta outside (0, 1) and unknown methods.
+    """
+    check_delta(delta)
+    check_seed(seed)
+    if method not in PROBABILISTIC_METHODS:
+        raise OptionError(f"method is {method!r}; expected one of {', '.join(PROBABILISTIC_METHODS)}.")
+    if not rtol > 0:
+        raise OptionError(f"rtol is {rtol!r}; expected a positive number.")
+    for name, value in (("max_matvecs", max_matvecs), ("starts", starts)):
+        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+            raise OptionError(f"{name} is {value!r}; expected an integer of at least 1.")
+    return PROBABILISTIC_METHODS[method](operator.smaller_side, float(delta), seed, rtol, max_matvecs, starts)
+
+
+def _finish(
+    operator: AbstractOperator,
+    value: float,
+    estimate: float,
+    delta: float,
+    seed: int,
+    method: str,
+    matvecs: int,
+) -> ProbabilisticBound:
+    if not (np.isfinite(estimate) and not np.isnan(value)):
+        raise InputError("a product of the layer overflowed or holds NaN; expected finite numbers.")
+    allowance = 1.0 + 4.0 * np.sqrt(sum(operator.shape)) * float(np.finfo(operator.dtype).eps)
+    return ProbabilisticBound(
+        value=float(np.nextafter(value * allowance, np.inf)) if value > 0 else 0.0,
+        delta=delta,
+        seed=int(seed),
+        method=method,
+        matvecs=int(matvecs),
+        estimate=float(estimate),
+    )
+
+
+def _from_lanczos(
+    value_of_run: Callable[..., float], name: str, default_starts: int
+) -> Callable[..., ProbabilisticBound]:
+    def bound(
+        operator: AbstractOperator,
+        delta: float,
+        seed: int,
+        rtol: float,
+        max_matvecs: int | None,
+        starts: int | None,
+    ) -> ProbabilisticBound:
+        starts = min(starts or default_starts, operator.shape[1])
+        n = operator.shape[1]
+        max_steps = max(1, min(n, (max_matvecs or 4000) // (2 * starts)))
+        run = LanczosRun.begin(operator, starts, seed, max_steps)
+        if run.scale == 0.0:
+            return _finish(operator, 0.0, 0.0, delta, seed, name, starts)
+        each = delta ** (1.0 / starts)
+        while True:
+            run.advance(min(max(4, run.steps // 4), max_steps - run.steps))
+            alpha, beta = run.coefficients()
+            if not (np.isfinite(alpha).all() and np.isfinite(beta).all()):
+                raise InputError("a product of the layer holds NaN or infinity; expected finite numbers.")
+            ritz = [value_of_run(a, b, n, each) for a, b in _until_breakdown(alpha, beta, operator.dtype)]
+            top, value = float(largest_ritz_values(alpha, beta).max()), max(ritz)
+            done = run.steps >= max_steps or np.sqrt(value) <= (1.0 + rtol) * np.sqrt(max(top, 0.0))
+            if done:
+                upper = np.sqrt(max(value, 0.0)) * run.scale
+                return _finish(
+                    operator, upper, np.sqrt(max(top, 0.0)) * run.scale, delta, seed, name, run.matvecs
+                )
+
+    return bound
+
+
+def _until_breakdown(
+    alpha: np.ndarray, beta: np.ndarray, dtype: np.dtype
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each run cut after the step whose residual is rounding: the Krylov space is invariant there.
+
+    Almost surely it then holds the top eigenvector, so the Ritz value is the norm.
+    """
+    runs = []
+    for a, b in zip(alpha, beta, strict=True):
+        small = np.flatnonzero(
+            b <= 8 * float(np.finfo(dtype).eps) * max(float(np.abs(a).max()), float(b.max()))
+        )
+        end = int(small[0]) + 1 if small.size else a.size
+        runs.append((a[:end], b[:end]))
+    return runs
+
+
+def _polynomial(alpha: np.ndarray, beta: np.ndarray, n: int, delta: float) -> float:
+    ritz = float(largest_ritz_values(alpha[None], beta[None])[0])
+    return polynomial_value(alpha, beta, ritz, start_component(n, delta))
+
+
+def _kuczynski_wozniakowski(alpha: np.ndarray, beta: np.ndarray, n: int, delta: float) -> float:
+    ritz = float(largest_ritz_values(alpha[None], beta[None])[0])
+    return ritz if n == 1 else kuczynski_wozniakowski_value(ritz, n, alpha.size, delta)
+
+
+def _dixon(
+    operator: AbstractOperator,
+    delta: float,
+    seed: int,
+    rtol: float,
+    max_matvecs: int | None,
+    starts: int | None,
+) -> ProbabilisticBound:
+    """theta^(1/2) (x'(W'W)^k x)^(1/2k), theta = (0.8 sqrt(n)/delta)^(2/k), x uniform on the sphere.
+
+    (Dixon, SIAM J. Numer. Anal. 20, 1983, theorem 1.) With p products, p = 2k or odd, the
+    norm of p alternating products serves: sigma_max <= (0.8 sqrt(n)/delta)^(1/p) |...|^(1/p).
+    """
+    am, n, products = operator.am, operator.shape[1], int(max_matvecs or 100)
+    x = np.random.default_rng([seed, 7]).standard_normal((n, 1))
+    vector = am.asarray(x / np.linalg.norm(x), dtype=operator.dtype)
+    logs = am.xp.zeros(products)
+    for k in range(products):
+        vector = operator.matmat(vector) if k % 2 == 0 else operator.rmatmat(vector)
+        length = am.xp.sqrt((vector.astype(np.float64) ** 2).sum())
+        logs[k] = am.xp.log(length)
+        vector = vector / am.xp.maximum(length, np.finfo(np.float64).tiny).astype(vector.dtype)
+    host = am.to_numpy(logs)
+    if np.isneginf(host).any():
+        return _finish(operator, 0.0, 0.0, delta, seed, "dixon", products)
+    root = float(np.exp(host.mean()))
+    return _finish(
+        operator, root * (0.8 * np.sqrt(n) / delta) ** (1.0 / products), root, delta, seed, "dixon", products
+    )
+
+
+def _halko_martinsson_tropp(
+    operator: AbstractOperator,
+    delta: float,
+    seed: int,
+    rtol: float,
+    max_matvecs: int | None,
+    starts: int | None,
+) -> ProbabilisticBound:
+    """delta^(-1/r) sqrt(2/pi) max_i |W omega_i|, r standard Gaussian vectors.
+
+    (Halko, Martinsson, Tropp 2011, lemma 4.1, with alpha = delta^(-1/r).)
+    """
+    am, n, r = operator.am, operator.shape[1], int(max_matvecs or 100)
+    omega = np.random.default_rng([seed, 7]).standard_normal((r, n)).T
+    image = operator.matmat(am.asarray(np.ascontiguousarray(omega), dtype=operator.dtype)).astype(np.float64)
+    lengths = am.to_numpy(am.xp.sqrt((image * image).sum(axis=0)))
+    value = delta ** (-1.0 / r) * np.sqrt(2.0 / np.pi) * float(lengths.max())
+    estimate = float((lengths / np.linalg.norm(omega, axis=0)).max())
+    return _finish(operator, value, estimate, delta, seed, "halko_martinsson_tropp", r)
+
+
+PROBABILISTIC_METHODS: dict[str, Callable[..., ProbabilisticBound]] = {
+    "lanczos": _from_lanczos(_polynomial, "lanczos", 4),
+    "kuczynski_wozniakowski": _from_lanczos(_kuczynski_wozniakowski, "kuczynski_wozniakowski", 1),
+    "dixon": _dixon,
+    "halko_martinsson_tropp": _halko_martinsson_tropp,
+}
