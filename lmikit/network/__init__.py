@@ -2,9 +2,11 @@
 
 from ._activation_base import Activation, Slopes
 from ._activations import resolve_activation
+from ._fractional import LinearFractional, linear_fractional
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 from ._network import Layer, Network
 from ._piecewise import ELU, Abs, Hardswish, Hardtanh, Identity, LeakyReLU, PReLU, ReLU
+from ._reduction import Reduction, reduce
 from ._scaling import normalise, with_scaled_layers
 from ._smooth import GELU, Mish, Sigmoid, SiLU, Sin, Softplus, Tanh
 
@@ -20,10 +22,12 @@ __all__ = [
     "Identity",
     "Layer",
     "LeakyReLU",
+    "LinearFractional",
     "Mish",
     "Network",
     "PReLU",
     "ReLU",
+    "Reduction",
     "SiLU",
     "Sigmoid",
     "Sin",
@@ -31,7 +35,9 @@ __all__ = [
     "Softplus",
     "SparseMap",
     "Tanh",
+    "linear_fractional",
     "normalise",
+    "reduce",
     "resolve_activation",
     "with_scaled_layers",
 ]

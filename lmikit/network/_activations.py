@@ -11,8 +11,8 @@ from ._smooth import GELU, Mish, Sigmoid, SiLU, Sin, Softplus, Tanh
 __all__ = ["ACTIVATIONS", "resolve_activation"]
 
 _ALL: tuple[type[Activation], ...] = (
-    Identity, ReLU, LeakyReLU, PReLU, ELU, Softplus, Tanh, Sigmoid, GELU, SiLU, Mish, Hardswish, Hardtanh, Abs,
-    Sin, Slopes,
+    Identity, ReLU, LeakyReLU, PReLU, ELU, Softplus, Tanh, Sigmoid, GELU, SiLU, Mish, Hardswish, Hardtanh,
+    Abs, Sin, Slopes,
 )  # fmt: skip
 
 ACTIVATIONS: dict[str, type[Activation]] = {a.name: a for a in _ALL}

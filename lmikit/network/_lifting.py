@@ -1,0 +1,46 @@
+"""Multipliers for the linear neurons that a reduction merged away.
+
+Let hidden layer h be linear, w_h = A v_h, A = diag(alpha), in a group of maps that ends in layer b, and
+d_h = w_h - A v_h. In the coordinates (d_h, the other states) the LMI of the original chain is that
+of the merged chain, plus 2 d_h'T_h d_h, with v_b replaced by v_b + B_h d_h,
+B_h = W_b A_{b-1} ... A_{h+1} W_{h+1}. If the merged LMI has slack eps times its diagonal part (what the
+geometric repair adds when it multiplies L by about 1 + eps (L + 1)), then by a Schur complement on d_h
+
+    eps 2 T_h  >=  B_h'(S^2/2 + 4 |Pi|) T_b B_h,     or   eps 2 T_h >= B_h'B_h   if b is the output,
+
+suffices up to a factor that counts the merged layers. Row sums of the absolute values give such
+a diagonal T_h (Gershgorin). A smaller eps loosens L less but costs the proof more digits; both
+are of one size at the eps chosen here, which loosens L by 1e-7 or less per layer.
+"""
+
+import numpy as np
+
+from ._network import Network
+
+__all__ = ["merged_multipliers"]
+
+_EPS = 1e-7
+
+
+def merged_multipliers(
+    chain: Network, group: tuple[int, ...], t_end: np.ndarray | None
+) -> dict[int, np.ndarray]:
+    """Multipliers per merged hidden layer (index of the map before it) of one group.
+
+    `chain` is the original chain of the neurons that are left, scaled as the witness says;
+    `t_end` is the multiplier of the hidden layer that the group ends in, None for the output.
+    """
+    last = chain.layers[group[-1]]
+    weight = np.ones(last.linear.shape[0])
+    if t_end is not None:
+        weight = (0.5 * (last.alpha + last.beta) ** 2 + 4.0 * np.abs(last.alpha * last.beta)) * t_end
+    result = {}
+    onward = last.linear.to_dense()
+    for k in reversed(group[:-1]):
+        gram = np.abs(onward.T @ (weight[:, None] * onward))
+        t = 0.5 / _EPS * gram.sum(axis=1) * len(group)
+        largest = float(t.max())
+        result[k] = np.maximum(t, 1e-6 * largest) if largest > 0.0 else np.ones_like(t)
+        layer = chain.layers[k]
+        onward = (onward * layer.alpha) @ layer.linear.to_dense()
+    return result
