@@ -2,18 +2,26 @@
 
 from . import iqc
 from ._base import AbstractFormulation
+from ._start import balancing_powers, norm_product_witness, scale_witness
 from .balanced import BalancedLipSDP
 from .chordal import ChordalLipSDP
+from .eclipse import EclipseStep, asked_by_next
 from .lipsdp import JointLipSDP
-from .loop_transform import LoopLipSDP, loop_transform, undo_loop_transform
+from .loop_transform import LoopLipSDP, loop_transform, substitute, undo_loop_transform
 
 __all__ = [
     "AbstractFormulation",
     "BalancedLipSDP",
     "ChordalLipSDP",
+    "EclipseStep",
     "JointLipSDP",
     "LoopLipSDP",
+    "asked_by_next",
+    "balancing_powers",
     "iqc",
     "loop_transform",
+    "norm_product_witness",
+    "scale_witness",
+    "substitute",
     "undo_loop_transform",
 ]

@@ -12,9 +12,8 @@ __all__ = ["AbstractFormulation"]
 class AbstractFormulation(abc.ABC):
     """One theorem: its SDP, and the witness that a point of that SDP proposes.
 
-    Laws, tested for every registered formulation: a feasible point of `sdp()` proposes a
-    witness whose bound is at or above every sampled difference quotient, and `point` and
-    `witness` are inverse to each other up to rounding.
+    Law, tested for every registered formulation: at a feasible point, the witness's bound is at
+    or above every sampled difference quotient, and the LMI holds along sampled increments.
     """
 
     theorem: ClassVar[str]  # paper, equation, assumptions

@@ -15,7 +15,7 @@ from ._base import AbstractFormulation
 from ._point import lowest_gain
 from .iqc._slopes import check_multipliers
 
-__all__ = ["AbstractChainFormulation", "chain_slopes", "undecided_signs"]
+__all__ = ["AbstractChainFormulation", "chain_slopes"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +59,10 @@ class AbstractChainFormulation(AbstractFormulation):
         return lowest_gain(bound_on_objective)
 
     def multipliers_of(self, witness: Witness) -> np.ndarray:
-        """One T per variable, (N,) or (L,) (there the largest of each layer); InputError if it does not fit."""
+        """One T per variable, (N,) or (L,) (there the largest of each layer).
+
+        Raises InputError where the witness does not fit the network.
+        """
         sizes = tuple(t.size for t in witness.multipliers)
         if witness.kind != "lipsdp" or sizes != self.network.dims[1:-1] or any(witness.layer_pow2):
             raise InputError(
@@ -76,22 +79,3 @@ def chain_slopes(network: Network) -> tuple[np.ndarray, np.ndarray]:
     alpha = np.concatenate([np.zeros(0), *(a for a, _ in network.slopes)])
     beta = np.concatenate([np.zeros(0), *(b for _, b in network.slopes)])
     return alpha, beta
-
-
-def undecided_signs(network: Network, multipliers: str) -> np.ndarray:
-    """Which Lambda, (N,) or (L,) booleans, the LMI itself does not force to be >= 0.
-
-    The diagonal entry of neuron a reads Lambda_a + sum_b Lambda_b alpha_b beta_b W_ba^2 >= F |Y e_a|^2 >= 0
-    over the neurons b of the next layer, so that (from the last layer backwards, at F >= 0) only an a
-    with a successor of alpha_b beta_b > 0 can have Lambda_a < 0. One neuron decides for its layer.
-    """
-    undecided = []
-    for k in range(1, network.hidden_layers + 1):
-        layer = network.layers[k]
-        positive = np.zeros(layer.alpha.size)
-        if k < network.hidden_layers:
-            positive = (layer.alpha * layer.beta > 0).astype(np.float64)
-        undecided.append(abs(layer.linear.to_sparse()).T @ positive > 0)
-    if multipliers == "layer":
-        return np.array([bool(signs.all()) for signs in undecided], dtype=bool)
-    return np.concatenate([np.zeros(0, dtype=bool), *undecided])

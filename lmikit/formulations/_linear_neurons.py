@@ -13,8 +13,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from ..network import Network
-from ._fractional import linear_fractional
+from ..network import Network, linear_fractional
 
 __all__ = ["finite_multipliers"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from .._errors import SolveFailed
 from ..lmi import Solution
 
-__all__ = ["lowest_gain", "usable_point"]
+__all__ = ["lowest_gain", "positive_theta", "usable_point"]
 
 
 def usable_point(solution: Solution) -> np.ndarray:
@@ -33,7 +33,7 @@ def positive_theta(solution: Solution) -> np.ndarray:
 
 
 def lowest_gain(bound_on_objective: float) -> float | None:
-    """F^(-1/2) at the dual bound on -F: below it the solver sees no point (unproven); None if it says nothing."""
+    """F^(-1/2) at the dual bound on -F, below which the solver sees no point (unproven), or None."""
     if not math.isfinite(bound_on_objective) or bound_on_objective >= 0.0:
         return None
     return 1.0 / math.sqrt(-bound_on_objective)

@@ -16,9 +16,10 @@ import scipy.sparse as sp
 from .._errors import SolveFailed
 from .._witness import Witness
 from ..lmi import LMI, SDP, Solution
-from ._fractional import linear_fractional
-from ._chain import AbstractChainFormulation, chain_slopes, undecided_signs
+from ..network import linear_fractional
+from ._chain import AbstractChainFormulation, chain_slopes
 from ._point import usable_point
+from ._signs import nonnegative_rows, undecided_signs
 
 __all__ = ["BalancedLipSDP"]
 
@@ -47,13 +48,11 @@ class BalancedLipSDP(AbstractChainFormulation):
         E = sp.block_diag([self.incidence, sp.csc_array(np.ones((n0 + m, 1)))], format="csc")
         corner = sp.csc_array((size - m, size - m))
         F0 = sp.block_array([[corner, Y.T], [Y, None]], format="csc")
-        undecided = np.flatnonzero(undecided_signs(self.network, self.multipliers))
-        shape = (undecided.size, E.shape[1])
-        G = sp.csc_array((np.full(undecided.size, -1.0), (np.arange(undecided.size), undecided)), shape=shape)
+        G, h = nonnegative_rows(undecided_signs(self.network, self.multipliers), E.shape[1])
         objective = np.zeros(E.shape[1])
         objective[-1] = 1.0
         block = LMI(F0, P, Q, E, name="balanced", partition=dims)
-        return SDP(objective, (block,), G=G, h=np.zeros(undecided.size))
+        return SDP(objective, (block,), G=G, h=h)
 
     def witness(self, solution: Solution) -> Witness:
         """rho = L^2, T = L Lambda / 2."""

@@ -16,15 +16,16 @@ import scipy.sparse as sp
 
 from .._witness import Witness
 from ..lmi import LMI, SDP, Solution
-from ._chain import AbstractChainFormulation, undecided_signs
+from ._chain import AbstractChainFormulation
 from ._point import positive_theta
+from ._signs import nonnegative_rows, undecided_signs
 
 __all__ = ["ChordalLipSDP"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ChordalLipSDP(AbstractChainFormulation):
-    """One LMI of size n_{k-1} + n_k per hidden layer; y = (Lambda, X_1, ..., X_{L-1}, F), X_k by triangles."""
+    """One LMI of size n_{k-1} + n_k per hidden layer; y = (Lambda, X_1, ..., X_{L-1}, F)."""
 
     theorem: ClassVar[str] = (
         "Agler, Helton, McCullough, Rodman, Linear Algebra Appl. 107 (1988), Theorem 2.3 (PSD matrices on "
@@ -41,14 +42,10 @@ class ChordalLipSDP(AbstractChainFormulation):
         starts = multipliers + np.concatenate([[0], np.cumsum(triangles)]).astype(int)
         variables = int(starts[-1]) + 1
         blocks = [self._block(k, starts, variables) for k in range(1, max(self.network.hidden_layers, 1) + 1)]
-        undecided = np.flatnonzero(undecided_signs(self.network, self.multipliers))
-        G = sp.csc_array(
-            (np.full(undecided.size, -1.0), (np.arange(undecided.size), undecided)),
-            shape=(undecided.size, variables),
-        )
+        G, h = nonnegative_rows(undecided_signs(self.network, self.multipliers), variables)
         objective = np.zeros(variables)
         objective[-1] = -1.0
-        return SDP(objective, tuple(blocks), G=G, h=np.zeros(undecided.size))
+        return SDP(objective, tuple(blocks), G=G, h=h)
 
     def _block(self, k: int, starts: np.ndarray, variables: int) -> LMI:
         """The clique of layers k-1 and k."""
@@ -103,7 +100,7 @@ class _Terms:
 
     @classmethod
     def symmetric(cls, n: int, offset: int, size: int, sign: float, start: int, variables: int) -> "_Terms":
-        """sign * X on rows offset.., X (n, n) symmetric, its upper triangle row by row from variable `start`."""
+        """sign * X on rows offset.., X (n, n) symmetric: its upper triangle, row by row, from `start` on."""
         i, j = np.triu_indices(n)
         eye = sp.eye_array(size, format="csc")
         weight = sign * np.where(i == j, 1.0, 2.0)

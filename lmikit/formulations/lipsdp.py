@@ -16,9 +16,10 @@ import numpy as np
 
 from .._witness import Witness
 from ..lmi import SDP, Solution
-from ._fractional import linear_fractional
-from ._chain import AbstractChainFormulation, undecided_signs
+from ..network import linear_fractional
+from ._chain import AbstractChainFormulation
 from ._point import positive_theta
+from ._signs import undecided_signs
 from .iqc import Dissipation, SlopeRestricted
 
 __all__ = ["JointLipSDP"]

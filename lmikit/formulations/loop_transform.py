@@ -20,54 +20,68 @@ import scipy.sparse.linalg
 from .._errors import InputError
 from .._witness import Witness
 from ..lmi import SDP, Solution
+from ..network import LinearFractional, linear_fractional
 from ._chain import AbstractChainFormulation, chain_slopes
-from ._fractional import LinearFractional, linear_fractional
 from ._linear_neurons import finite_multipliers
 from ._point import positive_theta
+from ._signs import nonnegative_rows
 from .iqc import Dissipation, SlopeRestricted
 
-__all__ = ["LoopLipSDP", "loop_transform", "undo_loop_transform"]
+__all__ = ["LoopLipSDP", "loop_transform", "substitute", "undo_loop_transform"]
 
 
-def loop_transform(form: LinearFractional, C: Any, R: Any, S: Any = None) -> LinearFractional:
-    """The form of v' = S v, u = psi(v') after substituting w = C v + R u.
+def loop_transform(form: LinearFractional, C: np.ndarray, R: np.ndarray) -> LinearFractional:
+    """The form of u with w_i = C_i v_i + R_i u_i, R_i >= 0; channels with R_i = 0 are gone.
 
-    C (n_w, n_v), R (n_w, n_u), S (n_u, n_v), default the identity; a vector stands for a diagonal.
-    Raises InputError where I - N_vw C is singular (an ill-posed implicit network).
+    C, R (N,). The slopes of u_i lie in [(alpha_i - C_i)/R_i, (beta_i - C_i)/R_i]. Raises InputError for
+    R_i < 0, for R_i = 0 unless alpha_i = beta_i = C_i, and where I - N_vw C is singular.
     """
-    C, R = (sp.diags_array(M) if np.ndim(M) == 1 else sp.csc_array(M) for M in (C, R))
-    n_v = form.N_vx.shape[0]
-    CK = sp.csc_array(sp.eye_array(n_v) - form.N_vw @ C)
-    try:
-        solve = scipy.sparse.linalg.splu(CK, permc_spec="NATURAL", diag_pivot_thresh=0.0).solve
-    except RuntimeError as error:
-        raise InputError("I - N_vw C is singular: the substitution makes the loop ill-posed.") from error
-
-    def apply(M: Any) -> sp.csr_array:
-        dense = solve(sp.csc_array(M).toarray()) if min(M.shape) else np.zeros(M.shape)
-        if not np.isfinite(dense).all():
-            raise InputError("I - N_vw C is singular: the substitution makes the loop ill-posed.")
-        return sp.csr_array(dense)
-
-    Kx, Ku = apply(form.N_vx), apply(sp.csc_array(form.N_vw @ R))
-    N_yx = form.N_yx + form.N_yw @ (C @ Kx)
-    N_yw = form.N_yw @ (R + C @ Ku)
-    if S is not None:
-        S = sp.csr_array(S)
-        Kx, Ku = S @ Kx, S @ Ku
-    return dataclasses.replace(
-        form, N_vx=sp.csr_array(Kx), N_vw=sp.csr_array(Ku), N_yx=sp.csr_array(N_yx), N_yw=sp.csr_array(N_yw)
-    )
+    C, R = np.asarray(C, dtype=np.float64), np.asarray(R, dtype=np.float64)
+    kept = R > 0.0
+    if (R < 0.0).any() or ((form.alpha[~kept] != C[~kept]) | (form.beta[~kept] != C[~kept])).any():
+        raise InputError("R_i must be positive, or zero where alpha_i = beta_i = C_i.")
+    select = sp.eye_array(C.size, format="csr")[np.flatnonzero(kept)]
+    alpha, beta = ((slope - C)[kept] / R[kept] for slope in (form.alpha, form.beta))
+    return substitute(form, sp.diags_array(C), sp.diags_array(R) @ select.T, select, (alpha, beta))
 
 
 def undo_loop_transform(form: LinearFractional, C: np.ndarray, R: np.ndarray) -> LinearFractional:
-    """The form before `loop_transform` with diagonals C and R (n,), R without zeros.
+    """The form before `loop_transform` with C and R (N,), R > 0: u = R^{-1}(w - C v), the same again."""
+    if (np.asarray(R) <= 0.0).any():
+        raise InputError(
+            "R has an entry <= 0; expected positive ones: a channel that is gone cannot come back."
+        )
+    return loop_transform(form, -np.asarray(C) / R, 1.0 / np.asarray(R))
 
-    u = R^{-1}(w - C v): again a loop transformation, by -C/R and 1/R.
+
+def substitute(
+    form: LinearFractional, C: Any, R: Any, S: Any, slopes: tuple[np.ndarray, np.ndarray]
+) -> LinearFractional:
+    """The form of w = C v + R u, u = psi(S v), psi of the given slopes (alpha, beta), each (n_u,).
+
+    C (N, N), R (N, n_u), S (n_u, N), any matrices: Householder and MaxMin groups become scalar
+    neurons in this way (`iqc.Householder.rewriting`). Raises InputError where I - N_vw C is singular.
     """
-    if (R == 0).any():
-        raise InputError("R has a zero: that channel is gone and cannot be brought back.")
-    return loop_transform(form, -C / R, 1.0 / R)
+    C, R, S = (sp.csr_array(M) for M in (C, R, S))
+    Kx, Ku = _solved(sp.eye_array(form.neurons) - form.N_vw @ C, form.N_vx, form.N_vw @ R)
+    return LinearFractional(
+        S @ Kx, S @ Ku, form.N_yx + form.N_yw @ (C @ Kx), form.N_yw @ (R + C @ Ku), *slopes
+    )
+
+
+def _solved(system: sp.sparray, *right: sp.csr_array) -> list[sp.csr_array]:
+    """system^{-1} times each; for a chain the system is unit lower triangular."""
+    message = "I - N_vw C is singular: the substitution makes the loop ill-posed; choose another C."
+    if not system.shape[0]:
+        return list(right)
+    try:
+        factor = scipy.sparse.linalg.splu(sp.csc_array(system))
+    except RuntimeError as error:
+        raise InputError(message) from error
+    found = [factor.solve(r.toarray()) if r.shape[1] else np.zeros(r.shape) for r in right]
+    if not all(np.isfinite(f).all() for f in found):
+        raise InputError(message)
+    return [sp.csr_array(f) for f in found]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,60 +100,49 @@ class LoopLipSDP(AbstractChainFormulation):
         "each neuron in [alpha, beta] globally, any biases."
     )
 
-    def transformed(self) -> tuple[LinearFractional, np.ndarray, np.ndarray, np.ndarray]:
-        """(form with the nonlinear channels only, their alpha, beta, indices of those neurons)."""
-        alpha, beta = chain_slopes(self.network)
-        nonlinear = np.flatnonzero(alpha < beta)
+    def transformed(self) -> LinearFractional:
+        """The form with the nonlinear channels only."""
+        form = linear_fractional(self.network)
         if self.centred:
-            C, R = 0.5 * (alpha + beta), 0.5 * (beta - alpha)
-            low, high = -np.ones(nonlinear.size), np.ones(nonlinear.size)
-        else:
-            C, R = np.where(alpha < beta, 0.0, alpha), np.ones(alpha.size)
-            low, high = alpha[nonlinear], beta[nonlinear]
-        select = sp.eye_array(alpha.size, format="csr")[nonlinear]
-        form = loop_transform(linear_fractional(self.network), C, sp.diags_array(R) @ select.T, select)
-        return form, low, high, nonlinear
+            return loop_transform(form, 0.5 * (form.alpha + form.beta), 0.5 * (form.beta - form.alpha))
+        return form.without_linear_neurons()
 
-    @property
-    def _scale(self) -> np.ndarray:
-        """R of the nonlinear neurons: T = Lambda / (2 R^2) per unit of 1/F."""
+    def _kept(self) -> np.ndarray:
         alpha, beta = chain_slopes(self.network)
-        nonlinear = alpha < beta
-        return 0.5 * (beta - alpha)[nonlinear] if self.centred else np.ones(int(nonlinear.sum()))
+        return np.flatnonzero(alpha < beta)
+
+    def _scale(self) -> np.ndarray:
+        """R of the nonlinear neurons: 2 T = rho Lambda / R^2."""
+        alpha, beta = chain_slopes(self.network)
+        kept = self._kept()
+        return 0.5 * (beta - alpha)[kept] if self.centred else np.ones(kept.size)
 
     def _kept_incidence(self) -> sp.csc_array:
-        alpha, beta = chain_slopes(self.network)
-        rows = sp.csr_array(self.incidence)[np.flatnonzero(alpha < beta)]
-        used = np.flatnonzero(abs(rows).sum(axis=0))
-        # per layer, one T serves all its neurons, so that Lambda_i = R_i^2 times the layer's variable
-        return sp.csc_array(rows[:, used])
+        rows = sp.csr_array(self.incidence)[self._kept()]
+        return sp.csc_array(rows[:, np.flatnonzero(abs(rows).sum(axis=0))])
 
     def sdp(self) -> SDP:
         """Minimise -F; variables (Lambda, F)."""
-        form, low, high, _ = self.transformed()
-        problem = Dissipation(form, [SlopeRestricted(low, high)])
-        full = problem.sdp()
+        form = self.transformed()
+        full = Dissipation(form, [SlopeRestricted(form.alpha, form.beta)]).sdp()
         if self.multipliers == "neuron":
             return full
         block = full.lmis[0]
         tie = sp.block_diag(
-            [sp.diags_array(self._scale**2) @ self._kept_incidence(), sp.eye_array(1)], format="csc"
+            [sp.diags_array(self._scale() ** 2) @ self._kept_incidence(), sp.eye_array(1)], format="csc"
         )
         tied = dataclasses.replace(block, E=sp.csc_array(block.E @ tie))
         k = tie.shape[1]
-        G = sp.csc_array((np.full(k - 1, -1.0), (np.arange(k - 1), np.arange(k - 1))), shape=(k - 1, k))
-        return SDP(np.append(np.zeros(k - 1), -1.0), (tied,), G=G, h=np.zeros(k - 1))
+        G, h = nonnegative_rows(np.ones(k - 1, dtype=bool), k)
+        return SDP(np.append(np.zeros(k - 1), -1.0), (tied,), G=G, h=h)
 
     def witness(self, solution: Solution) -> Witness:
-        """rho = 1/F, T = rho Lambda / (2 R^2); linear neurons get a finite multiplier at a slightly larger rho."""
+        """rho = 1/F, T = rho Lambda / (2 R^2); linear neurons get a finite T at a slightly larger rho."""
         y = positive_theta(solution)
-        per_neuron = (
-            y[:-1] / self._scale**2 if self.multipliers == "neuron" else self._kept_incidence() @ y[:-1]
-        )
-        rho = 1.0 / y[-1]
-        T = np.zeros(self.network.hidden_neurons)
-        alpha, beta = chain_slopes(self.network)
-        T[alpha < beta] = 0.5 * rho * per_neuron
-        if (alpha == beta).any():
+        neuron = self.multipliers == "neuron"
+        per_neuron = y[:-1] / self._scale() ** 2 if neuron else self._kept_incidence() @ y[:-1]
+        rho, T = 1.0 / y[-1], np.zeros(self.network.hidden_neurons)
+        T[self._kept()] = 0.5 * rho * per_neuron
+        if self._kept().size < T.size:
             rho, T = finite_multipliers(self.network, rho, T)
         return self.propose(rho, T, solution)

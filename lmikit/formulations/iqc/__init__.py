@@ -3,7 +3,7 @@
 from ._constraint import AbstractQuadraticConstraint, QuadraticTerms, largest_violation, terms_from_matrices
 from ._dissipation import Dissipation, Placed
 from ._groups import GroupSort, Householder, MaxMin
-from ._slopes import NormBounded, SectorBounded, SlopeRestricted
+from ._slopes import NormBounded, SectorBounded, SlopeRestricted, check_multipliers
 from ._supply import AbstractSupply, InputPassivity, L2Gain, OutputPassivity, SupplyForm, WeightedGain
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "SlopeRestricted",
     "SupplyForm",
     "WeightedGain",
+    "check_multipliers",
     "largest_violation",
     "terms_from_matrices",
 ]

@@ -103,7 +103,7 @@ def terms_from_matrices(
 
 
 def largest_violation(constraint: AbstractQuadraticConstraint, v: np.ndarray, w: np.ndarray) -> float:
-    """Largest sigma over unit multipliers at sampled increments v (n_v, s), w (n_w, s), relative to |(v, w)|^2.
+    """Largest sigma / |(v, w)|^2 over unit multipliers and increments v (n_v, s), w (n_w, s).
 
     Above rounding it refutes `obligation`. Below, it proves nothing.
     """

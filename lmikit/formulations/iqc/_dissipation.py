@@ -17,8 +17,9 @@ import scipy.sparse as sp
 
 from ..._errors import InputError
 from ...lmi import LMI, SDP, Solution
-from .._fractional import LinearFractional
+from ...network import LinearFractional
 from .._point import usable_point
+from .._signs import nonnegative_rows
 from ._constraint import AbstractQuadraticConstraint
 from ._supply import AbstractSupply, L2Gain
 
@@ -62,7 +63,7 @@ class Dissipation:
     partition: tuple[int, ...] | None = None
     theorem: ClassVar[str] = (
         "S-procedure with static multipliers (Megretski, Rantzer, IEEE TAC 1997, Theorem 1; for networks "
-        "Fazlyab et al., NeurIPS 2019, Theorem 2); assumes each constraint's obligation and a well-posed loop."
+        "Fazlyab et al., NeurIPS 2019, Theorem 2); assumes each constraint's obligation, a well-posed loop."
     )
 
     def __post_init__(self) -> None:
@@ -85,47 +86,35 @@ class Dissipation:
         `nonnegative` (k,) overrides which multipliers are constrained to be >= 0: drop those only
         that the LMI itself implies.
         """
-        V, Y = (sp.csc_array(sp.hstack(pair)) for pair in self._rows())
-        n_v, size = V.shape
-        inputs, n_w = self.form.N_vx.shape[1], self.form.N_vw.shape[1]
-        picks = sp.eye_array(size, format="csc")[:, inputs:]
-        P, Q, E, signs = [], [], [], []
+        form = self.form
+        V = sp.csc_array(sp.hstack([form.N_vx, form.N_vw]))
+        Y = sp.csc_array(sp.hstack([form.N_yx, form.N_yw]))
+        inputs, size = form.N_vx.shape[1], V.shape[1]
+        eye = sp.eye_array(size, format="csc")
+        P, Q, E, signs = [], [], [], [np.zeros(0, dtype=bool)]
         for placed in self.placed:
             terms = placed.constraint.terms()
-            Vc, Wc = V[placed.v_channels].T, picks[:, placed.w_channels]
+            Vc, Wc = V[placed.v_channels].T, eye[:, inputs + placed.w_channels]
             P.append(Vc @ terms.Pv + Wc @ terms.Pw)
             Q.append(Vc @ terms.Qv + Wc @ terms.Qw)
             E.append(terms.E)
             signs.append(terms.nonnegative)
         supply = self.supply.form(inputs, Y.shape[0])
-        lift = sp.hstack([sp.eye_array(size, format="csc")[:, :inputs], Y.T], format="csc")  # (size, n + m)
-        P.append(lift @ supply.P)
-        Q.append(lift @ supply.Q)
-        E.append(supply.E)
-        F0 = sp.csc_array(lift @ supply.F0 @ lift.T)
+        ends = sp.hstack([eye[:, :inputs], Y.T], format="csc")  # (x, y) = ends' z
+        F0 = sp.csc_array(ends @ supply.F0 @ ends.T)
         block = LMI(
             sp.csc_array(0.5 * (F0 + F0.T)),
-            sp.hstack(P, format="csc"),
-            sp.hstack(Q, format="csc"),
-            sp.block_diag(E, format="csc"),
+            sp.hstack([*P, ends @ supply.P], format="csc"),
+            sp.hstack([*Q, ends @ supply.Q], format="csc"),
+            sp.block_diag([*E, supply.E], format="csc"),
             name="dissipation",
             partition=self.partition,
         )
-        signs_all = np.concatenate([*signs, np.zeros(1, dtype=bool)])
-        if nonnegative is not None:
-            signs_all = np.concatenate([nonnegative, [False]])
-        bounded = np.flatnonzero(signs_all)
+        which = np.concatenate(signs) if nonnegative is None else nonnegative
+        G, h = nonnegative_rows(which, block.variables)
         objective = np.zeros(block.variables)
         objective[-1] = -1.0
-        G = sp.csc_array(
-            (np.full(bounded.size, -1.0), (np.arange(bounded.size), bounded)),
-            shape=(bounded.size, objective.size),
-        )
-        return SDP(objective, (block,), G=G, h=np.zeros(bounded.size))
-
-    def _rows(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-        form = self.form
-        return (form.N_vx, form.N_vw), (form.N_yx, form.N_yw)
+        return SDP(objective, (block,), G=G, h=h)
 
     def multipliers(self, solution: Solution) -> tuple[np.ndarray, ...]:
         """lam per constraint; raises SolveFailed where there is no usable point."""
@@ -150,10 +139,10 @@ def _placed(
             constraint = Placed(constraint, np.arange(v, v + dv), np.arange(w, w + dw))
             v, w = v + dv, w + dw
         for name, indices, count in (("v", constraint.v_channels, n_v), ("w", constraint.w_channels, n_w)):
-            if indices.size and not (0 <= indices.min() and indices.max() < count):
+            if indices.size and (indices.min() < 0 or indices.max() >= count):
                 raise InputError(
-                    f"{type(constraint.constraint).__name__} reaches channel {name}[{indices.max()}], but the "
-                    f"form has {count}; expected indices from 0 to {count - 1}."
+                    f"{type(constraint.constraint).__name__} reaches {name}[{indices.max()}], but the form "
+                    f"has {count} such channels; expected indices from 0 to {count - 1}."
                 )
         result.append(constraint)
     return tuple(result)

@@ -55,8 +55,8 @@ class GroupSort(AbstractQuadraticConstraint):
         one = _group_terms(self._norm_basis(), self._identities())
         groups = self.neurons // self.group_size
         eye = sp.eye_array(groups)
-        matrices = [sp.kron(eye, M, format="csc") for M in (one.Pv, one.Pw, one.Qv, one.Qw, one.E)]
-        return QuadraticTerms(*matrices, np.tile(one.nonnegative, groups))
+        Pv, Pw, Qv, Qw, E = (sp.kron(eye, M, format="csc") for M in (one.Pv, one.Pw, one.Qv, one.Qw, one.E))
+        return QuadraticTerms(Pv, Pw, Qv, Qw, E, np.tile(one.nonnegative, groups))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Householder(GroupSort):
         return sp.csc_array(self.direction[:, None])
 
     def rewriting(self) -> tuple[sp.csr_array, sp.csr_array, sp.csr_array]:
-        """(C, R, S) with w = C v + R psi(S v), psi = |.| per group: C, (n, n), R (n, groups), S (groups, n)."""
+        """C (n, n), R (n, groups), S (groups, n) with w = C v + R |S v|."""
         eye = sp.eye_array(self.neurons // self.group_size)
         u = self.direction[:, None]
         reflect = np.eye(self.group_size) - u @ u.T
