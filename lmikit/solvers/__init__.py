@@ -1,7 +1,10 @@
 """SDP solvers: `SDP` in, `Solution` out."""
 
+from ._available import SolverInfo, available
 from ._base import AbstractSolver
 from ._clarabel import Clarabel
+from ._cvxpy import CVXPY
+from ._mosek import MOSEK
 from ._scs import SCS
 
-__all__ = ["SCS", "AbstractSolver", "Clarabel"]
+__all__ = ["CVXPY", "MOSEK", "SCS", "AbstractSolver", "Clarabel", "SolverInfo", "available"]

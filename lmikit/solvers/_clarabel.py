@@ -70,8 +70,9 @@ class Clarabel(ExternalSolver):
         return Raw(status, np.asarray(raw.x), dual, int(raw.iterations), str(raw.status))
 
     def _settings(self, settings: Any, time_limit: float | None) -> Any:
-        own: dict[str, Any] = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), self.tol)
-        own["verbose"] = self.verbose
+        own: dict[str, Any] = {"verbose": self.verbose}
+        if self.tol is not None:
+            own.update(dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), self.tol))
         if self.max_iterations is not None:
             own["max_iter"] = self.max_iterations
         if self.threads is not None:

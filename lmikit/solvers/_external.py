@@ -38,13 +38,13 @@ class Raw:
 class ExternalSolver(AbstractSolver):
     """A solver that lmikit calls.
 
-    `tol` bounds residuals and gap, absolute and relative. `max_iterations` and `threads` None
-    leave the solver's own. `verbose` lets the solver write to stdout. `native` holds options
-    under the solver's own names; they win over the typed ones, and a name that the solver does
-    not know raises OptionError.
+    `tol` bounds residuals and gap, absolute and relative. None leaves the solver's own value
+    of `tol`, `max_iterations` and `threads`. `verbose` lets the solver write to stdout.
+    `native` holds options under the solver's own names; they win over the typed ones, and a
+    name that the solver does not know raises OptionError.
     """
 
-    tol: float = 1e-8
+    tol: float | None = 1e-8
     max_iterations: int | None = None
     threads: int | None = None
     verbose: bool = False
@@ -52,7 +52,7 @@ class ExternalSolver(AbstractSolver):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if not 0 < self.tol < 1:
+        if self.tol is not None and not 0 < self.tol < 1:
             raise OptionError(f"{name}: tol is {self.tol!r}; expected a number between 0 and 1.")
         for option in ("max_iterations", "threads"):
             value = getattr(self, option)
@@ -108,7 +108,7 @@ class ExternalSolver(AbstractSolver):
         """Call the solver on an SDP with at least one variable."""
 
     def _constant(self, sdp: SDP) -> Raw:
-        ray = solve_constant(sdp, self.tol)
+        ray = solve_constant(sdp, self.tol or 1e-8)
         if ray is not None:
             return Raw(Status.INFEASIBLE, None, ray, 0, "no variables")
         X = tuple(np.zeros((lmi.size, lmi.size)) for lmi in sdp.lmis)

@@ -46,7 +46,7 @@ class SCS(ExternalSolver):
     module: ClassVar[str] = "scs"
     extra: ClassVar[str] = "scs"
 
-    tol: float = 1e-6
+    tol: float | None = 1e-6
     max_iterations: int | None = 100_000
 
     def _run(
@@ -84,8 +84,9 @@ class SCS(ExternalSolver):
         if form.P is not None:
             data["P"] = form.P
         cone = {"z": form.zero, "l": form.nonneg, "q": list(form.socs), "s": [int(n) for n in form.psds]}
-        own: dict[str, Any] = {"eps_abs": self.tol, "eps_rel": self.tol, "verbose": self.verbose}
-        own["linear_solver"] = scs.LinearSolver.AUTO
+        own: dict[str, Any] = {"verbose": self.verbose, "linear_solver": scs.LinearSolver.AUTO}
+        if self.tol is not None:
+            own["eps_abs"] = own["eps_rel"] = self.tol
         if self.max_iterations is not None:
             own["max_iters"] = self.max_iterations
         if time_limit is not None:
