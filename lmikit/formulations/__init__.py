@@ -1,6 +1,6 @@
 """Formulations: theorems that turn a network into an SDP and its solution into a witness."""
 
-from . import iqc
+from . import iqc, rs_lmi
 from ._base import AbstractFormulation
 from ._start import balancing_powers, norm_product_witness, scale_witness
 from .balanced import BalancedLipSDP
@@ -21,6 +21,7 @@ __all__ = [
     "iqc",
     "loop_transform",
     "norm_product_witness",
+    "rs_lmi",
     "scale_witness",
     "substitute",
     "undo_loop_transform",

@@ -22,7 +22,7 @@ __all__ = ["PROBABILISTIC_METHODS", "check_delta", "norm_bound"]
 
 def check_delta(delta: Any) -> None:
     """Raises OptionError unless 0 < delta < 1."""
-    if isinstance(delta, (bool, str)) or not np.isscalar(delta) or not 0.0 < float(delta) < 1.0:
+    if isinstance(delta, bool) or not isinstance(delta, (float, int, np.floating)) or not 0.0 < delta < 1.0:
         raise OptionError(f"delta is {delta!r}; expected a failure probability strictly between 0 and 1.")
 
 

@@ -31,8 +31,8 @@ class ProbabilisticBound:
     """quantity <= value except with probability at most `delta` over the random draw.
 
     The probability is that of exact arithmetic; `value` includes an allowance for rounding
-    that is tested by simulation and not proven. `estimate` is a value at or below the quantity from
-    the same run, so `value / estimate - 1` bounds the excess. It is never a `Certificate`.
+    that is tested by simulation and not proven. `estimate`, where there is one, is a value at or
+    below the quantity from the same run, so `value / estimate - 1` bounds the excess. It is never a `Certificate`.
     """
 
     value: float
@@ -41,7 +41,7 @@ class ProbabilisticBound:
     method: str
     matvecs: int
     quantity: str = "spectral norm"
-    estimate: float = 0.0
+    estimate: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sketched layerwise LMIs as blocks of an `SDP`: minimise sum_k tau_k s.t. S_k'(tau_k I - W_k'W_k)S_k >= 0."""
+"""Sketched layerwise LMIs as blocks of an `SDP`: min sum_k tau_k s.t. S_k'(tau_k I - W_k'W_k)S_k >= 0."""
 
 from collections.abc import Sequence
 

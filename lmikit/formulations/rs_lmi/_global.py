@@ -16,10 +16,11 @@ __all__ = ["sketched_lipsdp", "sketched_lipsdp_estimate"]
 def sketched_lipsdp(network: Network, m: int, sketch: AbstractSketch | None = None, *, seed: int = 0) -> SDP:
     """min rho s.t. S'M(rho, T)S >= 0, T >= 0: y = (rho, t_1, ..., t_N), S (n_0 + N, m).
 
-    M(rho, T) = rho E_0'E_0 - Y'Y + sum_a 2 t_a sym(p_a q_a') as in `Witness`, with p_a = e_a - alpha_a w_a and
-    q_a = e_a - beta_a w_a. Every feasible (rho, T) of LipSDP is feasible here, so the optimum is
-    at or below LipSDP's and says nothing about the network from above. With m = n_0 + N and
-    independent columns the two are equal. Only products of the layers with S are formed.
+    M(rho, T) = rho E_0'E_0 - Y'Y + sum_a 2 t_a sym(p_a q_a') as in `Witness`, with
+    p_a = e_a - alpha_a w_a and q_a = e_a - beta_a w_a. Every feasible (rho, T) of LipSDP is feasible
+    here, so the optimum is at or below LipSDP's and says nothing about the network from above.
+    With m = n_0 + N and independent columns the two are equal. Only products of the layers with S
+    are formed.
     """
     sizes = network.dims[:-1]
     total, hidden = sum(sizes), sum(sizes[1:])
@@ -31,7 +32,7 @@ def sketched_lipsdp(network: Network, m: int, sketch: AbstractSketch | None = No
     left = [z - a[:, None] * v for z, v, (a, _) in zip(parts[1:], images, network.slopes, strict=False)]
     right = [z - b[:, None] * v for z, v, (_, b) in zip(parts[1:], images, network.slopes, strict=False)]
     # S_0'S_0 = R'R has rank min(n_0, m): that many terms carry rho.
-    r = np.linalg.qr(parts[0], mode="r")
+    r = np.asarray(np.linalg.qr(parts[0], mode="r"))
     P = sp.csc_array(np.concatenate([r, *left]).T)
     Q = sp.csc_array(np.concatenate([r, *right]).T)
     inputs = r.shape[0]
@@ -48,7 +49,7 @@ def sketched_lipsdp(network: Network, m: int, sketch: AbstractSketch | None = No
 
 
 def sketched_lipsdp_estimate(solution: Solution, seed: int = 0) -> Estimate:
-    """sqrt(optimum) of `sketched_lipsdp` from the solver's dual bound: below LipSDP's L, in its own arithmetic.
+    """sqrt(optimum) of `sketched_lipsdp` from the solver's dual bound (unproven): below LipSDP's L.
 
     Raises SolveFailed where the solver returned no dual bound.
     """

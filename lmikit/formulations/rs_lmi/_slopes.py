@@ -9,7 +9,8 @@ Slopes of layer k in [alpha, beta] per neuron, c = (alpha + beta)/2, r = (beta -
 Where all neurons of a layer share their slopes, the second is never looser: submultiplicativity
 bounds each term, and |c| + r = m adds them up to the first. With mixed slopes
 max|c| + max r may exceed m, and either can win. ReLU has c = r = 1/2: the second wins strictly
-unless all norms are attained along one chain of singular vectors. It needs (L+1)(L+2)/2 norms instead of L + 1.
+unless all norms are attained along one chain of singular vectors. It needs
+(L + 1)(L + 2)/2 norms instead of L + 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,12 +59,14 @@ def loop_transformed_bound(
         value = 0.0
         for i in range(k, 0, -1):
             alpha, beta = network.slopes[i - 1]
-            centre, radius = 0.5 * (alpha + beta), np.nextafter(0.5 * (beta - alpha), np.inf)
-            dtype = operators[i].dtype
-            value += (
-                norm(ProductOperator([DiagonalOperator(radius, am, dtype), *chain])) * bounds[i - 1] * _UP
-            )
-            chain = [operators[i - 1], DiagonalOperator(centre, am, dtype), *chain]
+            centre = 0.5 * (alpha + beta)
+            radius = np.maximum(beta - centre, centre - alpha)
+            radius = np.where(
+                radius > 0.0, np.nextafter(radius, np.inf), 0.0
+            )  # covers [alpha, beta] as rounded
+            leap = ProductOperator([DiagonalOperator(radius, am, np.float64), *chain])
+            value += norm(leap) * bounds[i - 1] * _UP
+            chain = [operators[i - 1], DiagonalOperator(centre, am, np.float64), *chain]
         value = (value + norm(ProductOperator(chain))) * _UP
         bounds.append(value)
     return bounds[-1]
