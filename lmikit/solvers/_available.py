@@ -19,6 +19,7 @@ class SolverInfo:
     licensed: bool
     ready: bool
     extra: str  # pip install 'lmikit[extra]'; "" when it comes with lmikit
+    note: str  # what to do where it is not ready
 
 
 def concrete_solvers() -> tuple[type[AbstractSolver], ...]:
@@ -40,6 +41,7 @@ def available() -> tuple[SolverInfo, ...]:
 def _info(solver: type[AbstractSolver]) -> SolverInfo:
     installed = solver.installed()
     licensed = installed and solver.licensed()
+    note = "" if licensed else "no licence found" if installed else f"pip install 'lmikit[{solver.extra}]'"
     return SolverInfo(
         name=solver.__name__,
         installed=installed,
@@ -47,4 +49,5 @@ def _info(solver: type[AbstractSolver]) -> SolverInfo:
         licensed=licensed,
         ready=installed and licensed,
         extra=solver.extra,
+        note=note,
     )

@@ -27,6 +27,7 @@ class AbstractSolver(abc.ABC):
 
     module: ClassVar[str]  # what to import; numpy for our own
     extra: ClassVar[str]  # the pip extra that brings it, "" when required
+    finds_rays: ClassVar[bool] = True  # False: INFEASIBLE and UNBOUNDED come out as FAILED or LIMIT
 
     @abc.abstractmethod
     def solve(
