@@ -1,10 +1,13 @@
 """The solver-agnostic LMI layer; it has never heard of a network."""
 
 from ._atoms import block, diag, norm, quad_form, sum_squares, sym, vstack
+from ._cbf import read_cbf, write_cbf
 from ._constraint import Constraint
+from ._epigraph import epigraph_form
 from ._expression import Expression
 from ._problem import Problem
 from ._sdp import LMI, SDP, SOC
+from ._sdpa import read_sdpa, write_sdpa
 from ._solution import Dual, Solution, Status
 from ._values import Values
 
@@ -21,9 +24,14 @@ __all__ = [
     "Values",
     "block",
     "diag",
+    "epigraph_form",
     "norm",
     "quad_form",
+    "read_cbf",
+    "read_sdpa",
     "sum_squares",
     "sym",
     "vstack",
+    "write_cbf",
+    "write_sdpa",
 ]

@@ -7,9 +7,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import InputError
+from ._entries import lmi_from_entries, symmetric_part
 from ._expression import Expression, Term
 from ._sdp import LMI
-from ._triplets import CONSTANT, Triplets, sorted_runs
+from ._triplets import CONSTANT, Columns, Triplets
 
 __all__ = ["assemble_lmi"]
 
@@ -29,19 +30,21 @@ def assemble_lmi(
     entries, terms = expression.parts()
     kept, spilled = _symmetric_terms(terms)
     entries = Triplets.concatenate((n, n), [entries, *spilled])
-    upper = _symmetric_entries(entries, name, variable_name)
-    live = upper.var != CONSTANT
-    P, Q, E = _entry_terms(upper, live, variables)
-    F0 = _symmetric_constant(upper, ~live) - margin * sp.eye_array(n, format="csc")
-    for term in kept:
-        x, x0 = term.x.linear_map(variables)
-        constant = (term.P * x0[None, :]) @ term.Q.T if x0.any() else sp.csc_array((n, n))
-        F0 = F0 + (constant + constant.T) / 2
-        P, Q, E = (sp.hstack([P, term.P], "csc"), sp.hstack([Q, term.Q], "csc"), sp.vstack([E, x], "csc"))
+    plain = lmi_from_entries(_symmetric_entries(entries, name, variable_name), variables)
+    F0, P, Q, E = plain.F0 - margin * sp.eye_array(n, format="csc"), plain.P, plain.Q, plain.E
+    maps = [term.x.linear_map(variables) for term in kept]
+    for term, (_, x0) in zip(kept, maps, strict=True):
+        if x0.any():
+            constant = (term.P.scipy() * x0[None, :]) @ term.Q.scipy().T
+            F0 = F0 + (constant + constant.T) / 2
+    if kept:
+        P = sp.hstack([P, *(t.P.scipy() for t in kept)], "csc")
+        Q = sp.hstack([Q, *(t.Q.scipy() for t in kept)], "csc")
+        E = sp.vstack([E, *(x for x, _ in maps)], "csc")
     return LMI(sp.csc_array(F0), P, Q, E, name=name)
 
 
-def _key(matrix: sp.csc_array) -> tuple[tuple[int, ...], bytes, bytes, bytes]:
+def _key(matrix: Columns) -> tuple[tuple[int, ...], bytes, bytes, bytes]:
     return matrix.shape, matrix.indptr.tobytes(), matrix.indices.tobytes(), matrix.data.tobytes()
 
 
@@ -51,7 +54,7 @@ def _columns(term: Term, keep: np.ndarray) -> Term:
     x = Triplets(
         (int(keep.sum()), 1), position[term.x.row[live]], term.x.col[live], term.x.var[live], term.x.val[live]
     )
-    return Term(sp.csc_array(term.P[:, keep]), sp.csc_array(term.Q[:, keep]), x)
+    return Term(term.P.select(keep), term.Q.select(keep), x)
 
 
 def _symmetric_terms(terms: tuple[Term, ...]) -> tuple[list[Term], list[Triplets]]:
@@ -64,9 +67,10 @@ def _symmetric_terms(terms: tuple[Term, ...]) -> tuple[list[Term], list[Triplets
     for raw in terms:
         sizes = np.diff(raw.P.indptr), np.diff(raw.Q.indptr)
         single = (sizes[0] <= 1) & (sizes[1] <= 1)
-        spilled.append(_columns(raw, single).expand())
-        term = _columns(raw, ~single)
-        if term.x.shape[0]:
+        if single.any():
+            spilled.append((raw if single.all() else _columns(raw, single)).expand())
+        if not single.all():
+            term = _columns(raw, ~single) if single.any() else raw
             groups.setdefault((_key(term.P), _key(term.Q)), []).append(term)
     sums = {
         key: dataclasses.replace(
@@ -91,41 +95,15 @@ def _same(a: Triplets, b: Triplets) -> bool:
 
 
 def _symmetric_entries(entries: Triplets, name: str, variable_name: Callable[[int], str]) -> Triplets:
-    """Upper triangle with weights of sym(e_i e_j'): M_ii on the diagonal, M_ij + M_ji above it."""
-    low, high = np.minimum(entries.row, entries.col), np.maximum(entries.row, entries.col)
-    order, starts = sorted_runs(low, high, entries.var)
-    if not starts.size:
-        return Triplets.concatenate(entries.shape, [])
-    side = np.sign(entries.col - entries.row)
-    total = np.add.reduceat(entries.val[order], starts)
-    skew = np.add.reduceat((entries.val * side)[order], starts)
-    scale = np.abs(entries.val).max()
+    upper, skew = symmetric_part(entries)
+    if not skew.size:
+        return upper
     worst = int(np.argmax(np.abs(skew)))
-    first = order[starts]
-    if abs(skew[worst]) > _ASYMMETRY * scale:
-        i, j, var = int(low[first[worst]]), int(high[first[worst]]), int(entries.var[first[worst]])
+    if abs(skew[worst]) > _ASYMMETRY * np.abs(entries.val).max():
+        i, j, var = int(upper.row[worst]), int(upper.col[worst]), int(upper.var[worst])
         where = "the constant part" if var == CONSTANT else f"the coefficient of {variable_name(var)}"
         raise InputError(
             f"LMI {name!r} is not symmetric: in {where}, entries ({i}, {j}) and ({j}, {i}) differ by "
             f"{abs(skew[worst]):.3g}; build both triangles, or pass sym(F) for (F + F')/2."
         )
-    keep = total != 0
-    first = first[keep]
-    return Triplets(entries.shape, low[first], high[first], entries.var[first], total[keep])
-
-
-def _entry_terms(
-    upper: Triplets, live: np.ndarray, variables: int
-) -> tuple[sp.csc_array, sp.csc_array, sp.csc_array]:
-    row, col, var, val = (a[live] for a in (upper.row, upper.col, upper.var, upper.val))
-    new = np.r_[True, (np.diff(row) != 0) | (np.diff(col) != 0)][: row.size]
-    index, starts = np.cumsum(new) - 1, np.flatnonzero(new)
-    r, n = starts.size, upper.shape[0]
-    P, Q = (sp.csc_array((np.ones(r), side[starts], np.arange(r + 1)), shape=(n, r)) for side in (row, col))
-    return P, Q, sp.csc_array((val, (index, var)), shape=(r, variables))
-
-
-def _symmetric_constant(upper: Triplets, fixed: np.ndarray) -> sp.csc_array:
-    row, col, val = upper.row[fixed], upper.col[fixed], upper.val[fixed] / 2
-    half = sp.csc_array((val, (row, col)), shape=upper.shape)
-    return sp.csc_array(half + half.T)
+    return upper

@@ -12,7 +12,7 @@ from .._errors import InputError
 from ._constants import as_constant
 from ._constraint import Constraint, Kind
 from ._expression import Expression, Term
-from ._triplets import Triplets
+from ._triplets import Columns, Triplets
 
 __all__ = ["Norm", "Quadratic", "block", "diag", "norm", "quad_form", "sum_squares", "sym", "vstack"]
 
@@ -67,14 +67,9 @@ def _extent(items: list[Any], axis: int, where: str) -> int:
 
 
 def _placed(item: Expression, shape: tuple[int, int], top: int, left: int) -> Expression:
-    def embed(factor: sp.csc_array, size: int, offset: int) -> sp.csc_array:
-        return sp.csc_array(
-            (factor.data, factor.indices + offset, factor.indptr), shape=(size, factor.shape[1])
-        )
-
     return item._map(
         lambda e: e.place(shape, top, left),
-        lambda t: Term(embed(t.P, shape[0], top), embed(t.Q, shape[1], left), t.x),
+        lambda t: Term(t.P.embed(shape[0], top), t.Q.embed(shape[1], left), t.x),
         shape,
     )
 
@@ -89,7 +84,7 @@ def diag(value: Any) -> Expression:
     item = _expression(value, "diag")
     n = item.shape[0]
     if item.shape[1] == 1:
-        eye = sp.eye_array(n, format="csc")
+        eye = Columns.identity(n)
         return Expression((n, n), item._owner, terms=(Term(eye, eye, item.expand()),))
     if item.shape != (n, n):
         raise InputError(f"diag takes a column or a square matrix and got shape {item.shape}.")
@@ -125,8 +120,7 @@ class Norm:
         if top.shape != (1, 1):
             raise InputError(f"the bound of a norm has shape {top.shape}; expected a scalar.")
         n = self.expression.shape[0] * self.expression.shape[1]
-        e = self.expression.expand()
-        flat = Triplets((n, 1), e.row * e.shape[1] + e.col, np.zeros_like(e.row), e.var, e.val)
+        flat = self.expression.expand().as_column()
         return Constraint(Kind.SECOND_ORDER, vstack([top, Expression((n, 1), self.expression._owner, flat)]))
 
     def __ge__(self, bound: Any) -> Constraint:
@@ -183,9 +177,7 @@ def _zero() -> Expression:
 def sum_squares(value: Any) -> Quadratic:
     """The sum of the squared entries."""
     item = _expression(value, "sum_squares")
-    e = item.expand()
-    n = item.shape[0] * item.shape[1]
-    flat = Triplets((n, 1), e.row * e.shape[1] + e.col, np.zeros_like(e.row), e.var, e.val)
+    n, flat = item.shape[0] * item.shape[1], item.expand().as_column()
     return Quadratic(_zero(), ((Expression((n, 1), item._owner, flat), sp.eye_array(n, format="csc")),))
 
 

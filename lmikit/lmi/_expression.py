@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from .._errors import InputError
 from ._constants import as_constant, positions
 from ._constraint import Constraint, Kind
-from ._triplets import Triplets
+from ._triplets import Columns, Triplets
 
 __all__ = ["Expression", "Term"]
 
@@ -23,13 +23,18 @@ __all__ = ["Expression", "Term"]
 class Term:
     """P diag(x) Q': P (rows, r), Q (columns, r), x an affine (r, 1) column."""
 
-    P: sp.csc_array
-    Q: sp.csc_array
+    P: Columns
+    Q: Columns
     x: Triplets
 
     def expand(self) -> Triplets:
         """The same function as entry records."""
-        return self.x.as_diagonal().left(self.P).right(sp.csc_array(self.Q.T))
+        return self.x.as_diagonal().left(self.P).transpose().left(self.Q).transpose()
+
+
+def _selected(t: Term, rows: np.ndarray, cols: np.ndarray) -> Term:
+    P, Q = (sp.csc_array(f.scipy().tocsr()[k]) for f, k in ((t.P, rows), (t.Q, cols)))
+    return Term(Columns.of(P), Columns.of(Q), t.x)
 
 
 class Expression:
@@ -93,7 +98,7 @@ class Expression:
         entries, terms = self.parts()
         total = entries.evaluate(y)
         for t in terms:
-            total = total + (t.P @ sp.diags_array(t.x.evaluate(y).toarray()[:, 0])) @ t.Q.T
+            total = total + (t.P.scipy() @ sp.diags_array(t.x.evaluate(y).toarray()[:, 0])) @ t.Q.scipy().T
         return total.toarray()
 
     # arithmetic
@@ -197,7 +202,7 @@ class Expression:
         transposed = sp.csc_array(factor.T)
         return self._map(
             lambda e: e.right(factor),
-            lambda t: dataclasses.replace(t, Q=sp.csc_array(transposed @ t.Q)),
+            lambda t: dataclasses.replace(t, Q=Columns.of(sp.csc_array(transposed @ t.Q.scipy()))),
             (self.shape[0], factor.shape[1]),
         )
 
@@ -208,7 +213,7 @@ class Expression:
         self._check_inner(factor.shape, self.shape)
         return self._map(
             lambda e: e.left(factor),
-            lambda t: dataclasses.replace(t, P=sp.csc_array(factor @ t.P)),
+            lambda t: dataclasses.replace(t, P=Columns.of(sp.csc_array(factor @ t.P.scipy()))),
             (factor.shape[0], self.shape[1]),
         )
 
@@ -245,7 +250,7 @@ class Expression:
         rows, cols = (positions(k, n) for k, n in zip(keys, self.shape, strict=True))
         return self._map(
             lambda e: e.select(rows, cols),
-            lambda t: Term(sp.csc_array(t.P[rows]), sp.csc_array(t.Q[cols]), t.x),
+            lambda t: _selected(t, rows, cols),
             (rows.size, cols.size),
         )
 

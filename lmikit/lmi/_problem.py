@@ -21,7 +21,7 @@ from ._constraint import Constraint, Kind
 from ._expression import Expression, Term
 from ._sdp import LMI, SDP, SOC
 from ._solution import Solution
-from ._triplets import Triplets
+from ._triplets import Columns, Triplets
 from ._values import Values
 
 __all__ = ["Place", "Problem"]
@@ -89,20 +89,20 @@ class Problem:
 
     def matrix(self, rows: int, cols: int, name: str | None = None) -> Expression:
         """A full (rows, cols) matrix, stored row by row."""
-        index = np.arange(rows * cols)
+        index = np.arange(rows * cols, dtype=np.int32)
         return self._dense(name, index // max(cols, 1), index % max(cols, 1), index, rows * cols)
 
     def symmetric(self, n: int, name: str | None = None) -> Expression:
         """A symmetric (n, n) matrix; its lower triangle is stored row by row, n(n+1)/2 entries."""
-        row, col = np.divmod(np.arange(n * n), max(n, 1))
+        row, col = np.divmod(np.arange(n * n, dtype=np.int32), np.int32(max(n, 1)))
         high, low = np.maximum(row, col), np.minimum(row, col)
         return self._dense(name, row, col, high * (high + 1) // 2 + low, n * (n + 1) // 2)
 
     def diagonal(self, n: int, name: str | None = None) -> Expression:
         """A diagonal (n, n) matrix, n entries; products with constants stay rank-one terms."""
         name, start = self._new(name, n)
-        index, zero = np.arange(n), np.zeros(n, dtype=np.int64)
-        eye = sp.eye_array(n, format="csc")
+        index, zero = np.arange(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
+        eye = Columns.identity(n)
         x = Triplets((n, 1), index, zero, start + index, np.ones(n))
         self._variables[name] = Expression((n, n), self, terms=(Term(eye, eye, x),))
         return self._variables[name]

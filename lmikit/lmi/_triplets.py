@@ -6,23 +6,57 @@ Every operation is a few vectorised passes over the records. Duplicates are lega
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["CONSTANT", "Triplets", "sorted_runs"]
+__all__ = ["CONSTANT", "Columns", "Triplets", "sorted_runs"]
 
 CONSTANT = -1
 
 
-def _expand(factor: sp.csc_array, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each k, the nonzeros of column which[k] of factor: (k repeated, row, value)."""
-    counts = np.diff(factor.indptr)[which]
-    source = np.repeat(np.arange(which.size), counts)
-    starts = np.repeat(factor.indptr[which].astype(np.int64) - (np.cumsum(counts) - counts), counts)
-    position = starts + np.arange(source.size)
-    return source, factor.indices[position], factor.data[position]
+class Columns(NamedTuple):
+    """A constant sparse matrix by columns, without the checks that make scipy's slow to create."""
+
+    shape: tuple[int, int]
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: sp.csc_array) -> "Columns":
+        """The arrays of a scipy matrix, shared."""
+        return cls(matrix.shape, matrix.indptr, matrix.indices, matrix.data)
+
+    @classmethod
+    def identity(cls, n: int) -> "Columns":
+        """The unit matrix."""
+        index = np.arange(n + 1, dtype=np.int32)
+        return cls((n, n), index, index[:n], np.ones(n))
+
+    def scipy(self) -> sp.csc_array:
+        """The same matrix for scipy."""
+        return sp.csc_array((self.data, self.indices, self.indptr), shape=self.shape)
+
+    def embed(self, rows: int, offset: int) -> "Columns":
+        """Zero rows above and below, `rows` in all."""
+        return self._replace(shape=(rows, self.shape[1]), indices=self.indices + np.int32(offset))
+
+    def expand(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For each k, the nonzeros of column which[k]: (k repeated, row, value)."""
+        counts = np.diff(self.indptr)[which]
+        ends = np.cumsum(counts)
+        source = np.repeat(np.arange(which.size, dtype=np.int32), counts)
+        position = (self.indptr[which] - (ends - counts))[source] + np.arange(source.size)
+        return source, self.indices[position], self.data[position]
+
+    def select(self, keep: np.ndarray) -> "Columns":
+        """The columns where keep is true."""
+        which = np.flatnonzero(keep)
+        _, indices, data = self.expand(which)
+        indptr = np.r_[0, np.cumsum(np.diff(self.indptr)[which])]
+        return Columns((self.shape[0], which.size), indptr, indices, data)
 
 
 def sorted_runs(row: np.ndarray, col: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,14 +88,14 @@ class Triplets:
     def constant(cls, matrix: sp.csc_array) -> "Triplets":
         """The matrix as records on the constant 1."""
         coo = matrix.tocoo()
-        return cls(coo.shape, coo.row, coo.col, np.full(coo.nnz, CONSTANT), coo.data)
+        return cls(coo.shape, coo.row, coo.col, np.full(coo.nnz, CONSTANT, dtype=np.int32), coo.data)
 
     @classmethod
     def concatenate(cls, shape: tuple[int, int], parts: list["Triplets"]) -> "Triplets":
         """The sum of parts of one shape."""
         if len(parts) == 1:
             return parts[0]
-        empty = (np.zeros(0, np.int64),) * 3 + (np.zeros(0),)
+        empty = (np.zeros(0, np.int32),) * 3 + (np.zeros(0),)
         columns = (
             zip(*((p.row, p.col, p.var, p.val) for p in parts), strict=True)
             if parts
@@ -82,9 +116,10 @@ class Triplets:
         """M'."""
         return dataclasses.replace(self, shape=self.shape[::-1], row=self.col, col=self.row)
 
-    def left(self, factor: sp.csc_array) -> "Triplets":
+    def left(self, factor: Columns | sp.csc_array) -> "Triplets":
         """factor @ M."""
-        source, row, value = _expand(factor, self.row)
+        factor = factor if isinstance(factor, Columns) else Columns.of(factor)
+        source, row, value = factor.expand(self.row)
         shape = (factor.shape[0], self.shape[1])
         return Triplets(shape, row, self.col[source], self.var[source], value * self.val[source])
 
@@ -131,9 +166,18 @@ class Triplets:
         first = order[starts][keep]
         return Triplets(self.shape, self.row[first], self.col[first], self.var[first], val[keep])
 
+    def flat(self) -> np.ndarray:
+        """The position of each record in the matrix, row by row."""
+        return self.row.astype(np.int64) * self.shape[1] + self.col
+
+    def as_column(self) -> "Triplets":
+        """vec(M) as a column, stacking rows."""
+        size = self.shape[0] * self.shape[1]
+        return dataclasses.replace(self, shape=(size, 1), row=self.flat(), col=np.zeros_like(self.col))
+
     def linear_map(self, variables: int) -> tuple[sp.csc_array, np.ndarray]:
         """C (rows * columns, variables) and d with vec(M(y)) = C y + d, vec stacking rows."""
-        flat = self.row * self.shape[1] + self.col
+        flat = self.flat()
         size = self.shape[0] * self.shape[1]
         constant = self.var == CONSTANT
         live = ~constant

@@ -1,0 +1,58 @@
+"""Between an `LMI` and the entries of its upper triangle, variable by variable.
+
+Upper entries are `Triplets` with row <= column, canonical (no duplicates, sorted), that hold F_ij;
+the entry (i, j) above the diagonal is the rank-one term e_i e_j' with the weight 2 F_ij, exactly.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+
+from ._sdp import LMI
+from ._triplets import CONSTANT, Columns, Triplets, sorted_runs
+
+__all__ = ["lmi_from_entries", "symmetric_part", "upper_entries"]
+
+
+def symmetric_part(entries: Triplets) -> tuple[Triplets, np.ndarray]:
+    """Upper entries of (M + M')/2, zeros included, and M_ij - M_ji for each of them."""
+    low, high = np.minimum(entries.row, entries.col), np.maximum(entries.row, entries.col)
+    order, starts = sorted_runs(low, high, entries.var)
+    if not starts.size:
+        return Triplets.concatenate(entries.shape, []), np.zeros(0)
+    side = np.sign(entries.col - entries.row)
+    total = np.add.reduceat(entries.val[order], starts)
+    skew = np.add.reduceat((entries.val * side)[order], starts)
+    first = order[starts]
+    row, col = low[first], high[first]
+    total[row != col] *= 0.5
+    return Triplets(entries.shape, row, col, entries.var[first], total), skew
+
+
+def lmi_from_entries(
+    upper: Triplets, variables: int, name: str = "", partition: tuple[int, ...] | None = None
+) -> LMI:
+    """The block with these upper entries, one rank-one term per entry of the pattern."""
+    keep = upper.val != 0
+    row, col, var, val = (a[keep] for a in (upper.row, upper.col, upper.var, upper.val))
+    fixed = var == CONSTANT
+    half = np.where(row == col, val / 2, val)[fixed]  # so that half + half' is F0, exactly
+    half_F0 = sp.csc_array((half, (row[fixed], col[fixed])), shape=upper.shape)
+    row, col, var, val = (a[~fixed] for a in (row, col, var, val))
+    new = np.r_[True, (np.diff(row) != 0) | (np.diff(col) != 0)][: row.size]
+    index, starts = np.cumsum(new) - 1, np.flatnonzero(new)
+    r, n = starts.size, upper.shape[0]
+    P, Q = (sp.csc_array((np.ones(r), side[starts], np.arange(r + 1)), shape=(n, r)) for side in (row, col))
+    weight = np.where(row == col, val, 2.0 * val)
+    E = sp.csc_array((weight, (index, var)), shape=(r, variables))
+    return LMI(half_F0 + half_F0.T, P, Q, E, name=name, partition=partition)
+
+
+def upper_entries(lmi: LMI) -> Triplets:
+    """The upper entries of a block, its constant part included."""
+    coo = lmi.E.tocoo()
+    zero = np.zeros(coo.nnz, dtype=np.int32)
+    x = Triplets((lmi.E.shape[0], 1), coo.row, zero, coo.col, coo.data)
+    n = lmi.size
+    terms = x.as_diagonal().left(Columns.of(lmi.P)).transpose().left(Columns.of(lmi.Q))
+    parts = [terms, Triplets.constant(lmi.F0)]
+    return symmetric_part(Triplets.concatenate((n, n), parts))[0].canonical()

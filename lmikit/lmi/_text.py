@@ -1,0 +1,137 @@
+"""Text files of numbers: errors that name file and line, fast rows, writes that are all or nothing."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable
+from typing import NoReturn
+
+import numpy as np
+
+from .._errors import InputError
+
+__all__ = ["TextLines", "write_atomically"]
+
+
+class TextLines:
+    """The lines of a file, read front to back; `position` is the index of the next line."""
+
+    def __init__(self, path: str | os.PathLike[str], replaced: str = "", comments: str = "") -> None:
+        self.path = pathlib.Path(path)
+        try:
+            text = self.path.read_text(encoding="latin-1")
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from error
+        if replaced:
+            text = text.translate(dict.fromkeys(map(ord, replaced), " "))
+        self.lines = text.split("\n")
+        self.comments = comments
+        self.position = 0
+
+    def fail(self, message: str, line: int | None = None) -> NoReturn:
+        """Raise InputError at a line (0-based; the last one read unless given)."""
+        raise InputError(f"{self.path}, line {(self.position - 1 if line is None else line) + 1}: {message}.")
+
+    def next(self, expected: str) -> list[str]:
+        """The words of the next line that is neither blank nor a comment."""
+        while self.position < len(self.lines):
+            line = self.lines[self.position].strip()
+            self.position += 1
+            if line and line[0] not in (self.comments or "\n"):
+                return line.split()
+        self.fail(f"the file ends where {expected} should be")
+
+    def integer(self, word: str, what: str, low: int, high: int | None = None) -> int:
+        """A word as an integer in [low, high]."""
+        try:
+            value = int(word)
+        except ValueError:
+            self.fail(f"expected {what}, an integer, and got {word!r}")
+        if value < low or (high is not None and value > high):
+            self.fail(
+                f"{what} is {value}; expected {low}{'' if high is None else f' to {high}'} or more"
+                if high is None
+                else f"{what} is {value}; expected {low} to {high}"
+            )
+        return value
+
+    def rows(self, width: int, limits: list[tuple[str, int, int]], count: int | None = None) -> np.ndarray:
+        """The next `count` lines (all that are left unless given) as rows of `width` numbers.
+
+        The first columns are integers within `limits`, (name, lowest, highest) each; the rest is finite.
+        """
+        start = self.position
+        end = len(self.lines) if count is None else self._skip(count)
+        self.position = end
+        words = "\n".join(self.lines[start:end]).split()
+        try:
+            values = np.array(words, dtype=np.float64)
+        except ValueError:
+            self._diagnose(start, end, width)
+        if values.size % width or (count is not None and values.size != count * width):
+            self._diagnose(start, end, width)
+        table = values.reshape(-1, width)
+        bad = ~np.isfinite(table).all(axis=1)
+        for k, (_, low, high) in enumerate(limits):
+            bad |= (table[:, k] < low) | (table[:, k] > high) | (table[:, k] != np.floor(table[:, k]))
+        if bad.any():
+            k = int(np.argmax(bad))
+            ranges = ", ".join(f"{name} in {low}..{high}" for name, low, high in limits)
+            self.fail(
+                f"got {' '.join(words[k * width : (k + 1) * width])}; expected {ranges} and finite numbers",
+                self.line_of(start, k * width),
+            )
+        return table
+
+    def _skip(self, count: int) -> int:
+        """The index after the next `count` lines that are not blank."""
+        position = self.position
+        for _ in range(count):
+            while position < len(self.lines) and not self.lines[position].strip():
+                position += 1
+            if position == len(self.lines):
+                self.fail(
+                    f"the file ends before the {count} rows announced on line {self.position}", position - 1
+                )
+            position += 1
+        return position
+
+    def line_of(self, start: int, word: int) -> int:
+        """The line that holds the given word, counted from line `start`."""
+        for k in range(start, len(self.lines)):
+            word -= len(self.lines[k].split())
+            if word < 0:
+                return k
+        return len(self.lines) - 1
+
+    def _diagnose(self, start: int, end: int, width: int) -> NoReturn:
+        for k in range(start, end):
+            words = self.lines[k].split()
+            for word in words:
+                try:
+                    float(word)
+                except ValueError:
+                    self.fail(f"{word!r} is not a number", k)
+            if words and len(words) != width:
+                self.fail(f"got {len(words)} numbers; expected {width}", k)
+        self.fail(f"the numbers do not make rows of {width}", end - 1)
+
+
+def write_atomically(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
+    """Write lines to a file; an error or interrupt leaves the old file, or none, never half of one."""
+    path = pathlib.Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="ascii", newline="\n") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
