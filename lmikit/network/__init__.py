@@ -3,12 +3,14 @@
 from ._activation_base import Activation, Slopes
 from ._activations import resolve_activation
 from ._fractional import LinearFractional, linear_fractional
+from ._lower import LowerBound, lower_bound
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 from ._network import Layer, Network
 from ._piecewise import ELU, Abs, Hardswish, Hardtanh, Identity, LeakyReLU, PReLU, ReLU
 from ._reduction import Reduction, reduce
 from ._scaling import normalise, with_scaled_layers
 from ._smooth import GELU, Mish, Sigmoid, SiLU, Sin, Softplus, Tanh
+from ._vertices import vertex_maximum
 
 __all__ = [
     "ELU",
@@ -23,6 +25,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "LinearFractional",
+    "LowerBound",
     "Mish",
     "Network",
     "PReLU",
@@ -36,8 +39,10 @@ __all__ = [
     "SparseMap",
     "Tanh",
     "linear_fractional",
+    "lower_bound",
     "normalise",
     "reduce",
     "resolve_activation",
+    "vertex_maximum",
     "with_scaled_layers",
 ]
