@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,16 +11,15 @@ from .._arrays import blas_threads
 from .._errors import InputError, NotCertified
 from .._witness import Witness
 from ..network import Network
-from . import _format
 from ._float_environment import require_ieee
+from ._format_read import read
+from ._format_write import write
 from ._proofs import Proof, prove, repair
 from ._rational import bound_covers, root_upward
+from ._records import STATEMENT, NetworkRecord, mismatch, network_record
 
-__all__ = ["CLAIM", "Certificate", "load", "verify"]
+__all__ = ["Certificate", "load", "verify"]
 
-CLAIM = (
-    "global l2->l2, of the real-arithmetic function defined by these float weights; not of a float inference"
-)
 ARITHMETIC = (
     "binary64 Cholesky with proven rounding margin (Rump), entries with radii, rho <= L^2 in rationals"
 )
@@ -48,13 +47,13 @@ class Certificate:
     network_digest: str
     margin: float
     theorem: str
-    network_record: Any = dataclasses.field(repr=False)
+    network_record: NetworkRecord = dataclasses.field(repr=False)
     arithmetic: str = ARITHMETIC
     produced_by: str = ""
     lower: float | None = None
     token: dataclasses.InitVar[object] = None
     proven: ClassVar[bool] = True
-    claim: ClassVar[str] = CLAIM
+    claim: ClassVar[str] = STATEMENT
 
     def __post_init__(self, token: object) -> None:
         if token is not _FROM_VERIFY:
@@ -68,7 +67,7 @@ class Certificate:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate as JSON (docs/certificate_format.md), whole or not at all."""
-        _format.write(path, self)
+        write(path, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], network: Network) -> "Certificate":
@@ -120,10 +119,10 @@ def load(path: str | os.PathLike[str], network: Network) -> Certificate:
     """See `Certificate.load`."""
     if not isinstance(network, Network):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
-    document = _format.read(path)
-    mismatch = _format.mismatch(document, network)
-    if mismatch:
-        raise NotCertified(f"{os.fspath(path)} is a certificate for another network: {mismatch}.")
+    document = read(path)
+    difference = mismatch(document, network)
+    if difference:
+        raise NotCertified(f"{os.fspath(path)} is a certificate for another network: {difference}.")
     require_ieee()
     with blas_threads(1), np.errstate(all="ignore"):
         proof = prove(network, document.witness)
@@ -149,7 +148,7 @@ def _certificate(network: Network, proof: Proof, bound: float) -> Certificate:
         network_digest=network.digest,
         margin=proof.shift,
         theorem=_THEOREMS["zero" if proof.zero_rule else witness.kind],
-        network_record=_format.network_record(network),
+        network_record=network_record(network),
         produced_by=witness.produced_by,
         token=_FROM_VERIFY,
     )

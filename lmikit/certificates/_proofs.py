@@ -23,7 +23,7 @@ from .._witness import Witness
 from ..network import Network, normalise, with_scaled_layers
 from ._lifted import Chain, Lifted, lift, reduce_exact_zeros
 from ._rational import round_upward
-from ._repair import least_rho, propose_multipliers
+from ._repair import HEADROOM, least_rho, propose_multipliers
 from ._verified_cholesky import BlockTridiagonal, Verdict, verified_cholesky
 
 __all__ = ["Proof", "prove", "repair"]
@@ -236,7 +236,7 @@ def _inflated(lifted: Lifted) -> tuple[float, float] | None:
         return None
 
     def proven(inflation: float) -> Verdict:
-        return verified_cholesky(lifted.at(least * (1.0 + inflation)))
+        return verified_cholesky(lifted.at(least * (1.0 + inflation)), HEADROOM)
 
     for k, inflation in enumerate(_INFLATIONS):
         verdict = proven(inflation)

@@ -24,11 +24,12 @@ import scipy.linalg
 from ._lifted import Chain, Lifted, lift
 from ._verified_cholesky import prepare
 
-__all__ = ["always_feasible", "least_rho", "propose_multipliers"]
+__all__ = ["HEADROOM", "always_feasible", "least_rho", "propose_multipliers"]
 
 Multipliers = tuple[np.ndarray, ...]
 
-_GOOD = 1e-9  # a proposal this close (relatively) to its claimed rho needs no search
+HEADROOM = 6.0  # room for checkers whose rounding margins are larger, or another BLAS
+_GOOD = 3e-8  # a proposal this close (relatively) to its claimed rho needs no search
 _TILTS = (1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 2.0, 10.0)
 _MIXES = (1e-9, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 0.3, 0.6)
 
@@ -36,7 +37,7 @@ _MIXES = (1e-9, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 0.3, 0.6)
 def least_rho(lifted: Lifted) -> float:
     """rho*(T) up to rounding, hidden blocks shifted as the proof will shift them; inf where H is not PD."""
     with np.errstate(all="ignore"):
-        b = prepare(lifted.at(_ample_rho(lifted)))
+        b = prepare(lifted.at(_ample_rho(lifted)), HEADROOM)
         if isinstance(b, str):
             return math.inf
         schur: np.ndarray | None = None

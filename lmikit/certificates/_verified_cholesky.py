@@ -96,8 +96,11 @@ def _diagonal_of(block: np.ndarray) -> np.ndarray:
     return block if block.ndim == 1 else np.diagonal(block)
 
 
-def prepare(a: BlockTridiagonal) -> Prepared | str:
-    """Equilibrate by powers of two and compute the shift c; a string says why A cannot be PD."""
+def prepare(a: BlockTridiagonal, headroom: float = 1.0) -> Prepared | str:
+    """Equilibrate by powers of two and compute the shift c; a string says why A cannot be PD.
+
+    `headroom` >= 1 multiplies c, to leave room for a checker with larger margins.
+    """
     diagonals = [_diagonal_of(block) for block in a.diagonal]
     if not all(np.isfinite(d).all() and (d > 0.0).all() for d in diagonals):
         return "a diagonal entry is not a positive finite number"
@@ -113,7 +116,7 @@ def prepare(a: BlockTridiagonal) -> Prepared | str:
     n = sum(d.size for d in diagonals)
     if (n + 4.0) * (n + 4.0) * _U > 1.0:
         return f"the matrix has {n} rows; the rounding theorem is used below 9e7"
-    shifts = _shifts(a, [_diagonal_of(b) for b in scaled], exponents, n)
+    shifts = [max(headroom, 1.0) * c for c in _shifts(a, [_diagonal_of(b) for b in scaled], exponents, n)]
     shifted = [np.nextafter(_diagonal_of(b) - c, -np.inf) for b, c in zip(scaled, shifts, strict=True)]
     if not all((d > 0.0).all() for d in shifted):
         return "a diagonal entry is not above the rounding margin"
@@ -146,14 +149,14 @@ def _shifts(
     return [(math.fsum(sums[max(k - 1, 0) : k + 2]) + row + underflow) * factor for k, row in enumerate(rows)]
 
 
-def verified_cholesky(a: BlockTridiagonal) -> Verdict:
+def verified_cholesky(a: BlockTridiagonal, headroom: float = 1.0) -> Verdict:
     """Prove that every symmetric matrix within the radii of A is positive definite, or say why not.
 
     Never raises on any floating-point data; `ok` is never true for a matrix that is not positive
     definite (theorem above). The caller has checked the floating-point environment.
     """
     with np.errstate(all="ignore"):
-        b = prepare(a)
+        b = prepare(a, headroom)
         if isinstance(b, str):
             return Verdict(False, math.nan, b)
         failed = Verdict(False, b.shift, "Cholesky broke down after subtracting the rounding margin")

@@ -1,4 +1,4 @@
-"""The certificate file: strict JSON, hexadecimal floats, base64 multipliers, weights by SHA-256.
+"""Reading a certificate file: strict JSON, hexadecimal floats, base64 multipliers, weights by SHA-256.
 
 The format is specified in docs/certificate_format.md. Reading refuses whatever it does not know:
 duplicate keys, unknown or missing fields, decimal fractions, NaN, infinity.
@@ -6,200 +6,24 @@ duplicate keys, unknown or missing fields, decimal fractions, NaN, infinity.
 
 import base64
 import binascii
-import contextlib
-import dataclasses
-import importlib.metadata
 import json
 import os
 import pathlib
 import re
-import tempfile
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from .._errors import InputError
 from .._witness import Witness
-from ..network import DenseMap, Network, SparseMap
+from ._records import DTYPES, FIXED_CLAIM, FORMAT, VERSION, Document, NetworkRecord, WeightRecord
 
-if TYPE_CHECKING:
-    from ._certificate import Certificate
+__all__ = ["parse", "read"]
 
-__all__ = [
-    "Document",
-    "NetworkRecord",
-    "WeightRecord",
-    "mismatch",
-    "network_record",
-    "parse",
-    "read",
-    "render",
-    "write",
-]
-
-FORMAT, VERSION = "lmikit-cert", 1
-STATEMENT = (
-    "global l2->l2, of the real-arithmetic function defined by these float weights; not of a float inference"
-)
-_FIXED_CLAIM = {"norm": "l2->l2", "scope": "global", "semantics": "real", "statement": STATEMENT}
-_DTYPES = {"F32": "<f4", "F64": "<f8"}
 _HEX = re.compile(r"(-?)0x([01])(?:\.([0-9a-f]{1,13}))?p([+-][0-9]{1,4})")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _LARGEST_FILE = 2**31
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightRecord:
-    """One linear map by its hash."""
-
-    kind: str
-    shape: tuple[int, int]
-    sha256: str
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkRecord:
-    """What the claim is about: sizes, slopes per hidden neuron, hashes of the weights."""
-
-    dims: tuple[int, ...]
-    slopes: tuple[tuple[np.ndarray, np.ndarray], ...]
-    weights: tuple[WeightRecord, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Document:
-    """A certificate file as data; nothing in it is proven."""
-
-    bound: float
-    witness: Witness
-    network: NetworkRecord
-    margin: float
-    lower: float | None
-
-
-def network_record(network: Network) -> NetworkRecord:
-    """The record of a network; linear maps other than dense and sparse are named by their class."""
-    names = {DenseMap: "dense", SparseMap: "csr"}
-    weights = tuple(
-        WeightRecord(
-            names.get(type(layer.linear), type(layer.linear).__name__),
-            layer.linear.shape,
-            layer.linear.digest,
-        )
-        for layer in network.layers
-    )
-    return NetworkRecord(network.dims, network.slopes, weights)
-
-
-def mismatch(document: Document, network: Network) -> str:
-    """What differs between the file's network and this one; the empty string if nothing does."""
-    ours, theirs = network_record(network), document.network
-    if ours.dims != theirs.dims:
-        return f"it has dims {list(theirs.dims)}, this network {list(ours.dims)}"
-    for k, (a, b) in enumerate(zip(ours.slopes, theirs.slopes, strict=True)):
-        if not (np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1])):
-            return f"the slope bounds of hidden layer {k + 1} differ"
-    for k, (mine, other) in enumerate(zip(ours.weights, theirs.weights, strict=True)):
-        if mine != other:
-            return f"the SHA-256 of weight {k} differs"
-    return ""
-
-
-# ------------------------------------------------------------------------------------ writing
-
-
-def render(certificate: "Certificate") -> str:
-    """The JSON text of a certificate."""
-    record: NetworkRecord = certificate.network_record
-    witness = certificate.witness
-    pow2 = witness.layer_pow2 or (0,) * len(record.weights)
-    data = {
-        "format": FORMAT,
-        "version": VERSION,
-        "claim": {**_FIXED_CLAIM, "L": certificate.bound.hex(), "rho": certificate.rho.hex()},
-        "network": {
-            "dims": list(record.dims),
-            "layer_pow2": list(pow2),
-            "slopes": [_slopes_out(alpha, beta) for alpha, beta in record.slopes],
-            "weights": [
-                {"kind": w.kind, "dtype": "F64", "shape": list(w.shape), "order": "C", "sha256": w.sha256}
-                for w in record.weights
-            ],
-        },
-        "multipliers": [_array_out(t) for t in witness.multipliers],
-        "method": witness.kind,
-        "kind": "deterministic",
-        "delta": None,
-        "seed": None,
-        "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
-        "margin": certificate.margin.hex(),
-        "unproven": {
-            "lower": _optional_out(certificate.lower),
-            "optimum_at_least": _optional_out(witness.optimum_at_least),
-        },
-        "verification": {
-            "alg": "rump-t+4",
-            "lifted": True,
-            "shift": certificate.margin.hex(),
-            "blas": _blas(),
-        },
-    }
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
-
-
-def write(path: str | os.PathLike[str], certificate: "Certificate") -> None:
-    """Write the file under a temporary name beside `path`, then rename it."""
-    target = pathlib.Path(path)
-    text = render(certificate)
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=target.name + ".", suffix=".tmp", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise InputError(
-            f"{target} cannot be written ({error}); pass a path in a folder that exists."
-        ) from error
-
-
-def _array_out(values: np.ndarray) -> dict[str, str]:
-    with np.errstate(all="ignore"):
-        narrow = values.astype(np.float32)
-    dtype = "F32" if np.array_equal(narrow.astype(np.float64), values) else "F64"
-    return {"dtype": dtype, "data": base64.b64encode(values.astype(_DTYPES[dtype]).tobytes()).decode("ascii")}
-
-
-def _slopes_out(alpha: np.ndarray, beta: np.ndarray) -> Any:
-    if (alpha == alpha[0]).all() and (beta == beta[0]).all():
-        return [float(alpha[0]).hex(), float(beta[0]).hex()]
-    return {"alpha": _array_out(alpha), "beta": _array_out(beta)}
-
-
-def _optional_out(value: float | None) -> str | None:
-    return None if value is None or not np.isfinite(value) else float(value).hex()
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("lmikit")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _blas() -> str:
-    import threadpoolctl
-
-    return ", ".join(sorted({f"{i['internal_api']} {i['version']}" for i in threadpoolctl.threadpool_info()}))
-
-
-# ------------------------------------------------------------------------------------ reading
 
 
 def read(path: str | os.PathLike[str]) -> Document:
@@ -254,7 +78,7 @@ def _document(data: Any) -> Document:
         if top[field] != expected or type(top[field]) is not type(expected):
             raise InputError(f"{field} is {top[field]!r}; expected {expected!r}.")
     claim = _object(top["claim"], "claim", "norm scope semantics statement L rho")
-    for field, text in _FIXED_CLAIM.items():
+    for field, text in FIXED_CLAIM.items():
         if claim[field] != text:
             raise InputError(f"claim.{field} is {claim[field]!r}; expected {text!r}.")
     _check_notes(top)
@@ -327,7 +151,7 @@ def _network(data: Any) -> tuple[NetworkRecord, tuple[int, ...]]:
                 f"{name}.shape is {list(shape)}; expected {[dims[k + 1], dims[k]]} by network.dims."
             )
         sha = _text(entry["sha256"], f"{name}.sha256")
-        if not re.fullmatch("[0-9a-f]{64}", sha):
+        if not _SHA256.fullmatch(sha):
             raise InputError(f"{name}.sha256 is {sha!r}; expected 64 lower-case hexadecimal digits.")
         weights.append(WeightRecord(_text(entry["kind"], f"{name}.kind"), (shape[0], shape[1]), sha))
     return NetworkRecord(dims, slopes, tuple(weights)), pow2
@@ -348,7 +172,7 @@ def _slopes(data: Any, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
 def _array(data: Any, name: str, size: int) -> np.ndarray:
     fields = _object(data, name, "dtype data")
     dtype = _text(fields["dtype"], f"{name}.dtype")
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES:
         raise InputError(f"{name}.dtype is {dtype!r}; expected 'F32' or 'F64'.")
     try:
         raw = base64.b64decode(_text(fields["data"], f"{name}.data"), validate=True)
@@ -356,7 +180,7 @@ def _array(data: Any, name: str, size: int) -> np.ndarray:
         raise InputError(f"{name}.data is not base64 ({error}).") from error
     if len(raw) != size * int(dtype[1:]) // 8:
         raise InputError(f"{name}.data holds {len(raw)} bytes; expected {size} numbers of {dtype}.")
-    values = np.frombuffer(raw, dtype=_DTYPES[dtype]).astype(np.float64)
+    values = np.frombuffer(raw, dtype=DTYPES[dtype]).astype(np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{name} holds NaN or infinity.")
     return values

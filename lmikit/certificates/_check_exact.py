@@ -1,0 +1,196 @@
+"""Exact mode of the checker: the same F = B - G G' in integers, dominance decided exactly.
+
+Every float is an integer times a power of two, so is every entry of the LMI, so is the factor G after
+rounding it to multiples of 2**-60. B, equilibrated by powers of two (a congruence, exact), G G' and F
+are integer matrices over a common power of two. B = G G' + F and G G' >= 0; F diagonally dominant
+with nonnegative diagonal implies F >= 0, hence B >= 0. Floating point only proposes G.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ._check_float import Blocks, factor, predicted_error
+
+__all__ = ["exact_margin"]
+
+_BITS = 60  # G is rounded to multiples of 2**-60
+_FACTORS = (0.5, 0.1, 2.0)
+
+
+class _Integers:
+    """values * 2**-power with integer values (an object array)."""
+
+    def __init__(self, values: np.ndarray, power: int) -> None:
+        self.values, self.power = values, power
+
+    def at(self, power: int) -> np.ndarray:
+        """The integers over 2**-power, power at least self.power."""
+        return self.values * (1 << (power - self.power)) if power > self.power else self.values
+
+    def to_float(self) -> np.ndarray:
+        flat = [int(v) / (1 << self.power) for v in self.values.ravel()]  # rounded correctly
+        return np.array(flat).reshape(self.values.shape)
+
+
+def _exact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(m, e): values = m 2**e exactly, m integer objects, e int64."""
+    mantissa, exponent = np.frexp(values)
+    integers = np.ldexp(mantissa, 53).astype(np.int64).astype(object)
+    return integers, exponent.astype(np.int64) - 53
+
+
+def _common(integers: np.ndarray, exponents: np.ndarray) -> _Integers:
+    """Entries m 2**e over one power of two."""
+    nonzero = integers != 0
+    power = max(0, int(-(exponents[nonzero].min(initial=0))))
+    shifts = np.where(nonzero, exponents + power, 0).astype(object)
+    return _Integers(np.left_shift(integers, shifts), power)
+
+
+def _add(a: _Integers, b: _Integers) -> _Integers:
+    power = max(a.power, b.power)
+    return _Integers(a.at(power) + b.at(power), power)
+
+
+def exact_margin(
+    weights: Sequence[np.ndarray],
+    slopes: Sequence[tuple[np.ndarray, np.ndarray]],
+    multipliers: Sequence[np.ndarray],
+    rho: float,
+) -> float:
+    """The least row excess of F, rounded for display; nonnegative exactly if dominance holds."""
+    diagonal, lower, exponents = _formed(weights, slopes, multipliers, rho)
+    if diagonal is None:
+        return -np.inf
+    b = Blocks([d.to_float() for d in diagonal], [c.to_float() for c in lower])
+    estimate = predicted_error(b)
+    best = -np.inf
+    for times in _FACTORS:
+        shift = [np.full(d.size, times * e) for d, e in zip(b.diagonals(), estimate, strict=True)]
+        g = factor(b, shift)
+        if g is not None:
+            best = max(best, _excess(diagonal, lower, g))
+        if best >= 0.0:
+            break
+    return best
+
+
+def _formed(
+    weights: Sequence[np.ndarray],
+    slopes: Sequence[tuple[np.ndarray, np.ndarray]],
+    multipliers: Sequence[np.ndarray],
+    rho: float,
+) -> Any:
+    """Equilibrated exact blocks; (None, None, None) where a diagonal entry is not positive."""
+    n0, m = weights[0].shape[1], weights[-1].shape[0]
+    plain = [np.full(n0, rho), *(2.0 * t for t in multipliers), np.ones(m)]
+    terms: list[_Integers | None] = [None] * len(plain)
+    for k, ((alpha, beta), t) in enumerate(zip(slopes, multipliers, strict=True)):
+        q = [2 * Fraction(a) * Fraction(b) * Fraction(x) for a, b, x in zip(alpha, beta, t, strict=True)]
+        if any(q):
+            terms[k] = _quadratic(weights[k], q)
+    sums = [
+        _common(*_exact(d)) if term is None else _plus_diagonal(term, d)
+        for d, term in zip(plain, terms, strict=True)
+    ]
+    exponents = []
+    for s in sums:
+        entries = s.values if s.values.ndim == 1 else np.diagonal(s.values)
+        if not all(v > 0 for v in entries):
+            return None, None, None
+        exponents.append(np.array([(int(v).bit_length() - s.power) // 2 for v in entries], dtype=np.int64))
+    diagonal = [
+        _shifted(s, -2 * e if s.values.ndim == 1 else -(e[:, None] + e))
+        for s, e in zip(sums, exponents, strict=True)
+    ]
+    lower = []
+    for k, w in enumerate(weights):
+        integers, powers = _exact(w)
+        if k < len(slopes):
+            row = [
+                Fraction(a) * Fraction(x) + Fraction(b) * Fraction(x)
+                for a, b, x in zip(*slopes[k], multipliers[k], strict=True)
+            ]
+            integers = integers * np.array([r.numerator for r in row], dtype=object)[:, None]
+            down = np.array([r.denominator.bit_length() - 1 for r in row], dtype=np.int64)
+            powers = powers - down[:, None]
+        lower.append(_common(-integers, powers - (exponents[k + 1][:, None] + exponents[k])))
+    return diagonal, lower, exponents
+
+
+def _quadratic(w: np.ndarray, q: list[Fraction]) -> _Integers:
+    """W'diag(q)W."""
+    v = _common(*_exact(w))
+    power = max(x.denominator.bit_length() - 1 for x in q)
+    scaled = np.array([x.numerator * ((1 << power) // x.denominator) for x in q], dtype=object)
+    product = _matmul(v.values.T, v.values * scaled[:, None])
+    return _Integers(product, 2 * v.power + power)
+
+
+def _plus_diagonal(term: _Integers, diagonal: np.ndarray) -> _Integers:
+    extra = _common(*_exact(diagonal))
+    power = max(term.power, extra.power)
+    values = term.at(power).copy()
+    index = np.arange(diagonal.size)
+    values[index, index] += extra.at(power)
+    return _Integers(values, power)
+
+
+def _shifted(a: _Integers, exponents: np.ndarray) -> _Integers:
+    return _common(a.values, exponents - a.power)
+
+
+def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Exact product of integer matrices: python-flint if it is installed, Python integers otherwise."""
+    try:
+        import flint
+    except ImportError:
+        return np.dot(a, b)
+    product = flint.fmpz_mat(a.tolist()) * flint.fmpz_mat(b.tolist())
+    return np.array([[int(v) for v in row] for row in product.tolist()], dtype=object).reshape(
+        a.shape[0], b.shape[1]
+    )
+
+
+def _rounded(g: np.ndarray) -> np.ndarray:
+    """Integers nearest to 2**60 g; entries beyond 4 would not come from an equilibrated matrix."""
+    return np.rint(np.ldexp(np.clip(g, -4.0, 4.0), _BITS)).astype(np.int64).astype(object)
+
+
+def _excess(
+    b_diagonal: list[_Integers], b_lower: list[_Integers], g: tuple[list[np.ndarray], list[np.ndarray]]
+) -> float:
+    diagonal, lower = [_rounded(d) for d in g[0]], [_rounded(x) for x in g[1]]
+    rows: list[_Integers] = []
+    own: list[_Integers] = []
+    for k, d in enumerate(diagonal):
+        product = d * d if d.ndim == 1 else _matmul(d, d.T)
+        if k:
+            product = product + _matmul(lower[k - 1], lower[k - 1].T)
+        block = b_diagonal[k]
+        if block.values.ndim < product.ndim:
+            full = np.zeros(product.shape, dtype=object)
+            np.fill_diagonal(full, block.values)
+            block = _Integers(full, block.power)
+        f = _add(block, _Integers(-product, 2 * _BITS))
+        entries = f.values if f.values.ndim == 1 else np.diagonal(f.values).copy()
+        own.append(_Integers(entries, f.power))
+        sums = np.abs(f.values) if f.values.ndim == 1 else np.abs(f.values).sum(axis=1)
+        rows.append(_Integers(sums - np.abs(entries), f.power))
+    for k, x in enumerate(lower):
+        product = x * diagonal[k] if diagonal[k].ndim == 1 else _matmul(x, diagonal[k].T)
+        f = _add(b_lower[k], _Integers(-product, 2 * _BITS))
+        rows[k + 1] = _add(rows[k + 1], _Integers(np.abs(f.values).sum(axis=1), f.power))
+        rows[k] = _add(rows[k], _Integers(np.abs(f.values).sum(axis=0), f.power))
+    worst: Fraction | None = None
+    for row, diag in zip(rows, own, strict=True):
+        power = max(row.power, diag.power)
+        least = min(int(v) for v in (diag.at(power) - row.at(power)))
+        excess = Fraction(least, 1 << power)
+        worst = excess if worst is None else min(worst, excess)
+    assert worst is not None
+    shown = float(worst)
+    return -5e-324 if shown == 0.0 and worst < 0 else shown
