@@ -36,16 +36,17 @@ def norm_product_witness(network: Network) -> Witness:
     return Witness("lipsdp", g, tuple(reversed(multipliers)), produced_by="norm product")
 
 
-def balancing_powers(witness: Witness) -> tuple[int, ...]:
+def balancing_powers(witness: Witness, network: Network) -> tuple[int, ...]:
     """p per linear map such that the network 2**-p_k W_k has rho and the typical T near 1.
 
     Interior-point and first-order methods stop by absolute tolerances: a deep network whose F is
-    1e-20 needs this before it is handed to one.
+    1e-20 needs this before it is handed to one. Linear neurons, whose T is arbitrarily large, do
+    not count.
     """
-    levels = [
-        witness.rho,
-        *(float(np.median(t[t > 0.0])) if (t > 0.0).any() else 0.0 for t in witness.multipliers),
-    ]
+    levels = [witness.rho]
+    for t, (alpha, beta) in zip(witness.multipliers, network.slopes, strict=True):
+        counted = t[(alpha < beta) & (t > 0.0)]
+        levels.append(float(np.median(counted)) if counted.size else 0.0)
     sums = [round(math.log2(level) / 2.0) if 0.0 < level < math.inf else 0 for level in levels]
     return tuple(here - after for here, after in zip(sums, [*sums[1:], 0], strict=True))
 

@@ -55,10 +55,15 @@ class EclipseStep(AbstractFormulation):
         return top[0], top[1]
 
     @functools.cached_property
+    def outgoing(self) -> np.ndarray:
+        """R (rank, n) with R'R = B."""
+        return _factor(self.criterion).T
+
+    @functools.cached_property
     def inner(self) -> AbstractChainFormulation:
         """LipSDP of u -> R phi(H u), both factors of norm 1."""
         H = _factor(self.gram) / np.sqrt(self.units[0])
-        R = _factor(self.criterion).T / np.sqrt(self.units[1])
+        R = self.outgoing / np.sqrt(self.units[1])
         network = Network.from_arrays([H, R], activation=Slopes(self.alpha, self.beta))
         if (self.alpha == self.beta).any():
             return LoopLipSDP(network, self.multipliers, centred=False)

@@ -1,0 +1,104 @@
+"""`LipSDP`: the best bound that diagonal multipliers show, by a semidefinite program."""
+
+import dataclasses
+import math
+import time
+from typing import ClassVar, Literal
+
+from .._errors import OptionError
+from .._progress import ProgressCallback
+from .._witness import Witness
+from ..formulations import (
+    AbstractFormulation,
+    ChordalLipSDP,
+    JointLipSDP,
+    LoopLipSDP,
+    balancing_powers,
+    scale_witness,
+)
+from ..formulations.iqc import check_multipliers
+from ..network import Network, reduce, with_scaled_layers
+from ..solvers import AbstractSolver, Clarabel
+from ._base import AbstractMethod
+from ._start import closed_form_start
+
+__all__ = ["LipSDP", "default_solver"]
+
+
+def default_solver(tol: float | None) -> AbstractSolver:
+    """The solver of a method that was given none."""
+    return Clarabel() if tol is None else Clarabel(tol=tol)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LipSDP(AbstractMethod):
+    """min sqrt(rho) over M(rho, T) >= 0 (see `lmikit.Witness`), T diagonal.
+
+    `multipliers`: "neuron", one per neuron, or "layer", one per layer (fewer variables, a looser
+    bound). `tol` is the tolerance of the default solver; a solver that is passed to `propose`
+    keeps its own. `chordal` hands over one LMI per pair of layers instead of one for all: for
+    solvers that do not use sparsity themselves (SCS, MOSEK) on deep networks.
+
+    The network is reduced first (dead neurons, linear layers, rank) and its layers are scaled by
+    powers of two until a closed-form bound is near 1. Linear neurons in a layer with others are
+    eliminated exactly. Raises OptionError for other options, SolveFailed where the solver has no
+    usable point. Assumes that the slopes hold globally.
+
+    Fazlyab, Robey, Hassani, Morari, Pappas, NeurIPS 2019, Theorem 2, diagonal multipliers only.
+    """
+
+    multipliers: Literal["neuron", "layer"] = "neuron"
+    tol: float | None = None
+    chordal: bool = False
+    name: ClassVar[str] = "lipsdp"
+    uses_solver: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_multipliers(self.multipliers)
+        if self.tol is not None and not 0.0 < self.tol < 1.0:
+            raise OptionError(f"tol is {self.tol!r}; expected a number between 0 and 1, or None.")
+
+    @property
+    def label(self) -> str:
+        return f"LipSDP ({self.multipliers})"
+
+    @property
+    def cli_name(self) -> str:
+        return self.name if self.multipliers == "neuron" else f"{self.name}-{self.multipliers}"
+
+    def propose(
+        self,
+        network: Network,
+        *,
+        solver: AbstractSolver | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Witness:
+        """A witness at the optimum; `time_limit` (seconds) bounds the solver's part of the work."""
+        started = time.perf_counter()
+        reduction = reduce(network)
+        if not reduction.groups:  # a constant function
+            return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))
+        start = closed_form_start(reduction.network)
+        powers = balancing_powers(start, reduction.network)
+        scaled = with_scaled_layers(reduction.network, powers)
+        form = self._formulation(scaled)
+        warm = form.point(scale_witness(start, powers), 0.5) if isinstance(form, JointLipSDP) else None
+        solver = default_solver(self.tol) if solver is None else solver
+        if time_limit is not None:
+            time_limit = max(time_limit - (time.perf_counter() - started), 1e-3)
+        solution = solver.solve(form.sdp(), warm_start=warm, time_limit=time_limit, progress=progress)
+        witness = form.witness(solution)
+        lowest = witness.optimum_at_least
+        witness = dataclasses.replace(
+            witness,
+            layer_pow2=powers,
+            produced_by=f"{self.label}, {solution.solver or type(solver).__name__}",
+            optimum_at_least=None if lowest is None else math.ldexp(lowest, sum(powers)),
+        )
+        return reduction.lift(witness)
+
+    def _formulation(self, network: Network) -> AbstractFormulation:
+        if any((alpha == beta).any() for alpha, beta in network.slopes):
+            return LoopLipSDP(network, self.multipliers, centred=False)
+        return (ChordalLipSDP if self.chordal else JointLipSDP)(network, self.multipliers)
