@@ -1,5 +1,21 @@
 """What a user asks for: methods that propose witnesses."""
 
 from ._base import AbstractMethod
+from ._closed_form import ClosedForm
+from ._eclipse import Eclipse
+from ._eclipse_fast import EclipseFast
+from ._layer_scaling import LayerScaling
+from ._lipsdp import LipSDP
+from ._neuron_scaling import NeuronScaling
+from ._spectral import SpectralProduct
 
-__all__ = ["AbstractMethod"]
+__all__ = [
+    "AbstractMethod",
+    "ClosedForm",
+    "Eclipse",
+    "EclipseFast",
+    "LayerScaling",
+    "LipSDP",
+    "NeuronScaling",
+    "SpectralProduct",
+]
