@@ -144,6 +144,7 @@ def test_compiled_linear_and_cone_constraints_equal_the_expression(case):
     problem.add(e == K, name="eq")
     problem.add(e <= 1.5, name="le")
     problem.add(norm(2 * e - K) <= t + 1, name="soc")
+    problem.add(norm(e) <= t, margin=0.5)
     problem.minimise(t + 3 * sum_squares(e - K) + 2)
     sdp = problem.compile()
     size = K.size
@@ -152,6 +153,7 @@ def test_compiled_linear_and_cone_constraints_equal_the_expression(case):
     close(slack[size:], (1.5 - f(y)).ravel())
     close(sdp.A @ y - sdp.b, (f(y) - K).ravel())
     close(sdp.socs[0].C @ y + sdp.socs[0].d, np.r_[f(y).sum() + 1, (2 * f(y) - K).ravel()])
+    close(sdp.socs[1].C @ y + sdp.socs[1].d, np.r_[f(y).sum() - 0.5, f(y).ravel()])
     close(sdp.objective(y) + problem.offset, f(y).sum() + 2 + 3 * ((f(y) - K) ** 2).sum())
     values = problem.read(Solution(Status.SOLVED, y, fake_dual(sdp), 0.0, 0.0, 0.0, 0))
     assert values.objective == pytest.approx(sdp.objective(y) + problem.offset)

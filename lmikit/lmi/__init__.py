@@ -6,9 +6,11 @@ from ._constraint import Constraint
 from ._epigraph import epigraph_form
 from ._expression import Expression
 from ._problem import Problem
+from ._residuals import DualResiduals, Residuals
 from ._sdp import LMI, SDP, SOC
 from ._sdpa import read_sdpa, write_sdpa
 from ._solution import Dual, Solution, Status
+from ._spy import spy
 from ._values import Values
 
 __all__ = [
@@ -17,8 +19,10 @@ __all__ = [
     "SOC",
     "Constraint",
     "Dual",
+    "DualResiduals",
     "Expression",
     "Problem",
+    "Residuals",
     "Solution",
     "Status",
     "Values",
@@ -29,6 +33,7 @@ __all__ = [
     "quad_form",
     "read_cbf",
     "read_sdpa",
+    "spy",
     "sum_squares",
     "sym",
     "vstack",

@@ -35,7 +35,8 @@ def read_cbf(path: str | os.PathLike[str]) -> SDP:
     starts = scalars + np.cumsum([0, *sizes])
     fixed = 1 if data.constant else 0
     m = int(starts[-1]) + fixed
-    c = np.bincount(data.objective[0], data.objective[1], minlength=m)
+    c = np.zeros(m)
+    c[data.objective[0]] = data.objective[1]
     c += _matrix_rows(data.psd_objective, starts, (1, m)).toarray()[0]
     c[m - fixed :] = data.constant
     lmis = [_variable_block(n, int(starts[k]), m, f"X{k}") for k, n in enumerate(data.psd_variables)]

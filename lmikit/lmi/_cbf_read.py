@@ -191,7 +191,8 @@ def _rows(file: TextLines, data: Sections) -> None:
 
 def _shifts(file: TextLines, data: Sections) -> None:
     indices, values = _coordinates(file, [("constraint", data.constraints)])
-    data.b = np.bincount(indices[0], values, minlength=data.constraints)
+    data.b = np.zeros(data.constraints)
+    data.b[indices[0]] = values
 
 
 def _psd_terms(file: TextLines, data: Sections) -> None:

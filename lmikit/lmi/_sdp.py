@@ -15,17 +15,21 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import InputError
+from ._pattern import describe_lmi, describe_sdp
+from ._residuals import DualResiduals, Residuals, dual_residuals, residuals
+from ._solution import Dual
 
 __all__ = ["LMI", "SDP", "SOC"]
 
 
 def _sparse(name: str, matrix: Any, shape: tuple[int, int]) -> sp.csc_array:
-    result = sp.csc_array(matrix, dtype=np.float64)
+    result = sp.csc_array(matrix, dtype=np.float64, copy=True)
     if result.shape != shape:
         raise InputError(f"{name} has shape {result.shape}; expected {shape}.")
     if not np.isfinite(result.data).all():
         raise InputError(f"{name} holds NaN or infinity; expected finite numbers.")
     result.sum_duplicates()
+    result.eliminate_zeros()
     return result
 
 
@@ -83,13 +87,17 @@ class LMI:
 
     def evaluate(self, y: np.ndarray) -> sp.csc_array:
         """F(y), sparse and exactly symmetric."""
-        half = (self.P * (self.E @ y)[None, :]) @ self.Q.T
+        half = (self.P @ sp.diags_array(self.E @ y)) @ self.Q.T
         return sp.csc_array(self.F0 + 0.5 * (half + half.T))
 
     def adjoint(self, X: np.ndarray) -> np.ndarray:
         """F*(X), shape (m,): d<X, F(y)>/dy for symmetric X (D, D)."""
         weights = np.asarray((self.P.multiply(X @ self.Q)).sum(axis=0)).ravel()
         return np.asarray(self.E.T @ weights)
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"<LMI{name}: {describe_lmi(self)}, {self.variables} variables>"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -162,3 +170,14 @@ class SDP:
         """c'y + 1/2 y'H y."""
         value = float(self.c @ y)
         return value if self.H is None else value + 0.5 * float(y @ (self.H @ y))
+
+    def residuals(self, y: np.ndarray) -> Residuals:
+        """The margins of y (m,) in every constraint; floating point, not a proof."""
+        return residuals(self, y)
+
+    def dual_residuals(self, y: np.ndarray, dual: Dual) -> DualResiduals:
+        """The margins of multipliers, and the duality gap at y (m,); floating point, not a proof."""
+        return dual_residuals(self, y, dual)
+
+    def __repr__(self) -> str:
+        return describe_sdp(self)

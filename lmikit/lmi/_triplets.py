@@ -182,7 +182,9 @@ class Triplets:
         constant = self.var == CONSTANT
         live = ~constant
         C = sp.csc_array((self.val[live], (flat[live], self.var[live])), shape=(size, variables))
-        return C, np.bincount(flat[constant], self.val[constant], minlength=size)
+        d = np.zeros(size)  # bincount of nothing would be of integers
+        d += np.bincount(flat[constant], self.val[constant], minlength=size)
+        return C, d
 
     def evaluate(self, y: Any) -> sp.csc_array:
         """M(y)."""

@@ -1,0 +1,125 @@
+"""Margins of points and multipliers, in floating point; nothing here is a proof."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from .._arrays import blas_threads
+from .._errors import InputError
+
+if TYPE_CHECKING:
+    from ._sdp import SDP
+    from ._solution import Dual
+
+__all__ = ["DualResiduals", "Residuals", "dual_residuals", "minimum_eigenvalue", "residuals"]
+
+_SMALL = 200  # below this order, more BLAS threads only cost time
+
+
+def minimum_eigenvalue(matrix: Any) -> float:
+    """The smallest eigenvalue of a symmetric matrix, +inf for one of order 0."""
+    n = int(matrix.shape[0])
+    if n == 0:
+        return np.inf
+    dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
+    with blas_threads(1 if n < _SMALL else None):
+        return float(scipy.linalg.eigvalsh(dense, subset_by_index=[0, 0])[0])
+
+
+def _cone_margin(x: np.ndarray) -> float:
+    """First entry less the norm of the rest."""
+    return float(x[0] - np.linalg.norm(x[1:])) if x.size else np.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Residuals:
+    """Margins of a point y: negative means violated by that much.
+
+    lmis: smallest eigenvalue of each F_k(y); socs: first entry less the norm of the rest;
+    inequality: min of h - G y; equality: max of |A y - b|. Empty parts give inf, or 0 for the equality.
+    """
+
+    objective: float
+    lmis: tuple[float, ...]
+    socs: tuple[float, ...]
+    inequality: float
+    equality: float
+
+    @property
+    def violation(self) -> float:
+        """The largest violation, 0 for a feasible point."""
+        return max(0.0, self.equality, *(-margin for margin in (*self.lmis, *self.socs, self.inequality)))
+
+    def __str__(self) -> str:
+        worst = min((margin, k) for k, margin in enumerate(self.lmis)) if self.lmis else None
+        parts = [f"objective {self.objective:.10g}", f"violation {self.violation:.2e}"]
+        if worst is not None:
+            parts.append(f"smallest eigenvalue {worst[0]:.2e} (block {worst[1]} of {len(self.lmis)})")
+        return ", ".join(parts)
+
+
+def residuals(sdp: "SDP", y: np.ndarray) -> Residuals:
+    """The margins of y (m,) in every constraint, each block by its smallest eigenvalue."""
+    y = np.asarray(y, dtype=np.float64)
+    if y.shape != (sdp.variables,):
+        raise InputError(f"y has shape {y.shape}; expected ({sdp.variables},).")
+    return Residuals(
+        objective=sdp.objective(y),
+        lmis=tuple(minimum_eigenvalue(lmi.evaluate(y)) for lmi in sdp.lmis),
+        socs=tuple(_cone_margin(soc.C @ y + soc.d) for soc in sdp.socs),
+        inequality=float(np.min(sdp.h - sdp.G @ y, initial=np.inf)),
+        equality=float(np.max(np.abs(sdp.A @ y - sdp.b), initial=0.0)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DualResiduals:
+    """Margins of multipliers and the gap to a point.
+
+    stationarity: max of |c + H y - sum F_k*(X_k) + G'z + A'v - sum C_j's_j|; lmis: smallest eigenvalue
+    of each X_k (nan where X is known on a pattern only); gap: c'y + 1/2 y'Hy less the dual objective.
+    """
+
+    objective: float
+    gap: float
+    stationarity: float
+    lmis: tuple[float, ...]
+    socs: tuple[float, ...]
+    inequality: float
+
+    @property
+    def violation(self) -> float:
+        """The largest violation of dual feasibility that can be told, 0 for feasible multipliers."""
+        margins = (margin for margin in (*self.lmis, *self.socs, self.inequality) if margin == margin)
+        return max(0.0, self.stationarity, *(-margin for margin in margins))
+
+    def __str__(self) -> str:
+        return f"dual objective {self.objective:.10g}, gap {self.gap:.2e}, violation {self.violation:.2e}"
+
+
+def dual_residuals(sdp: "SDP", y: np.ndarray, dual: "Dual") -> DualResiduals:
+    """The margins of multipliers, in the Lagrangian of `Dual`, and the duality gap at y (m,)."""
+    sizes = [lmi.size for lmi in sdp.lmis]
+    if [X.shape for X in dual.X] != [(n, n) for n in sizes]:
+        raise InputError(f"dual.X has shapes {[X.shape for X in dual.X]}; expected square ones of {sizes}.")
+    curvature = np.zeros(sdp.variables) if sdp.H is None else sdp.H @ y
+    gradient = sdp.c + curvature + sdp.G.T @ dual.z + sdp.A.T @ dual.v
+    value = -0.5 * float(y @ curvature) - float(sdp.h @ dual.z) - float(sdp.b @ dual.v)
+    for lmi, X in zip(sdp.lmis, dual.X, strict=True):
+        gradient = gradient - lmi.adjoint(X)
+        coo = lmi.F0.tocoo()
+        value -= float(coo.data @ X[coo.row, coo.col])
+    for soc, s in zip(sdp.socs, dual.s, strict=True):
+        gradient = gradient - soc.C.T @ s
+        value -= float(soc.d @ s)
+    return DualResiduals(
+        objective=value,
+        gap=sdp.objective(y) - value,
+        stationarity=float(np.max(np.abs(gradient), initial=0.0)),
+        lmis=tuple(minimum_eigenvalue(X) if dual.X_complete else np.nan for X in dual.X),
+        socs=tuple(_cone_margin(s) for s in dual.s),
+        inequality=float(np.min(dual.z, initial=np.inf)),
+    )
