@@ -14,6 +14,7 @@ a proposal for the original one, for which it is proven.
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -125,7 +126,7 @@ def reduce(network: Network) -> Reduction:
 
 def _neurons_with_increments(network: Network) -> tuple[np.ndarray, ...] | None:
     """Indices of the neurons left by step 2, per hidden layer; None if the function is constant."""
-    supports = [layer.linear.to_sparse() != 0 for layer in network.layers]
+    supports = [_support(layer.linear) for layer in network.layers]
     hidden = network.hidden_layers
     keep = [(layer.alpha != 0.0) | (layer.beta != 0.0) for layer in network.layers[:-1]]
     changed = True
@@ -137,9 +138,14 @@ def _neurons_with_increments(network: Network) -> tuple[np.ndarray, ...] | None:
             alive = keep[k] & (supports[k] @ before) & (supports[k + 1].T @ after)
             changed = changed or not np.array_equal(alive, keep[k])
             keep[k] = alive
-    if not all(alive.any() for alive in keep) or (not hidden and not supports[0].nnz):
+    if not all(alive.any() for alive in keep) or (not hidden and network.layers[0].linear.largest_entry() == 0.0):
         return None
     return tuple(np.flatnonzero(alive) for alive in keep)
+
+
+def _support(linear: AbstractLinearMap) -> Any:
+    """Where the matrix is not zero: dense for a dense map, whose sparse form costs more than a closed form."""
+    return linear.to_dense() != 0.0 if isinstance(linear, DenseMap) else linear.to_sparse() != 0
 
 
 def _restricted(network: Network, kept: tuple[np.ndarray, ...]) -> Network:
