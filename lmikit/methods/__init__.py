@@ -7,9 +7,11 @@ from ._eclipse_fast import EclipseFast
 from ._layer_scaling import LayerScaling
 from ._lipsdp import LipSDP
 from ._neuron_scaling import NeuronScaling
+from ._rs_lmi import RSLMI
 from ._spectral import SpectralProduct
 
 __all__ = [
+    "RSLMI",
     "AbstractMethod",
     "ClosedForm",
     "Eclipse",
