@@ -11,7 +11,26 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lmikit.network import Activation, Identity, LeakyReLU, Network, ReLU, Slopes, Tanh
+from lmikit.network import (
+    ELU,
+    GELU,
+    Abs,
+    Activation,
+    Hardswish,
+    Hardtanh,
+    Identity,
+    LeakyReLU,
+    Mish,
+    Network,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Sin,
+    Slopes,
+    Softplus,
+    Tanh,
+)
 
 WEIGHT_KINDS = (
     "integers",
@@ -58,14 +77,23 @@ def weight_matrices(draw, rows, columns, kinds=WEIGHT_KINDS, layer_pow2=0):
     return matrix
 
 
-def concrete_activations():
-    """Activations with a forward pass."""
-    return st.one_of(
-        st.just(ReLU()),
-        st.just(Tanh()),
-        st.just(Identity()),
-        st.sampled_from((-0.5, 0.0, 0.01, 1.0, 1.5)).map(LeakyReLU),
-    )
+PIECEWISE_LINEAR = (
+    ReLU(), Identity(), Abs(), Hardtanh(), Hardtanh(-0.25, 2.0),
+    *(LeakyReLU(s) for s in (-0.5, 0.0, 0.01, 1.0, 1.5)),
+)  # fmt: skip
+SMOOTH = (
+    Tanh(), Sigmoid(), Softplus(), Softplus(4.0), GELU(), GELU("tanh"), SiLU(), Mish(), Sin(),
+    ELU(), ELU(2.0), ELU(-0.5), Hardswish(),
+)  # fmt: skip
+
+
+def concrete_activations(neurons=None):
+    """Activations with a forward pass; per-neuron PReLU too where the number of neurons is given."""
+    fixed = st.sampled_from((*PIECEWISE_LINEAR, *SMOOTH))
+    if neurons is None:
+        return fixed
+    weights = hnp.arrays(np.int64, neurons, elements=st.integers(-4, 6)).map(lambda w: PReLU(w / 4.0))
+    return st.one_of(fixed, weights)
 
 
 _PAIRS = (
@@ -95,8 +123,8 @@ def slope_classes(draw, neurons, linear=True):
 def activations(neurons, concrete=False):
     """An activation for a layer of `neurons`; with `concrete` only those with a forward pass."""
     if concrete:
-        return concrete_activations()
-    return st.one_of(concrete_activations(), slope_classes(neurons))
+        return concrete_activations(neurons)
+    return st.one_of(concrete_activations(neurons), slope_classes(neurons))
 
 
 @st.composite
