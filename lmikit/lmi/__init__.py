@@ -2,9 +2,13 @@
 
 from ._atoms import block, diag, norm, quad_form, sum_squares, sym, vstack
 from ._cbf import read_cbf, write_cbf
+from ._chordal import Decomposition, decompose
+from ._cliques import CliqueTree, clique_tree
+from ._completion import complete
 from ._constraint import Constraint
 from ._epigraph import epigraph_form
 from ._expression import Expression
+from ._pattern import aggregate_pattern
 from ._problem import Problem
 from ._residuals import DualResiduals, Residuals
 from ._sdp import LMI, SDP, SOC
@@ -17,7 +21,9 @@ __all__ = [
     "LMI",
     "SDP",
     "SOC",
+    "CliqueTree",
     "Constraint",
+    "Decomposition",
     "Dual",
     "DualResiduals",
     "Expression",
@@ -26,7 +32,11 @@ __all__ = [
     "Solution",
     "Status",
     "Values",
+    "aggregate_pattern",
     "block",
+    "clique_tree",
+    "complete",
+    "decompose",
     "diag",
     "epigraph_form",
     "norm",
