@@ -191,6 +191,8 @@ def random_infeasible(
     The dual is strictly feasible, so that infeasibility is the only right answer.
     """
     nonempty = [n for n in sizes if n] or [2]
+    if nonempty == [1] and p + q == 0:
+        nonempty = [2]  # F would be rounding noise around a constant, and feasible far out
     Xs = [_positive(rng, n) for n in nonempty]
     z, v = rng.uniform(0.5, 2, p), rng.uniform(-1, 1, q)
     G, A = rng.uniform(-1, 1, (p, m)), rng.uniform(-1, 1, (q, m))

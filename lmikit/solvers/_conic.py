@@ -51,8 +51,10 @@ class ConicForm:
         nonneg = sdp.h.size + len(scalar) + len(lines)
         for lmi in big:
             _append(rows, rhs, lmi, order)
-        if not sum(right.size for right in rhs):  # the solvers want a row: 0'y <= 1
-            rows, rhs, nonneg = [sp.csc_array((1, m))], [np.ones(1)], 1
+        if nonneg + len(cones) + len(big) == 0:  # 0'y <= 1: without a cone that has an interior the
+            rows.append(sp.csc_array((1, m)))  # solvers refuse the data or never stop
+            rhs.append(np.ones(1))
+            nonneg = 1
         A = sp.csc_array(sp.vstack(rows, format="csc"))
         A.eliminate_zeros()  # an explicit zero would hide sparsity from chordal decomposition
         return cls(

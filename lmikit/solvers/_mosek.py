@@ -22,10 +22,9 @@ import scipy.sparse as sp
 
 from .._errors import BackendMissing, OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
-from ..lmi import SDP, Dual, Status
+from ..lmi import SDP, Dual, Status, epigraph_form
 from ..lmi._svec import SvecOrder, smat, svec_pairs, svec_size, to_svec
 from ._available import available
-from ._epigraph import epigraph_form
 from ._external import ExternalSolver, Raw
 from ._interrupt import run_interruptibly
 
