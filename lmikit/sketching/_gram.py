@@ -24,16 +24,17 @@ def _up(x: float) -> float:
     return float(np.nextafter(x, np.inf))
 
 
-def gram_bound(matrix: Any, *, rtol: float = 1e-9, max_squarings: int = 14) -> DeterministicBound:
+def gram_bound(matrix: Any, *, rtol: float = 1e-9, max_squarings: int = 40) -> DeterministicBound:
     """sigma_max(W) <= value with every rounding error included, for float64 W (m, n) on the host.
 
     With p_i = 2^k >= |G_i|_F, X_i = G_i/p_i (exact but for underflow) and G_{i+1} = fl(X_i'X_i):
     |G_{i+1} - X_i'X_i| <= m_i u |X_i|'|X_i| entrywise for any order of summation (Jeannerod and
     Rump, SIAM J. Matrix Anal. Appl. 34, 2013), so |X_i|_2^2 <= |G_{i+1}|_2 + m_i u |X_i|_F^2, and
-    b_i = p_i sqrt(b_{i+1} + m_i u |X_i|_F^2 + 2^-1000), b_K = |G_K|_F, bounds |G_i|_2 from
-    above. Stops once the value is within rtol of the estimate |G_K|_F^2/tr G_K <= |G_K|_2 or after
-    max_squarings. Assumes IEEE binary64 with rounding to nearest, gradual underflow and
-    conventional (not Strassen-like) products. Raises InputError for NaN and wrong shapes.
+    b_i = p_i sqrt(b_{i+1} + m_i u |X_i|_F^2 + 2^-1000) bounds |G_i|_2 from above, with b_K the
+    smaller of |G_K|_F and sqrt(|G_K|_1 |G_K|_inf). Stops once the value is within rtol of the
+    estimate |G_K|_F^2/tr G_K <= |G_K|_2 or after max_squarings. Assumes IEEE binary64 with
+    rounding to nearest, gradual underflow and conventional (not Strassen-like) products. Raises
+    InputError for NaN and wrong shapes.
     """
     w = np.asarray(matrix, dtype=np.float64)
     if w.ndim != 2 or min(w.shape) < 1:
@@ -54,7 +55,7 @@ def gram_bound(matrix: Any, *, rtol: float = 1e-9, max_squarings: int = 14) -> D
         exponent, error, x = _scaled(g)
         trail.append((exponent, error))
         g = x.T @ x
-        value = _back(trail, _frobenius(g))
+        value = _back(trail, min(_frobenius(g), _row_norm(g)))
         if _close(g, value, trail, rtol) or step == max_squarings - 1:
             break
     return DeterministicBound(_ldexp_up(_up(value + _UNDERFLOW), start), "gram", len(trail))
@@ -74,6 +75,16 @@ def _frobenius(g: np.ndarray) -> float:
     rows = np.einsum("ij,ij->i", g, g)
     relative = (2 * (g.shape[0] + g.shape[1]) + 8) * _U
     return _up(math.sqrt(_up(_up(float(rows.sum()) * (1.0 + relative)) + _UNDERFLOW)))
+
+
+def _row_norm(g: np.ndarray) -> float:
+    """sqrt(|g|_1 |g|_inf), an upper bound on |g|_2 that is exact for multiples of orthogonal layers."""
+    size = np.abs(g)
+    relative = 1.0 + (g.shape[0] + g.shape[1] + 4) * _U
+    largest = _up(
+        _up(float(size.sum(axis=0).max()) * relative) * _up(float(size.sum(axis=1).max()) * relative)
+    )
+    return _up(math.sqrt(_up(largest + _UNDERFLOW)))
 
 
 def _scaled(g: np.ndarray) -> tuple[int, float, np.ndarray]:

@@ -15,9 +15,9 @@ from ._operators import AbstractOperator
 
 __all__ = [
     "LanczosRun",
-    "kuczynski_wozniakowski_value",
+    "kuczynski_wozniakowski_values",
     "largest_ritz_values",
-    "polynomial_value",
+    "polynomial_values",
     "start_component",
 ]
 
@@ -118,8 +118,14 @@ def start_component(n: int, delta: float) -> float:
 
 
 def largest_ritz_values(alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    """The largest eigenvalue of each tridiagonal matrix, shape (b,)."""
-    return np.array([_top_of_tridiagonal(a, b[:-1]) for a, b in zip(alpha, beta, strict=True)])
+    """The largest eigenvalue of each tridiagonal matrix, shape (b,); beta = 0 ends a run."""
+    return np.array([_top_of_run(a, b) for a, b in zip(alpha, beta, strict=True)])
+
+
+def _top_of_run(diagonal: np.ndarray, beta: np.ndarray) -> float:
+    ended = np.flatnonzero(beta == 0.0)
+    size = int(ended[0]) + 1 if ended.size else diagonal.size
+    return _top_of_tridiagonal(diagonal[:size], beta[: size - 1])
 
 
 def _top_of_tridiagonal(diagonal: np.ndarray, off: np.ndarray) -> float:
@@ -131,56 +137,67 @@ def _top_of_tridiagonal(diagonal: np.ndarray, off: np.ndarray) -> float:
     )
 
 
-def kuczynski_wozniakowski_value(ritz: float, n: int, steps: int, delta: float) -> float:
+def kuczynski_wozniakowski_values(ritz: np.ndarray, n: int, steps: int, delta: float) -> np.ndarray:
     """xi / (1 - eps), eps = (ln(1.648 sqrt(n) / delta) / (2k - 1))^2; infinity where eps >= 1.
 
     P(lambda_max > value) <= delta for one uniform start and k Lanczos steps (Kuczynski and
     Wozniakowski, SIAM J. Matrix Anal. Appl. 13, 1992, theorem 4.2 (b)).
     """
+    if n == 1:
+        return ritz
     eps = (np.log(1.648 * np.sqrt(n) / delta) / (2 * steps - 1)) ** 2
-    return float(ritz / (1.0 - eps)) if eps < 1.0 else float("inf")
+    return ritz / (1.0 - eps) if eps < 1.0 else np.full_like(ritz, np.inf)
 
 
-def polynomial_value(alpha: np.ndarray, beta: np.ndarray, ritz: float, t: float) -> float:
-    """The lambda > ritz at which sum_{j=0..k} q_j(lambda)^2 = 1/t^2, rounded up.
+def polynomial_values(alpha: np.ndarray, beta: np.ndarray, ritz: np.ndarray, t: float) -> np.ndarray:
+    """Per run, the lambda > ritz at which sum_{j=0..k} q_j(lambda)^2 = 1/t^2, rounded up; shape (b,).
 
     The Lanczos vectors are v_{j+1} = q_j(A) x, orthonormal; with u the top eigenvector,
     sum_j q_j(lambda_max)^2 <u, x>^2 = sum_j <u, v_{j+1}>^2 <= 1. If |<u, x>| >= t then the sum at
     lambda_max is at most 1/t^2, and the sum increases beyond the largest Ritz value, which holds
     every zero of the q_j (van Dorsselaer, Hochstenbach, van der Vorst, SIAM J. Matrix Anal.
     Appl. 22, 2000; Hochstenbach, ETNA 40, 2013). The event does not depend on k, so
-    stopping when the value is good enough does not change the probability.
+    stopping when the value is good enough does not change the probability. Infinity where no
+    lambda up to 2^60 ritz reaches the sum; beta = 0 ends a run.
     """
-    if t >= 1.0 or ritz <= 0.0:
-        return max(ritz, 0.0)
-    low, width, goal = ritz, ritz * 2.0**-52, -2.0 * np.log(t)
-    while width < 2.0**60 * ritz and not _log_sums(alpha, beta, np.array([ritz + width]))[0] >= goal:
-        low, width = ritz + width, 4.0 * width
-    high = ritz + width
-    for _ in range(6):
-        grid = np.linspace(low, high, 34)[1:]
-        enough = np.flatnonzero(_log_sums(alpha, beta, grid) >= goal)
-        first = int(enough[0]) if enough.size else grid.size - 1
-        low, high = (grid[first - 1] if first else low), float(grid[first])
-    return float(high)
+    ritz = np.maximum(ritz, 0.0)
+    if t >= 1.0:
+        return ritz
+    rows = np.arange(ritz.size)
+    low, goal = ritz, -2.0 * np.log(t)
+    grid = ritz[:, None] * (1.0 + np.exp2(np.arange(-52.0, 62.0, 2.0)))
+    reached = np.ones(ritz.size, dtype=bool)
+    for _ in range(5):
+        enough = _log_sums(alpha, beta, grid) >= goal
+        reached &= enough.any(axis=1)
+        first = enough.argmax(axis=1)
+        low = np.where(first > 0, grid[rows, np.maximum(first - 1, 0)], low)
+        high = grid[rows, first]
+        grid = low[:, None] + (high - low)[:, None] * np.linspace(0.0, 1.0, 34)[1:]
+        grid[:, -1] = high
+    return np.where(ritz == 0.0, 0.0, np.where(reached, high, np.inf))
 
 
 def _log_sums(alpha: np.ndarray, beta: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """log sum_{j=0..k} q_j(lambda)^2 at each point, -inf where some ratio q_j/q_{j-1} is not positive.
+    """log sum_{j=0..k} q_j(lambda)^2 per run and point, -inf where some q_j/q_{j-1} is not positive.
 
-    Ratios r_j = q_j/q_{j-1} = (lambda - alpha_j - beta_{j-1}/r_{j-1}) / beta_j keep deep runs from overflow.
+    Ratios r_j = q_j/q_{j-1} = (lambda - alpha_j - beta_{j-1}/r_{j-1}) / beta_j keep deep runs from
+    overflow. A run that has ended (beta_j = 0) has an infinite sum beyond its Ritz value.
     """
-    tiny = np.finfo(np.float64).tiny
-    log_q = np.zeros(points.size)
-    total = np.zeros(points.size)  # log of the sum so far: q_0 = 1
-    valid = np.ones(points.size, dtype=bool)
-    carry = np.zeros(points.size)
-    for j in range(alpha.size):
-        numerator = points - alpha[j] - carry
-        valid &= numerator > 0
-        ratio = np.where(valid, numerator, 1.0) / max(beta[j], tiny)
-        with np.errstate(over="ignore"):
-            carry = beta[j] / ratio
-        log_q = log_q + np.log(ratio)
-        total = np.logaddexp(total, 2.0 * log_q)
+    log_q = np.zeros(points.shape)
+    total = np.zeros(points.shape)  # log of the sum so far: q_0 = 1
+    valid = np.ones(points.shape, dtype=bool)
+    going = np.ones(points.shape[0], dtype=bool)
+    carry = np.zeros(points.shape)
+    offs = np.maximum(beta, np.finfo(np.float64).tiny)
+    with np.errstate(over="ignore"):
+        for j in range(alpha.shape[1]):
+            numerator = points - alpha[:, j, None] - carry
+            valid &= (numerator > 0) | ~going[:, None]
+            numerator = np.where((numerator > 0) & going[:, None], numerator, 1.0)
+            off = np.where(going, offs[:, j], 1.0)[:, None]
+            carry = off * (off / numerator)
+            log_q += np.log(numerator) - np.log(off)
+            np.logaddexp(total, 2.0 * log_q, out=total)
+            going &= beta[:, j] > 0.0
     return np.where(valid, total, -np.inf)

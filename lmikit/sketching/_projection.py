@@ -63,12 +63,22 @@ class SparseProjection(AbstractProjection):
 
 
 class TransformProjection(AbstractProjection):
-    """S = scale * D F[:n, columns]: random signs D, a Hadamard or cosine transform F, chosen columns."""
+    """S = scale * D F[:n, columns] D': random signs D and D', a Hadamard or cosine transform F.
+
+    D' keeps the columns of a cut Hadamard matrix, which are not orthogonal, uncorrelated.
+    """
 
     def __init__(
-        self, kind: str, signs: np.ndarray, columns: np.ndarray, am: ArrayModule, dtype: Any
+        self,
+        kind: str,
+        signs: np.ndarray,
+        columns: np.ndarray,
+        flips: np.ndarray,
+        am: ArrayModule,
+        dtype: Any,
     ) -> None:
         super().__init__((signs.size, columns.size), am, dtype)
+        self._flips = am.asarray(flips, dtype=dtype)
         self._kind = kind
         self._signs = am.asarray(signs, dtype=dtype)
         self._columns = am.asarray(columns, dtype=np.int64)
@@ -78,10 +88,11 @@ class TransformProjection(AbstractProjection):
         xp, n = self.am.xp, self.shape[0]
         rows = rows * self._signs.astype(rows.dtype, copy=False)
         if self._kind == "cosine":
-            return dct_rows(xp, rows)[:, self._columns]
+            return dct_rows(xp, rows)[:, self._columns] * self._flips.astype(rows.dtype, copy=False)
         padded = xp.zeros((rows.shape[0], power_of_two_at_least(n)), dtype=rows.dtype)
         padded[:, :n] = rows
-        return hadamard_rows(padded)[:, self._columns] / np.sqrt(n).astype(rows.dtype)
+        scale = self._flips.astype(rows.dtype, copy=False) / rows.dtype.type(np.sqrt(n))
+        return hadamard_rows(padded)[:, self._columns] * scale
 
     @functools.cached_property
     def matrix(self) -> Any:

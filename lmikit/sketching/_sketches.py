@@ -139,7 +139,8 @@ def _transform(
 ) -> AbstractProjection:
     signs = rng.integers(0, 2, size=operator.shape[1]) * 2.0 - 1.0
     columns = rng.permutation(size)[:m]
-    return TransformProjection(kind, signs, columns, operator.am, operator.dtype)
+    flips = rng.integers(0, 2, size=m) * 2.0 - 1.0
+    return TransformProjection(kind, signs, columns, flips, operator.am, operator.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

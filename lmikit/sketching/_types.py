@@ -32,7 +32,8 @@ class ProbabilisticBound:
 
     The probability is that of exact arithmetic; `value` includes an allowance for rounding
     that is tested by simulation and not proven. `estimate`, where there is one, is a value at or
-    below the quantity from the same run, so `value / estimate - 1` bounds the excess. It is never a `Certificate`.
+    below the quantity from the same run, so `value / estimate - 1` bounds the excess. It is
+    never a `Certificate`.
     """
 
     value: float
