@@ -83,8 +83,8 @@ def _check(network: Network, starts: int, steps: int) -> None:
         alpha, beta = layer.activation.slopes_for(layer.linear.shape[0], f"layer {k}")
         if (layer.alpha > alpha).any() or (layer.beta < beta).any():
             raise InputError(
-                f"layer {k} has slopes narrower than {layer.activation.name}'s: they hold on a part of the inputs "
-                "only, where a lower bound of the global constant does not apply."
+                f"layer {k} has slopes narrower than {layer.activation.name}'s: they hold on a part of "
+                "the inputs only, where a lower bound of the global constant does not apply."
             )
 
 

@@ -168,7 +168,7 @@ class Network:
 def _runs(sizes: Sequence[str]) -> Iterable[tuple[str]]:
     for size, group in itertools.groupby(sizes):
         count = len(list(group))
-        if count < 3:
+        if count < 4:
             yield from [(size,)] * count
         else:
             yield (f"{size}x{count}",)
