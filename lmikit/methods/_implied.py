@@ -9,6 +9,7 @@ import numpy as np
 from .._arrays import blas_threads
 from .._witness import Witness
 from ..network import Network
+from ._proposal import proposed_witness
 from ._recursion import Chain, Evaluation, chain_of, evaluate, exact_shift, rescaled
 
 __all__ = ["implied_multipliers"]
@@ -24,35 +25,34 @@ def implied_multipliers(
 ) -> Witness | None:
     """The witness with d_k = kappa_k e_k, e_k = m_k^2 tau_{k-1} e_{k-1}, e_0 = 1, times one common scale.
 
-    tau_k >= |W_k|^2 in the weights of `normalise`. X_{k-1}^-1 <= e_{k-1} I gives G <= e_{k-1} tau_{k-1} I, so
+    tau_k >= |W_k|^2 for the network's weights. X_{k-1}^-1 <= e_{k-1} I gives G <= e_{k-1} tau_{k-1} I, so
     by Lemma 2 of `_recursion` the point is feasible and rho <= e_L tau_L = prod tau_k prod m_k^2. rho is
     minimised at the best common scale: the LMI is affine in (Lambda, 1/rho), so 1/rho is concave in
     it. None where the recursion leaves the range of float64.
     """
     with blas_threads(1 if max(network.dims) <= _SMALL else None), np.errstate(all="ignore"):
-        chain, taus = _balanced(chain_of(network), list(taus))
-        base, e = [], np.ones(1)
+        chain, scaled_taus = _balanced(chain_of(network), taus)
+        base, e = [], 1.0
         for k in range(chain.hidden_layers):
             m = float(chain.gain[k].max()) or 1.0
-            e = e * m * m * taus[k]
+            e = e * m * m * scaled_taus[k]
             kappa = chain.kappa[k]
-            base.append(np.maximum(kappa, kappa * kappa * (1.0 + _MARGIN)) * float(e[0]))
+            base.append(np.maximum(kappa, kappa * kappa * (1.0 + _MARGIN)) * e)
         if not all(np.isfinite(d).all() and (d > 0.0).all() for d in base):
             return None
         deadline = math.inf if time_limit is None else time.monotonic() + time_limit
         found = _best_scale(chain, base, deadline)
-    if found is None or not (math.isfinite(found.rho) and found.rho >= 0.0):
+    if found is None or not (math.isfinite(found.rho) and found.rho > 0.0):
         return None
-    multipliers = tuple(found.rho / (2.0 * d) for d in found.d)
-    if not all(np.isfinite(t).all() for t in multipliers):
-        return None
-    return Witness("lipsdp", found.rho, multipliers, layer_pow2=chain.layer_pow2, produced_by="rs-lmi")
+    witness = proposed_witness(chain, found, "rs-lmi")
+    return witness if all(np.isfinite(t).all() for t in witness.multipliers) else None
 
 
-def _balanced(chain: Chain, taus: list[float]) -> tuple[Chain, list[float]]:
-    """Powers of two that bring every tau near 1, exact, so that deep products stay in range."""
-    shifts = [exact_shift(w, math.frexp(t)[1] // 2) for w, t in zip(chain.weights, taus, strict=True)]
-    return rescaled(chain, shifts), [math.ldexp(t, -2 * s) for t, s in zip(taus, shifts, strict=True)]
+def _balanced(chain: Chain, taus: Sequence[float]) -> tuple[Chain, list[float]]:
+    """Exact powers of two that bring every tau near 1, so that deep products stay in range."""
+    here = [math.ldexp(t, -2 * p) for t, p in zip(taus, chain.layer_pow2, strict=True)]
+    shifts = [exact_shift(w, math.frexp(t)[1] // 2) for w, t in zip(chain.weights, here, strict=True)]
+    return rescaled(chain, shifts), [math.ldexp(t, -2 * s) for t, s in zip(here, shifts, strict=True)]
 
 
 def _best_scale(chain: Chain, base: list[np.ndarray], deadline: float) -> Evaluation | None:

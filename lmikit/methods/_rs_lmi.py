@@ -100,9 +100,10 @@ class RSLMI(AbstractMethod):
                 seconds = time.monotonic() - started
                 progress(Progress("rs-lmi", k + 1, len(scaled.layers), taus[-1], seconds=seconds))
         if max(network.dims) <= self.dense_side and all(tau > 0.0 for tau in taus):
-            implied = implied_multipliers(network, taus, time_limit=time_limit)
+            implied = implied_multipliers(scaled, taus, time_limit=time_limit)
             if implied is not None:
-                return implied
+                powers = tuple(p + q for p, q in zip(pow2, implied.layer_pow2, strict=True))
+                return dataclasses.replace(implied, layer_pow2=powers)
         rho = float(np.prod([*taus, *(g * g for g in slope_gains(network))]))
         arrays = tuple(np.array([tau]) for tau in taus)
         return Witness("layerwise", rho, arrays, layer_pow2=pow2, produced_by=self.name)
