@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from .._errors import OptionError
-from ._closed_form_members import largest_eigenvalues, member_shapes, sensitivities
+from ._closed_form_members import member_shapes, refined_member, scaled_members, sensitivities
 from ._eclipse_pass import dominated
 from ._proposal import AbstractChainMethod, Run
 from ._recursion import Chain, Evaluation, advance, evaluate, finish, first_gram, gradient, top_eigenvalue
@@ -18,9 +18,9 @@ __all__ = ["ClosedForm", "better", "closed_form"]
 _DEEP = 4  # hidden layers from which a smaller overshoot wins, on random and on trained networks
 _DEEP_OVERSHOOTS = (0.55,)
 _SHALLOW_OVERSHOOTS = (1.0, 0.6)
-_MOST_RESCALINGS = 6
+_MOST_RESCALINGS = 5
 _LONGEST = 0.7  # of one rescaling, in log(d)
-_WORTHWHILE = 2e-3  # decrease of log(rho) that is worth one more evaluation
+_WORTHWHILE = 5e-3  # decrease of log(rho) that is worth one more evaluation
 _CAUTIOUS_KAPPA = 0.75  # beyond it the feasible set leaves no room for an inexact eigenvalue
 
 
@@ -95,13 +95,12 @@ def _overshot(kappa: np.ndarray, e: np.ndarray, s: float) -> np.ndarray:
 def _member(a: np.ndarray, ahead: np.ndarray, following: np.ndarray, kappa: float) -> np.ndarray:
     """The dominating diagonal of least cost among the members of one layer."""
     shapes = member_shapes(a, ahead)
-    sizes = largest_eigenvalues(a, shapes)
-    diagonals = shapes * sizes[:, None]
-    chosen = int(np.argmin((diagonals @ ahead) * _next_norms(following, diagonals)))
-    if not sizes[chosen] > 0.0:
+    diagonals, vectors = scaled_members(a, shapes)
+    if not diagonals.any():
         return np.ones(a.shape[0])
+    chosen = int(np.argmin((diagonals @ ahead) * _next_norms(following, diagonals)))
     if kappa <= _CAUTIOUS_KAPPA:
-        return np.asarray(diagonals[chosen])
+        return refined_member(a, shapes[chosen], vectors[:, chosen])
     scale = 1.0 / np.sqrt(shapes[chosen])
     return np.asarray(top_eigenvalue(scale[:, None] * a * scale) * shapes[chosen])
 
@@ -110,7 +109,7 @@ def _next_norms(w: np.ndarray, diagonals: np.ndarray) -> np.ndarray:
     """Estimates of lambda_max(W D_j W'), by power iteration on all at once."""
     x = np.ones((w.shape[1], diagonals.shape[0]))
     norm = np.ones(diagonals.shape[0])
-    for _ in range(3):
+    for _ in range(2):
         x = diagonals.T * (w.T @ (w @ x))
         norm = np.sqrt(np.einsum("ij,ij->j", x, x))
         if not norm.all():

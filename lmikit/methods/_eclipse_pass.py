@@ -51,6 +51,6 @@ def _half_exponent(value: float) -> int:
 
 def _out_of_range(k: int) -> SolveFailed:
     return SolveFailed(
-        f"the closed-form multipliers of layer {k} left the range of float64; expected slopes and, within one "
-        "layer, weights that span fewer powers of ten. Rescale the layer."
+        f"the closed-form multipliers of layer {k} left the range of float64; expected slopes and, within "
+        "one layer, weights that span fewer powers of ten. Rescale the layer."
     )

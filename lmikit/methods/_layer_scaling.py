@@ -33,13 +33,14 @@ class LayerScaling(AbstractChainMethod):
     """
 
     name: ClassVar[str] = "layer-scaling"
-    tolerance: float = 1e-7
+    tolerance: float = 1e-6
     max_iterations: int = 300
 
     def __post_init__(self) -> None:
         if not self.tolerance > 0.0 or self.max_iterations < 1:
             raise OptionError(
-                f"tolerance={self.tolerance!r}, max_iterations={self.max_iterations!r}; expected positive numbers."
+                f"tolerance={self.tolerance!r}, max_iterations={self.max_iterations!r}; expected "
+                "positive numbers."
             )
 
     def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:

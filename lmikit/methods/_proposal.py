@@ -63,14 +63,25 @@ class AbstractChainMethod(AbstractMethod):
         """
         run = Run(self.name, time_limit, progress)
         with blas_threads(1 if max(network.dims[1:]) <= _SMALL_BLOCK else None), np.errstate(under="ignore"):
-            reduction = reduce(network)
-            chain, fast = fast_pass(chain_of(reduction.network))
+            reduction = None if _irreducible(network) else reduce(network)
+            chain, fast = fast_pass(chain_of(network if reduction is None else reduction.network))
             best = self._improved(chain, fast, run) if chain.hidden_layers else fast
-        return reduction.lift(proposed_witness(chain, best, self.name))
+            witness = proposed_witness(chain, best, self.name)
+            return witness if reduction is None else reduction.lift(witness)
 
     @abc.abstractmethod
     def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:
         """An evaluation whose rho is at most that of `fast`."""
+
+
+def _irreducible(network: Network) -> bool:
+    """Whether `reduce` would change nothing that matters; testing it is cheaper than doing it."""
+    if network.input_dim > network.dims[1] or network.output_dim > network.dims[-2]:
+        return False
+    if any((a == b).all() or ((a == 0.0) & (b == 0.0)).any() for a, b in network.slopes):
+        return False
+    masks = [w != 0.0 for w in network.weights]
+    return all(m.any(axis=0).all() and m.any(axis=1).all() for m in masks)
 
 
 def proposed_witness(chain: Chain, at: Evaluation, name: str) -> Witness:

@@ -36,9 +36,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import blas, eigh, lapack
 
-from ..network import Network, normalise
+from ..network import Network
 
 __all__ = [
+    "UNSCALED_POW2",
     "Chain",
     "Evaluation",
     "Step",
@@ -57,6 +58,8 @@ __all__ = [
 _COMPACT_RATIO = 16.0
 # Multipliers of neurons with alpha = beta are kept finite: the bound loosens by about this factor.
 _SMALLEST_KAPPA = 1e-8
+# The pass that calibrates the scales squares entries; up to 2**100 that is safe as it is.
+UNSCALED_POW2 = 100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,18 +109,21 @@ class Evaluation:
 
 
 def chain_of(network: Network) -> Chain:
-    """The chain of `network` with every layer normalised by a power of two."""
-    scaled, pow2 = normalise(network)
+    """The chain of `network`; layers far from unit size are scaled by an exact power of two."""
     centre, radius, gain, kappa = [], [], [], []
-    for alpha, beta in scaled.slopes:
+    for alpha, beta in network.slopes:
         m = np.maximum(np.abs(alpha), np.abs(beta))
         r = 0.5 * beta - 0.5 * alpha
         centre.append(0.5 * alpha + 0.5 * beta)
         radius.append(r)
         gain.append(m)
         kappa.append(np.maximum(r / np.where(m > 0.0, m, 1.0), _SMALLEST_KAPPA))
-    weights = tuple(np.ascontiguousarray(w) for w in scaled.weights)
-    return Chain(weights, tuple(centre), tuple(radius), tuple(gain), tuple(kappa), pow2)
+    weights = tuple(np.ascontiguousarray(w) for w in network.weights)
+    unscaled = (0,) * len(weights)
+    chain = Chain(weights, tuple(centre), tuple(radius), tuple(gain), tuple(kappa), unscaled)
+    sizes = [math.frexp(float(np.abs(w).max(initial=0.0)))[1] for w in weights]
+    wanted = [exact_shift(w, p) if abs(p) > UNSCALED_POW2 else 0 for w, p in zip(weights, sizes, strict=True)]
+    return rescaled(chain, wanted)
 
 
 def rescaled(chain: Chain, extra_pow2: Sequence[int]) -> Chain:
@@ -145,8 +151,8 @@ def top_eigenvalue(a: np.ndarray) -> float:
     n = a.shape[0]
     if n == 1:
         return float(a[0, 0])
-    values = eigh(a, eigvals_only=True, subset_by_index=(n - 1, n - 1), check_finite=False)
-    return float(values[0])
+    values, _, _, _, info = lapack.dsyevr(a, compute_v=0, range="I", il=n, iu=n)
+    return float(values[0]) if info == 0 else math.nan
 
 
 def advance(chain: Chain, k: int, g: np.ndarray, d: np.ndarray) -> tuple[Step, np.ndarray] | None:

@@ -9,10 +9,10 @@ import numpy as np
 from .._arrays import blas_threads
 from .._progress import ProgressCallback
 from .._witness import Witness
-from ..network import Network, normalise
+from ..network import Network
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
-from ._recursion import top_eigenvalue
+from ._recursion import UNSCALED_POW2, exact_shift, top_eigenvalue
 
 __all__ = ["SpectralProduct"]
 
@@ -40,19 +40,25 @@ class SpectralProduct(AbstractMethod):
         progress: ProgressCallback | None = None,
     ) -> Witness:
         """A layerwise witness for `network`: tau_k slightly above sigma_max(W_k)^2; no solver is used."""
-        scaled, pow2 = normalise(network)
         with blas_threads(1 if max(network.dims[1:]) <= _SMALL_BLOCK else None), np.errstate(under="ignore"):
-            taus = [_squared_norm(w) * (1.0 + _SLACK) for w in scaled.weights]
-        gains = [float(np.maximum(np.abs(a), np.abs(b)).max(initial=0.0)) for a, b in scaled.slopes]
-        rho = math.prod(_with_gains(taus, gains))
-        multipliers = tuple(np.array([tau]) for tau in taus)
-        return Witness("layerwise", rho, multipliers, layer_pow2=pow2, produced_by=self.name)
+            norms = [_squared_norm(w) for w in network.weights]
+        gains = [float(np.maximum(np.abs(a), np.abs(b)).max(initial=0.0)) for a, b in network.slopes]
+        rho = math.prod(tau * gain * gain for (tau, _), gain in zip(norms, [*gains, 1.0], strict=True))
+        return Witness(
+            "layerwise",
+            rho,
+            tuple(np.array([tau]) for tau, _ in norms),
+            layer_pow2=tuple(pow2 for _, pow2 in norms),
+            produced_by=self.name,
+        )
 
 
-def _with_gains(taus: list[float], gains: list[float]) -> list[float]:
-    return [tau * gain * gain for tau, gain in zip(taus, [*gains, 1.0], strict=True)]
-
-
-def _squared_norm(w: np.ndarray) -> float:
-    """sigma_max(W)^2 from the smaller Gram matrix."""
-    return top_eigenvalue(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w)
+def _squared_norm(w: np.ndarray) -> tuple[float, int]:
+    """(tau, p): tau above the squared norm of 2**-p W, near 1, so that products over layers stay in range."""
+    first = math.frexp(float(np.abs(w).max(initial=0.0)))[1]
+    shift = exact_shift(w, first) if abs(first) > UNSCALED_POW2 else 0
+    if shift:
+        w = np.ldexp(w, -shift)
+    tau = top_eigenvalue(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w) * (1.0 + _SLACK)
+    extra = exact_shift(w, math.frexp(tau)[1] // 2) if tau > 0.0 else 0
+    return math.ldexp(tau, -2 * extra), shift + extra
