@@ -36,7 +36,7 @@ def merged_multipliers(
     weight = np.ones(last.linear.shape[0])
     if t_end is not None:
         weight = (0.5 * (last.alpha + last.beta) ** 2 + 4.0 * np.abs(last.alpha * last.beta)) * t_end
-    eps = _EPS * max(chain.dims[1:-1])
+    eps = _EPS * max(chain.dims[1:-1], default=1)
     result = {}
     onward = last.linear.to_dense()
     for k in reversed(group[:-1]):
