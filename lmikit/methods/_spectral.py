@@ -46,7 +46,7 @@ class SpectralProduct(AbstractMethod):
         rho = math.prod(tau * gain * gain for (tau, _), gain in zip(norms, [*gains, 1.0], strict=True))
         return Witness(
             "layerwise",
-            rho,
+            rho * (1.0 + _SLACK),
             tuple(np.array([tau]) for tau, _ in norms),
             layer_pow2=tuple(pow2 for _, pow2 in norms),
             produced_by=self.name,
