@@ -81,7 +81,8 @@ class Certificate:
     def __str__(self) -> str:
         lower = "" if self.lower is None else f", sampled lower bound {self.lower:.9g}"
         by = f" by {self.produced_by}" if self.produced_by else ""
-        return f"Certificate: Lipschitz bound {self.bound:.9g} (proven{lower}){by}\n  {self.claim}\n  {self.theorem}"
+        head = f"Certificate: Lipschitz bound {self.bound:.9g} (proven{lower}){by}"
+        return f"{head}\n  {self.claim}\n  {self.theorem}"
 
 
 def verify(network: Network, witness: Witness, *, repair: bool = True) -> Certificate:

@@ -62,7 +62,7 @@ def exact_margin(
     rho: float,
 ) -> float:
     """The least row excess of F, rounded for display; nonnegative exactly if dominance holds."""
-    diagonal, lower, exponents = _formed(weights, slopes, multipliers, rho)
+    diagonal, lower = _formed(weights, slopes, multipliers, rho)
     if diagonal is None:
         return -np.inf
     b = Blocks([d.to_float() for d in diagonal], [c.to_float() for c in lower])
@@ -84,7 +84,7 @@ def _formed(
     multipliers: Sequence[np.ndarray],
     rho: float,
 ) -> Any:
-    """Equilibrated exact blocks; (None, None, None) where a diagonal entry is not positive."""
+    """Equilibrated exact blocks; (None, None) where a diagonal entry is not positive."""
     n0, m = weights[0].shape[1], weights[-1].shape[0]
     plain = [np.full(n0, rho), *(2.0 * t for t in multipliers), np.ones(m)]
     terms: list[_Integers | None] = [None] * len(plain)
@@ -100,7 +100,7 @@ def _formed(
     for s in sums:
         entries = s.values if s.values.ndim == 1 else np.diagonal(s.values)
         if not all(v > 0 for v in entries):
-            return None, None, None
+            return None, None
         exponents.append(np.array([(int(v).bit_length() - s.power) // 2 for v in entries], dtype=np.int64))
     diagonal = [
         _shifted(s, -2 * e if s.values.ndim == 1 else -(e[:, None] + e))
@@ -118,7 +118,7 @@ def _formed(
             down = np.array([r.denominator.bit_length() - 1 for r in row], dtype=np.int64)
             powers = powers - down[:, None]
         lower.append(_common(-integers, powers - (exponents[k + 1][:, None] + exponents[k])))
-    return diagonal, lower, exponents
+    return diagonal, lower
 
 
 def _quadratic(w: np.ndarray, q: list[Fraction]) -> _Integers:

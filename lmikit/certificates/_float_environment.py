@@ -22,7 +22,7 @@ def environment_fault() -> str:
     with np.errstate(all="ignore"):
         if not normal * half > 0.0 or not (normal - normal * half) > 0.0:
             return "results below 2**-1022 are flushed to zero"
-        if not denormal * large == 2.0**-1014 or not denormal + denormal > 0.0:
+        if denormal * large != 2.0**-1014 or not denormal + denormal > 0.0:
             return "subnormal operands are taken as zero"
         if _vector_faulty():
             return "the vector or BLAS kernels flush subnormal numbers"

@@ -74,8 +74,8 @@ def _check_sizes(network: Network, witness: Witness) -> None:
     given = tuple(t.size for t in witness.multipliers)
     if given != expected:
         raise InputError(
-            f"a {witness.kind!r} witness for this network has multipliers of sizes {given}; expected {expected}. "
-            "Was it made for another network?"
+            f"a {witness.kind!r} witness for this network has multipliers of sizes {given}; "
+            f"expected {expected}. Was it made for another network?"
         )
     if witness.layer_pow2 and len(witness.layer_pow2) != len(network.layers):
         raise InputError(
@@ -164,8 +164,8 @@ def _prove_layers(chain: Chain, witness: Witness) -> Verdict:
         verdict = verified_cholesky(_norm_matrix(w).at(tau))
         if not verdict.ok:
             raise NotCertified(
-                f"tau={tau:.9g} of linear map {k} is not proven to reach the squared norm ({verdict.reason}). "
-                "Verify with repair=True."
+                f"tau={tau:.9g} of linear map {k} is not proven to reach the squared norm "
+                f"({verdict.reason}). Verify with repair=True."
             )
         shift = max(shift, verdict.shift)
     needed = round_upward([*taus, *_gains(chain)])
@@ -180,7 +180,8 @@ def _repair_layers(chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Pro
     taus = []
     shift = 0.0
     for k, w in enumerate(chain.weights):
-        found = _inflated(_norm_matrix(w))
+        lifted = _norm_matrix(w)
+        found = _inflated(lifted, least_rho(lifted))
         if found is None:
             raise NotCertified(f"no norm bound of linear map {k} could be proven; its entries span too far.")
         taus.append(found[0])
@@ -194,16 +195,17 @@ def _repair_layers(chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Pro
 def _repair_lipsdp(network: Network, chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Proof:
     given, rho = _rescaled(witness, pow2)
     reduced = [t[index] for t, index in zip(given, chain.kept, strict=True)]
-    for multipliers in propose_multipliers(chain, reduced, rho):
-        found = _inflated(lift(chain, multipliers))
+    for multipliers, least in propose_multipliers(chain, reduced, rho):
+        found = _inflated(lift(chain, multipliers), least)
         if found is not None:
             full = [np.zeros(n) for n in network.dims[1:-1]]
             for target, index, t in zip(full, chain.kept, multipliers, strict=True):
                 target[index] = t
             return Proof(_replace(witness, found[0], tuple(full), pow2), found[1])
     raise NotCertified(
-        "no multipliers near the witness, and not the closed form either, could be proven; the entries of the "
-        "lifted matrix leave the range of float64 or one layer's entries span too far. Rescale the layers."
+        "no multipliers near the witness, and not the closed form either, could be proven: the entries "
+        "of the lifted matrix leave the range of float64, or those of one layer span too far. Rescale "
+        "the layers."
     )
 
 
@@ -229,9 +231,8 @@ def _clamped(power: int) -> int:
     return max(-5000, min(5000, power))
 
 
-def _inflated(lifted: Lifted) -> tuple[float, float] | None:
-    """(rho, shift) with the lifted matrix proven at rho, rho as small as the proof allows."""
-    least = least_rho(lifted)
+def _inflated(lifted: Lifted, least: float) -> tuple[float, float] | None:
+    """(rho, shift) with the lifted matrix proven at rho, the least multiple of `least` found."""
     if not math.isfinite(least):
         return None
 

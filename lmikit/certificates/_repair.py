@@ -16,7 +16,7 @@ every convex combination of feasible points is feasible. Every proposal is prove
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import scipy.linalg
@@ -31,6 +31,7 @@ Multipliers = tuple[np.ndarray, ...]
 HEADROOM = 6.0  # room for checkers whose rounding margins are larger, or another BLAS
 _GOOD = 3e-8  # a proposal this close (relatively) to its claimed rho needs no search
 _TILTS = (1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 2.0, 10.0)
+_SCALES = (-9.0, -4.5, -2.0, -0.9, -0.3, 0.3, 0.9, 2.0, 4.5, 9.0)  # logarithms
 _MIXES = (1e-9, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 0.3, 0.6)
 
 
@@ -84,10 +85,11 @@ def _largest(z: np.ndarray, term: tuple[np.ndarray, np.ndarray] | None) -> float
 
 
 def always_feasible(chain: Chain) -> Multipliers:
-    """The closed form of methods by norms: feasible with rho = prod m_k^2 ||W_k||^2 up to 1e-9.
+    """The closed form by norms: feasible with rho = prod m_k^2 ||W_k||^2 up to 1e-9.
 
-    g_L = ||W_L||^2, T_k = g_k diag(lambda_i), g_{k-1} = g_k M_k ||W_{k-1}||^2, with M_k = (1 + e_k) max_i m_i^2,
-    m_i = max(|alpha_i|, |beta_i|) and lambda_i = M_k / (M_k - alpha_i beta_i). Then per neuron
+    g_L = ||W_L||^2, T_k = g_k diag(lambda_i), g_{k-1} = g_k M_k ||W_{k-1}||^2, with
+    M_k = (1 + e_k) max_i m_i^2, m_i = max(|alpha_i|, |beta_i|) and
+    lambda_i = M_k / (M_k - alpha_i beta_i). Then per neuron
     M v^2 - w^2 + 2 lambda (w - alpha v)(w - beta v) >= 0: its determinant in lambda is
     -lambda^2 (beta - alpha)^2 + 2 lambda (M - alpha beta) - M, with real roots because M >= m_i^2, and
     lambda_i is their harmonic mean. e_k > 0 keeps lambda finite where alpha = beta.
@@ -126,30 +128,59 @@ class _Search:
         return rho
 
 
-def propose_multipliers(chain: Chain, given: Sequence[np.ndarray], rho: float) -> list[Multipliers]:
-    """Multipliers to try, best first; the last is the always feasible point.
+def propose_multipliers(
+    chain: Chain, given: Sequence[np.ndarray], rho: float
+) -> Iterator[tuple[Multipliers, float]]:
+    """Multipliers to try, best first, each with its rho*; the last is the always feasible point.
 
     `given` may hold anything: NaN and infinity are replaced by the closed form's entries,
     entries below 1e-10 of their layer's largest are raised to that.
     """
-    with np.errstate(all="ignore"):
-        search = _Search(chain)
-        if all(np.isfinite(t).all() and (t > 0.0).all() for t in given):
-            search.attempt(tuple(given))
-            if search.rho <= rho * (1.0 + _GOOD):
-                return [search.multipliers, always_feasible(chain)]
-        closed = always_feasible(chain)
-        start = _clipped(given, closed)
-        search.attempt(closed)
+    search = _Search(chain)
+    if all(np.isfinite(t).all() and (t > 0.0).all() for t in given):
+        search.attempt(tuple(given))
+        if search.rho <= rho * (1.0 + _GOOD) and search.rho <= _not_above_product(chain, search.rho):
+            yield search.multipliers, search.rho
+    closed = always_feasible(chain)
+    _search_all(search, _clipped(given, closed), closed, rho)
+    if search.multipliers:
+        yield search.multipliers, search.rho
+    yield closed, search.attempt(closed)
+
+
+def _not_above_product(chain: Chain, rho: float) -> float:
+    """A number no larger than the closed form's rho; a cheap one if that settles rho <= product."""
+    if not math.isfinite(rho):
+        return -math.inf
+    estimate = 1.0
+    linear = (np.ones(1), np.ones(1))
+    for w, (alpha, beta) in zip(chain.weights, [*chain.slopes, linear], strict=True):
+        v = np.abs(w).sum(axis=0)
+        for _ in range(4):  # power iteration from below
+            v = w.T @ (w @ (v / np.linalg.norm(v)))
+        estimate *= float(np.linalg.norm(v)) * float(max(np.abs(alpha).max(), np.abs(beta).max())) ** 2
+    if rho <= estimate:
+        return estimate
+    closed = _Search(chain)
+    return closed.attempt(always_feasible(chain)) * (1.0 + 1e-9)
+
+
+def _search_all(search: _Search, start: Multipliers, closed: Multipliers, rho: float) -> None:
+    closed_rho = search.attempt(closed)
+    if start is not closed:
         search.attempt(start)
         _search_tilts(search, start)
         if not search.rho <= rho * (1.0 + 1e-6):
-            _search_scales(search)
+            _search_scales(search, start)
             _search_mixes(search, start, closed)
-    return [search.multipliers, closed] if search.multipliers else [closed]
+    if search.rho >= closed_rho * (1.0 - 1e-3):
+        _search_scales(search, closed)
 
 
 def _clipped(given: Sequence[np.ndarray], closed: Multipliers) -> Multipliers:
+    """`closed` itself where nothing in `given` is usable."""
+    if not any((np.isfinite(t) & (t > 0.0)).any() for t in given):
+        return closed
     result = []
     for t, fallback in zip(given, closed, strict=True):
         finite = np.isfinite(t)
@@ -168,26 +199,27 @@ def _search_tilts(search: _Search, start: Multipliers) -> None:
         step = math.exp(log_e)
         return search.attempt(tuple(t * (1.0 + step) ** (layers - k) for k, t in enumerate(start)))
 
-    values = [tilted(math.log(e)) for e in _TILTS]
+    values: list[float] = []
+    for e in _TILTS:
+        values.append(tilted(math.log(e)))
+        if len(values) > 2 and math.inf > values[-1] > values[-2] > values[-3]:
+            break  # past the minimum
     best = int(np.argmin(values))
     if math.isfinite(values[best]):
         low, high = _TILTS[max(best - 1, 0)], _TILTS[min(best + 1, len(_TILTS) - 1)]
         _golden(tilted, math.log(low), math.log(high), 8)
 
 
-def _search_scales(search: _Search) -> None:
-    if not search.multipliers:
-        return
-    start = search.multipliers
+def _search_scales(search: _Search, start: Multipliers) -> None:
+    """rho*(sT) is convex in s where it is finite: a coarse grid brackets its minimum."""
 
     def scaled(log_s: float) -> float:
         return search.attempt(tuple(math.exp(log_s) * t for t in start))
 
-    grid = [-2.0, -0.7, -0.2, 0.2, 0.7, 2.0]
-    values = [scaled(g) for g in grid]
-    points = sorted([*zip(values, grid, strict=True), (search.rho, 0.0)])
-    centre = points[0][1]
-    _golden(scaled, centre - 0.5, centre + 0.5, 8)
+    values = [scaled(g) for g in _SCALES]
+    best = int(np.argmin(values))
+    if math.isfinite(values[best]):
+        _golden(scaled, _SCALES[max(best - 1, 0)], _SCALES[min(best + 1, len(_SCALES) - 1)], 10)
 
 
 def _search_mixes(search: _Search, start: Multipliers, closed: Multipliers) -> None:

@@ -22,9 +22,10 @@ COROLLARY (what is implemented). For a nonnegative symmetric M and p > 0, M <= d
 the semidefinite order (Gershgorin on diag(p)^-1 M diag(p)). With p = d on the pattern of a block-
 tridiagonal matrix, row i of block k needs sum of gamma_j b_jj over blocks k-1, k, k+1 only; with
 p = 1 the radius needs its row sum. So every symmetric A' with |A' - A| <= rad is positive definite if
-Cholesky completes on diag(b_jj - c_j) where, n the dimension,
+Cholesky completes on B - diag(c) where, n the dimension and i a row of block k,
 
-    c_i = [ sum_{j in blocks k-1,k,k+1} gamma_j b_jj + sum_j rad_ij + 8 n (n + 2) 2**-1022 ] (1 + (2n + 24) 2**-52).
+    c_i = [ sum_{j in blocks k-1,k,k+1} gamma_j b_jj + sum_j rad_ij + 8 n (n + 2) 2**-1022 ]
+          * (1 + (2n + 24) 2**-52).
 
 The last factor covers the rounding of c itself; 8 n (n + 2) 2**-1022 covers underflow in the
 factorisation (<= 4 n (n + 2) 2**-1022 in norm) and in the scaling of A to B and of rad (2**-1074 per
