@@ -19,7 +19,14 @@ import scipy.linalg
 
 from ..lmi import SDP, Dual
 
-__all__ = ["RAY_TOLERANCE", "checked_dual_ray", "checked_primal_ray", "dual_objective", "solve_constant"]
+__all__ = [
+    "RAY_TOLERANCE",
+    "bound_slack",
+    "checked_dual_ray",
+    "checked_primal_ray",
+    "dual_objective",
+    "solve_constant",
+]
 
 RAY_TOLERANCE = 1e-6
 
@@ -50,6 +57,16 @@ def dual_objective(sdp: SDP, y: np.ndarray, dual: Dual) -> float:
     """The dual objective of this module's first lines, in floating point; not a proven bound."""
     quadratic = 0.0 if sdp.H is None else 0.5 * float(y @ (sdp.H @ y))
     return -_offset(sdp, dual) - quadratic
+
+
+def bound_slack(sdp: SDP, y: np.ndarray, dual: Dual) -> float:
+    """How far the dual objective may be from a lower bound near y: |r|'|y|, relative to 1 + |objective|.
+
+    r is the gradient of the Lagrangian at y; for r = 0 the dual objective is a lower bound, else
+    only for points y' with r'y' >= r'y.
+    """
+    gradient = sdp.c + _gradient(sdp, dual) + (0.0 if sdp.H is None else sdp.H @ y)
+    return float(np.abs(gradient) @ np.abs(y)) / (1.0 + abs(sdp.objective(y)))
 
 
 def _min_eigenvalue(X: np.ndarray) -> float:

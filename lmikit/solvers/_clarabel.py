@@ -9,6 +9,7 @@ objectives", arXiv:2405.12762.
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from .._errors import OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Status
 from ..lmi._svec import SvecOrder
+from ._checks import bound_slack
 from ._conic import ConicForm
 from ._external import ExternalSolver, Raw
 from ._interrupt import run_interruptibly
@@ -45,11 +47,16 @@ _SMALL = 200  # order below which several BLAS threads cost more than they bring
 class Clarabel(ExternalSolver):
     """Interior point: accurate, and fast on blocks that are small or chordal.
 
-    Options as in `ExternalSolver`. No warm start.
+    `chordal`: whether Clarabel decomposes PSD blocks over the cliques of their sparsity. None does,
+    and solves again without where the multipliers do not satisfy stationarity: on SDPLIB's control1
+    Clarabel 0.11.1 stops 1.5 % above the optimum as "Solved" with decomposition and at it without.
+    Other options as in `ExternalSolver`. No warm start.
     """
 
     module: ClassVar[str] = "clarabel"
     extra: ClassVar[str] = ""
+
+    chordal: bool | None = None
 
     def _run(
         self,
@@ -58,10 +65,26 @@ class Clarabel(ExternalSolver):
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> Raw:
+        started = time.perf_counter()
+        form = ConicForm.of(sdp, SvecOrder.UPPER)
+        if self.chordal is not None:
+            return self._once(form, self.chordal, time_limit, progress)
+        raw = self._once(form, True, time_limit, progress)
+        slack = _slack(sdp, raw)
+        remaining = np.inf if time_limit is None else time_limit - (time.perf_counter() - started)
+        if raw.status not in (Status.SOLVED, Status.INACCURATE) or slack <= self._allowed_slack():
+            return raw
+        if remaining <= 0:
+            return raw
+        again = self._once(form, False, remaining, progress)
+        return again if again.status.has_point and _slack(sdp, again) < slack else raw
+
+    def _once(
+        self, form: ConicForm, chordal: bool, time_limit: float | None, progress: ProgressCallback | None
+    ) -> Raw:
         clarabel = self._import()
         clarabel.force_load_blas_lapack()  # an interrupt during the lazy load would disable it for good
-        settings = self._settings(clarabel.DefaultSettings(), time_limit)
-        form = ConicForm.of(sdp, SvecOrder.UPPER)
+        settings = self._settings(clarabel.DefaultSettings(), chordal, time_limit)
         threads = self.threads or (1 if max(form.psds, default=0) < _SMALL else None)
         with blas_threads(threads):
             raw = run_interruptibly(lambda stop: _call(clarabel, form, settings, stop, progress))
@@ -69,10 +92,11 @@ class Clarabel(ExternalSolver):
         dual = form.dual(np.asarray(raw.z), X_complete=bool(settings.chordal_decomposition_complete_dual))
         return Raw(status, np.asarray(raw.x), dual, int(raw.iterations), str(raw.status))
 
-    def _settings(self, settings: Any, time_limit: float | None) -> Any:
+    def _settings(self, settings: Any, chordal: bool, time_limit: float | None) -> Any:
         # Clarabel's test of a ray scales with the diverging iterates; 1e-8 let rays through with
         # relative residuals of 5e-6
         own: dict[str, Any] = {"verbose": self.verbose, "tol_infeas_rel": 1e-10}
+        own["chordal_decomposition_enable"] = chordal
         if self.tol is not None:
             own.update(dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), self.tol))
         if self.max_iterations is not None:
@@ -89,6 +113,12 @@ class Clarabel(ExternalSolver):
             except (TypeError, ValueError, OverflowError) as error:
                 raise OptionError(f"Clarabel refuses {name}={value!r}: {error}.") from error
         return settings
+
+
+def _slack(sdp: SDP, raw: Raw) -> float:
+    if raw.y is None or raw.dual is None or not np.isfinite(raw.y).all():
+        return np.inf
+    return bound_slack(sdp, raw.y, raw.dual)
 
 
 def _call(

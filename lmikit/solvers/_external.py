@@ -13,7 +13,7 @@ from .._errors import InputError, OptionError
 from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Dual, Solution, Status
 from ._base import AbstractSolver
-from ._checks import checked_dual_ray, checked_primal_ray, dual_objective, solve_constant
+from ._checks import bound_slack, checked_dual_ray, checked_primal_ray, dual_objective, solve_constant
 
 __all__ = ["ExternalSolver", "Raw"]
 
@@ -83,7 +83,7 @@ class ExternalSolver(AbstractSolver):
             raise OptionError(reason)
         constant = sdp.variables == 0
         raw = self._constant(sdp) if constant else self._run(sdp, warm_start, time_limit, progress)
-        solution = _finish(sdp, raw, name, started)
+        solution = _finish(sdp, raw, self._allowed_slack(), name, started)
         if progress is not None:
             progress(
                 Progress(
@@ -96,6 +96,10 @@ class ExternalSolver(AbstractSolver):
                 )
             )
         return solution
+
+    def _allowed_slack(self) -> float:
+        """Above this `bound_slack` lmikit does not repeat a solver's claim of SOLVED."""
+        return max(1e-5, 100 * (self.tol or 1e-8))
 
     @abc.abstractmethod
     def _run(
@@ -117,7 +121,7 @@ class ExternalSolver(AbstractSolver):
         return Raw(Status.SOLVED, np.zeros(0), dual, 0, "no variables")
 
 
-def _finish(sdp: SDP, raw: Raw, name: str, started: float) -> Solution:
+def _finish(sdp: SDP, raw: Raw, allowed_slack: float, name: str, started: float) -> Solution:
     """Check what can be checked and state objective and bound by formula."""
     status, y, dual = raw.status, raw.y, raw.dual
     objective = bound = np.nan
@@ -132,6 +136,8 @@ def _finish(sdp: SDP, raw: Raw, name: str, started: float) -> Solution:
     elif status.has_point and y is not None and np.isfinite(y).all():
         objective = sdp.objective(y)
         bound = np.nan if dual is None else dual_objective(sdp, y, dual)
+        if status is Status.SOLVED and dual is not None and bound_slack(sdp, y, dual) > allowed_slack:
+            status = Status.INACCURATE
     else:
         status = Status.FAILED
     if status is Status.FAILED:
