@@ -20,9 +20,13 @@ from ..formulations.iqc import check_multipliers
 from ..network import Network, reduce, with_scaled_layers
 from ..solvers import AbstractSolver, Clarabel
 from ._base import AbstractMethod
+from ._polish import polished
 from ._start import closed_form_start
 
 __all__ = ["LipSDP", "default_solver"]
+
+
+_INSIDE = 0.5  # the start's F, relative to its least rho: strictly feasible
 
 
 def default_solver(tol: float | None) -> AbstractSolver:
@@ -41,8 +45,9 @@ class LipSDP(AbstractMethod):
 
     The network is reduced first (dead neurons, linear layers, rank) and its layers are scaled by
     powers of two until a closed-form bound is near 1. Linear neurons in a layer with others are
-    eliminated exactly. Raises OptionError for other options, SolveFailed where the solver has no
-    usable point. Assumes that the slopes hold globally.
+    eliminated exactly. A point that the solver left infeasible or, with "neuron", above its own lower
+    bound is made feasible and improved by `NeuronScaling`'s ascent. Raises OptionError for other options,
+    SolveFailed where the solver has no usable point. Assumes that the slopes hold globally.
 
     Fazlyab, Robey, Hassani, Morari, Pappas, NeurIPS 2019, Theorem 2, diagonal multipliers only.
     """
@@ -75,25 +80,27 @@ class LipSDP(AbstractMethod):
         progress: ProgressCallback | None = None,
     ) -> Witness:
         """A witness at the optimum; `time_limit` (seconds) bounds the solver's part of the work."""
-        started = time.perf_counter()
+        clock = _Clock(time_limit)
         reduction = reduce(network)
         if not reduction.groups:  # a constant function
             return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))
-        start = closed_form_start(reduction.network)
+        start = closed_form_start(reduction.network, time_limit)
         powers = balancing_powers(start, reduction.network)
         scaled = with_scaled_layers(reduction.network, powers)
+        start = scale_witness(start, powers)
         form = self._formulation(scaled)
-        warm = form.point(scale_witness(start, powers), 0.5) if isinstance(form, JointLipSDP) else None
+        warm = form.point(start, _INSIDE) if isinstance(form, JointLipSDP) else None
         solver = default_solver(self.tol) if solver is None else solver
-        if time_limit is not None:
-            time_limit = max(time_limit - (time.perf_counter() - started), 1e-3)
-        solution = solver.solve(form.sdp(), warm_start=warm, time_limit=time_limit, progress=progress)
-        witness = form.witness(solution)
+        solution = solver.solve(form.sdp(), warm_start=warm, time_limit=clock.left(), progress=progress)
+        witness = dataclasses.replace(
+            form.witness(solution), produced_by=f"{self.label}, {solution.solver or type(solver).__name__}"
+        )
+        ascend = self.multipliers == "neuron"
+        witness = polished(scaled, witness, start, ascend=ascend, time_limit=clock.left(), progress=progress)
         lowest = witness.optimum_at_least
         witness = dataclasses.replace(
             witness,
             layer_pow2=powers,
-            produced_by=f"{self.label}, {solution.solver or type(solver).__name__}",
             optimum_at_least=None if lowest is None else math.ldexp(lowest, sum(powers)),
         )
         return reduction.lift(witness)
@@ -102,3 +109,15 @@ class LipSDP(AbstractMethod):
         if any((alpha == beta).any() for alpha, beta in network.slopes):
             return LoopLipSDP(network, self.multipliers, centred=False)
         return (ChordalLipSDP if self.chordal else JointLipSDP)(network, self.multipliers)
+
+
+class _Clock:
+    """Seconds left of a limit; never less than a millisecond, so that the best point so far comes back."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit, self._started = limit, time.perf_counter()
+
+    def left(self) -> float | None:
+        if self._limit is None:
+            return None
+        return max(self._limit - (time.perf_counter() - self._started), 1e-3)
