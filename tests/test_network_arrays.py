@@ -1,7 +1,6 @@
 """Arrays in: exact casts or refusals, shapes that chain, layers that validate themselves."""
 
 import dataclasses
-import functools
 
 import numpy as np
 import pytest
@@ -217,16 +216,22 @@ def test_forward_pass_and_jacobian_agree_with_their_definitions(network):
     np.testing.assert_allclose(network(x), expected, rtol=1e-12, atol=1e-12 * (1 + np.abs(expected).max()))
     assert network(x[0]).shape == (network.output_dim,)
     assert network(x.reshape(2, 2, -1)).shape == (2, 2, network.output_dim)
-    slopes, value = [], x[0]
-    for weight, part in zip(network.weights[:-1], network.layers, strict=False):
-        pre = weight @ value + part.bias
-        slopes.append(part.activation.derivative(pre))
-        value = part.activation(pre)
-    chain = [np.diag(d) @ w for d, w in zip(slopes, network.weights, strict=False)]
-    jacobian = functools.reduce(lambda a, b: b @ a, [*chain, network.weights[-1]])
-    np.testing.assert_allclose(
-        network.jacobian(x[0]), jacobian, rtol=1e-10, atol=1e-10 * (1 + np.nan_to_num(np.abs(jacobian)).max())
-    )
+    jacobian, value = np.eye(network.input_dim), x[0]
+    for weight, part in zip(network.weights, network.layers, strict=True):
+        pre, rows = weight @ value + part.bias, weight @ jacobian
+        slopes = np.where(rows.any(axis=1), part.activation.derivative(pre), 0.0)
+        jacobian, value = slopes[:, None] * rows, part.activation(pre)
+    np.testing.assert_array_equal(np.isnan(network.jacobian(x[0])), np.isnan(jacobian))
+    scale = 1 + np.nan_to_num(np.abs(jacobian)).max()
+    np.testing.assert_allclose(network.jacobian(x[0]), jacobian, rtol=1e-10, atol=1e-10 * scale)
+
+
+def test_jacobians_at_kinks():
+    one = Network.from_arrays([[[1.0]], [[1.0]]])
+    assert np.isnan(one.jacobian([0.0])).all()
+    np.testing.assert_array_equal(one.jacobian([-1.0]), [[0.0]])
+    dead = Network.from_arrays([[[2.0], [0.0]], [[3.0, 1.0]]])
+    np.testing.assert_array_equal(dead.jacobian([1.0]), [[6.0]])
 
 
 @given(networks(layer_pow2=20))

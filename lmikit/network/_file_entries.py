@@ -37,10 +37,11 @@ def load_entries(file: pathlib.Path) -> dict[str, Any]:
     # The parsers of foreign bytes raise almost anything on broken files (zip, zlib, struct,
     # key, index and memory errors): all of them mean that the file cannot be read.
     try:
-        if file.suffix.lower() == ".mat":
-            return dict(scipy.io.loadmat(file, chars_as_strings=True))
-        with np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+        with file.open("rb") as stream:  # ours to close: np.load leaks it where the zip is broken
+            if file.suffix.lower() == ".mat":
+                return dict(scipy.io.loadmat(stream))
+            with np.load(stream, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
     except NotImplementedError as error:
         raise InputError(
             f"{file.name} is a MATLAB v7.3 file; expected an older one: save it with '-v7'."

@@ -27,12 +27,14 @@ class BatchPoint:
     """Points x (n_0, B): preactivations and derivatives per hidden layer (n_k, B), and J's top pair.
 
     `norms` (B,) is ||J v|| for the unit vectors v (n_0, B), hence never above ||J||; NaN where a
-    neuron sits on a kink. u (m, B) is J v / ||J v||.
+    neuron that moves with x sits on a kink (its derivative is then set to 0). `moving` says
+    per hidden layer which neurons move with x; empty means all. u (m, B) is J v / ||J v||.
     """
 
     x: np.ndarray
     preactivations: list[np.ndarray]
     derivatives: list[np.ndarray]
+    moving: list[np.ndarray]
     norms: np.ndarray
     u: np.ndarray
     v: np.ndarray
@@ -40,23 +42,49 @@ class BatchPoint:
 
 def evaluate(network: Network, x: np.ndarray, v: np.ndarray) -> BatchPoint:
     """Forward pass and leading singular pair at x (n_0, B); v (n_0, B) starts the power iteration."""
-    preactivations, derivatives = [], []
+    preactivations, slopes = [], []
     value = x
     for layer in network.layers[:-1]:
         pre = layer.preactivation(value)
         preactivations.append(pre)
-        derivatives.append(layer.activation.derivative(pre, axis=0))
+        slopes.append(layer.activation.derivative(pre, axis=0))
         value = layer.activation(pre, axis=0)
-    if network.output_dim <= min(_DIRECT, network.input_dim):
-        v = _top_right_by_rows(network, derivatives, x.shape[1])
-    elif network.input_dim <= _DIRECT:
-        v = _top_right_by_columns(network, derivatives, x.shape[1])
-    else:
-        for _ in range(_POWER_STEPS):
-            v = _unit(backward(network, derivatives, forward(network, derivatives, v)))
+    kinks = [np.isnan(slope) for slope in slopes]
+    moving = _moving(network, slopes) if any(kink.any() for kink in kinks) else []
+    smooth = np.isfinite(x).all(axis=0)
+    for kink, moves in zip(kinks, moving, strict=False):
+        smooth &= ~(kink & moves).any(axis=0)
+    derivatives = [np.nan_to_num(slope) for slope in slopes]
+    v = _top_right(network, derivatives, v)
     image = forward(network, derivatives, v)
-    norms = np.linalg.norm(image, axis=0)
-    return BatchPoint(x, preactivations, derivatives, norms, _unit(image), v)
+    norms = np.where(smooth, np.linalg.norm(image, axis=0), np.nan)
+    return BatchPoint(x, preactivations, derivatives, moving, norms, _unit(image), v)
+
+
+def _moving(network: Network, slopes: list[np.ndarray]) -> list[np.ndarray]:
+    """Which neurons move with x near x: some input of theirs does, with a slope that is not 0.
+
+    A neuron that does not has a constant preactivation, so a kink there does no harm. This is
+    exact: neurons count as moving unless every product on every path to them is 0.
+    """
+    result, alive = [], np.ones((network.input_dim, slopes[0].shape[1]))
+    for layer, slope in zip(network.layers, slopes, strict=False):
+        moves = (layer.linear.to_sparse() != 0).astype(float) @ alive > 0.0
+        result.append(moves)
+        alive = (moves & (slope != 0.0)).astype(float)
+    return result
+
+
+def _top_right(network: Network, derivatives: list[np.ndarray], v: np.ndarray) -> np.ndarray:
+    """Leading right singular vectors (n_0, B); power iteration from v where J is large."""
+    batch = v.shape[1]
+    if network.output_dim <= min(_DIRECT, network.input_dim):
+        return _top_right_by_rows(network, derivatives, batch)
+    if network.input_dim <= _DIRECT:
+        return _top_right_by_columns(network, derivatives, batch)
+    for _ in range(_POWER_STEPS):
+        v = _unit(backward(network, derivatives, forward(network, derivatives, v)))
+    return v
 
 
 def forward(network: Network, derivatives: list[np.ndarray], v: np.ndarray) -> np.ndarray:

@@ -110,10 +110,12 @@ def _starting_points(
 def _score(network: Network, at: BatchPoint) -> np.ndarray:
     """The norms, 0 where a neuron is within rounding of a kink."""
     valid = np.isfinite(at.norms)
-    for layer, pre, slope in zip(network.layers, at.preactivations, at.derivatives, strict=False):
+    for k, (pre, slope) in enumerate(zip(at.preactivations, at.derivatives, strict=True)):
         margin = _MARGIN * np.abs(pre).max(axis=0) + np.finfo(float).tiny
         for side in (margin, -margin):
-            valid &= (np.abs(layer.activation.derivative(pre + side, axis=0) - slope) < 1e-6).all(axis=0)
+            change = np.abs(network.layers[k].activation.derivative(pre + side, axis=0) - slope)
+            steady = change < 1e-6
+            valid &= (steady | ~at.moving[k] if at.moving else steady).all(axis=0)
     return np.where(valid, at.norms, 0.0)
 
 

@@ -49,6 +49,11 @@ class AbstractLinearMap(abc.ABC):
     def restricted(self, rows: np.ndarray, columns: np.ndarray) -> "AbstractLinearMap":
         """The submatrix with these row and column indices, exact."""
 
+    def nonzeros(self) -> np.ndarray:
+        """The entries that are not zero, in some order."""
+        values = self.to_sparse().data
+        return np.asarray(values[values != 0.0])
+
     @property
     @abc.abstractmethod
     def digest(self) -> str:
@@ -118,6 +123,9 @@ class DenseMap(AbstractLinearMap):
 
     def to_dense(self) -> np.ndarray:
         return self.matrix
+
+    def nonzeros(self) -> np.ndarray:
+        return np.asarray(self.matrix[self.matrix != 0.0])
 
     def restricted(self, rows: np.ndarray, columns: np.ndarray) -> "DenseMap":
         return DenseMap(self.matrix[np.ix_(rows, columns)], self.source_dtype)

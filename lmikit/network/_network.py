@@ -147,7 +147,11 @@ class Network:
         return value.T.reshape(*lead, self.output_dim)
 
     def jacobian(self, x: Any) -> np.ndarray:
-        """W_L D_L ... D_1 W_0 (m, n_0) at x (n_0,), D_k = diag(phi_k'); NaN at points with a kink."""
+        """W_L D_L ... D_1 W_0 (m, n_0) at x (n_0,), D_k = diag(phi_k'(v_k)).
+
+        NaN where a preactivation sits on a kink, unless its own gradient is 0: phi_k(v_k) is then
+        differentiable with gradient 0, since phi_k is Lipschitz.
+        """
         value, _ = as_float64("x", x)
         if value.shape != (self.input_dim,):
             raise InputError(f"x has shape {value.shape}; expected ({self.input_dim},).")
@@ -156,7 +160,9 @@ class Network:
         for layer in self.layers:
             v = layer.preactivation(value)
             value = layer.activation(v, axis=0)
-            result = layer.activation.derivative(v, axis=0) * layer.linear.matvec(result)
+            rows = layer.linear.matvec(result)
+            moves = rows.any(axis=1, keepdims=True)
+            result = np.where(moves, layer.activation.derivative(v, axis=0), 0.0) * rows
         return result
 
     def __repr__(self) -> str:

@@ -79,11 +79,12 @@ def _weight(name: str, entries: dict[str, Any], k: int) -> Any:
             f"{name}: W{k} is incomplete; expected W{k}_data, W{k}_indices, W{k}_indptr and W{k}_shape."
         )
     try:
-        matrix = sp.csr_array((data, indices, indptr), shape=tuple(int(n) for n in shape))
+        values, source = as_float64(f"{name}: W{k}_data", data)
+        matrix = sp.csr_array((values.copy(), indices, indptr), shape=tuple(int(n) for n in shape))
         matrix.check_format(full_check=True)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: W{k} is not a sparse matrix ({error}).") from error
-    return matrix
+    return SparseMap(matrix, source)
 
 
 def _described_layers(name: str, entry: Any, count: int) -> list[dict[str, Any]]:
@@ -105,7 +106,7 @@ def _described_layers(name: str, entry: Any, count: int) -> list[dict[str, Any]]
 
 def _activation(name: str, item: dict[str, Any]) -> Activation:
     kind, parameters = item.get("activation"), item.get("parameters", {})
-    if kind not in ACTIVATIONS or not isinstance(parameters, dict):
+    if not isinstance(kind, str) or kind not in ACTIVATIONS or not isinstance(parameters, dict):
         raise InputError(
             f"{name}: activation {kind!r} is unknown; expected one of {', '.join(sorted(ACTIVATIONS))}."
         )
@@ -121,7 +122,11 @@ def _with_dtype(name: str, k: int, weight: Any, item: dict[str, Any]) -> Abstrac
     linear = as_linear_map(f"{name}: W{k}", weight)
     dtype = item.get("dtype")
     values = linear.matrix.data if isinstance(linear, SparseMap) else linear.to_dense()
-    if dtype not in _STORED or not np.array_equal(_narrow(values, dtype), values):
+    if (
+        not isinstance(dtype, str)
+        or dtype not in _STORED
+        or not np.array_equal(_narrow(values, dtype), values)
+    ):
         raise InputError(
             f"{name}: W{k} does not fit its stated dtype {dtype!r}; expected {', '.join(_STORED)}."
         )

@@ -32,6 +32,7 @@ from ._scaling import normalise, with_scaled_layers
 __all__ = ["Reduction", "reduce"]
 
 _LARGEST_COMPRESSED = 50_000_000  # entries; beyond that a dense QR costs more than it saves
+_LARGEST_RANKED = 250_000  # entries; where only a lack of rank could shrink the map
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,13 +139,15 @@ def _neurons_with_increments(network: Network) -> tuple[np.ndarray, ...] | None:
             alive = keep[k] & (supports[k] @ before) & (supports[k + 1].T @ after)
             changed = changed or not np.array_equal(alive, keep[k])
             keep[k] = alive
-    if not all(alive.any() for alive in keep) or (not hidden and network.layers[0].linear.largest_entry() == 0.0):
+    if not all(alive.any() for alive in keep) or (
+        not hidden and network.layers[0].linear.largest_entry() == 0.0
+    ):
         return None
     return tuple(np.flatnonzero(alive) for alive in keep)
 
 
 def _support(linear: AbstractLinearMap) -> Any:
-    """Where the matrix is not zero: dense for a dense map, whose sparse form costs more than a closed form."""
+    """Where the matrix is not zero; dense for a dense map, whose sparse form costs more than a bound."""
     return linear.to_dense() != 0.0 if isinstance(linear, DenseMap) else linear.to_sparse() != 0
 
 
@@ -195,7 +198,7 @@ def _merged_map(chain: Network, group: tuple[int, ...]) -> AbstractLinearMap:
 def _with_fewer_rows(linear: AbstractLinearMap) -> AbstractLinearMap:
     """R of W = QR without its zero rows, where that has fewer rows than W."""
     rows, columns = linear.shape
-    if rows * columns > _LARGEST_COMPRESSED:
+    if rows * columns > (_LARGEST_COMPRESSED if rows > columns else _LARGEST_RANKED):
         return linear
     factor, order = scipy.linalg.qr(linear.to_dense(), mode="r", pivoting=True, check_finite=False)
     diagonal = np.abs(np.diagonal(factor))

@@ -50,8 +50,7 @@ def normalise(network: Network) -> tuple[Network, tuple[int, ...]]:
 
 def _exact_power(linear: AbstractLinearMap) -> int:
     """The largest p, up to the exponent of the largest entry, for which 2**-p W is exact."""
-    values = linear.to_sparse().data
-    values = values[values != 0.0]
+    values = linear.nonzeros()
     if not values.size:
         return 0
     mantissas, exponents = np.frexp(values)
