@@ -6,6 +6,7 @@ duplicate keys, unknown or missing fields, decimal fractions, NaN, infinity.
 
 import base64
 import binascii
+import hashlib
 import json
 import os
 import pathlib
@@ -93,7 +94,8 @@ def _document(data: Any) -> Document:
         cast(Literal["lipsdp", "layerwise"], method),
         _hex(claim["rho"], "claim.rho"),
         tuple(
-            _array(t, f"multipliers[{k}]", n) for k, (t, n) in enumerate(zip(multipliers, sizes, strict=True))
+            _multiplier(t, f"multipliers[{k}]", n)
+            for k, (t, n) in enumerate(zip(multipliers, sizes, strict=True))
         ),
         pow2,
         top["tool"]["produced_by"],
@@ -167,6 +169,15 @@ def _slopes(data: Any, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     if (alpha > beta).any():
         raise InputError(f"{name} has alpha > beta; expected alpha <= beta.")
     return alpha, beta
+
+
+def _multiplier(data: Any, name: str, size: int) -> np.ndarray:
+    fields = _object(data, name, "dtype data sha256")
+    sha = _text(fields["sha256"], f"{name}.sha256")
+    values = _array({"dtype": fields["dtype"], "data": fields["data"]}, name, size)
+    if hashlib.sha256(base64.b64decode(fields["data"])).hexdigest() != sha:
+        raise InputError(f"{name}.sha256 is not that of its data; the file was changed.")
+    return values
 
 
 def _array(data: Any, name: str, size: int) -> np.ndarray:

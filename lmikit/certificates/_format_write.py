@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -38,7 +39,7 @@ def render(certificate: "Certificate") -> str:
                 for w in record.weights
             ],
         },
-        "multipliers": [_array_out(t) for t in witness.multipliers],
+        "multipliers": [_multiplier_out(t) for t in witness.multipliers],
         "method": witness.kind,
         "kind": "deterministic",
         "delta": None,
@@ -86,6 +87,11 @@ def _array_out(values: np.ndarray) -> dict[str, str]:
         narrow = values.astype(np.float32)
     dtype = "F32" if np.array_equal(narrow.astype(np.float64), values) else "F64"
     return {"dtype": dtype, "data": base64.b64encode(values.astype(DTYPES[dtype]).tobytes()).decode("ascii")}
+
+
+def _multiplier_out(values: np.ndarray) -> dict[str, str]:
+    entry = _array_out(values)
+    return {**entry, "sha256": hashlib.sha256(base64.b64decode(entry["data"])).hexdigest()}
 
 
 def _slopes_out(alpha: np.ndarray, beta: np.ndarray) -> Any:
