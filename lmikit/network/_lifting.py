@@ -17,6 +17,7 @@ eps = 1e-7 n the sum was 1e-7 to 3e-6 for one or two merged layers of 5 to 80 ne
 import numpy as np
 import scipy.linalg
 
+from .._arrays import blas_threads
 from ._network import Network
 
 __all__ = ["merged_multipliers"]
@@ -55,5 +56,6 @@ def _dominating_diagonal(gram: np.ndarray) -> np.ndarray:
     diagonal = np.maximum(diagonal, 1e-6 * largest)
     root = np.sqrt(diagonal)
     n = gram.shape[0]
-    factor = scipy.linalg.eigvalsh(gram / np.outer(root, root), subset_by_index=[n - 1, n - 1])[0]
+    with blas_threads(1):
+        factor = scipy.linalg.eigvalsh(gram / np.outer(root, root), subset_by_index=[n - 1, n - 1])[0]
     return np.asarray(diagonal * float(factor))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from .._arrays import blas_threads
 from .._errors import InputError
 from .._witness import Witness
 from ._activation_base import Slopes
@@ -32,6 +33,7 @@ from ._scaling import normalise, with_scaled_layers
 __all__ = ["Reduction", "reduce"]
 
 _LARGEST_COMPRESSED = 50_000_000  # entries; beyond that a dense QR costs more than it saves
+_WORTH_THREADS = 4_000_000  # entries; on 784 x 50 two busy threads were 400 times slower than one
 _LARGEST_RANKED = 250_000  # entries; where only a lack of rank could shrink the map
 
 
@@ -90,7 +92,9 @@ class Reduction:
     ) -> Witness:
         optimum = witness.optimum_at_least
         if optimum is not None:
-            optimum = math.ldexp(optimum, sum(self.layer_pow2))
+            with np.errstate(over="ignore"):
+                optimum = float(np.ldexp(optimum, sum(self.layer_pow2)))
+            optimum = optimum if math.isfinite(optimum) else None
         return dataclasses.replace(
             witness, multipliers=multipliers, layer_pow2=pow2, optimum_at_least=optimum
         )
@@ -200,7 +204,8 @@ def _with_fewer_rows(linear: AbstractLinearMap) -> AbstractLinearMap:
     rows, columns = linear.shape
     if rows * columns > (_LARGEST_COMPRESSED if rows > columns else _LARGEST_RANKED):
         return linear
-    factor, order = scipy.linalg.qr(linear.to_dense(), mode="r", pivoting=True, check_finite=False)
+    with blas_threads(1 if rows * columns < _WORTH_THREADS else None):
+        factor, order = scipy.linalg.qr(linear.to_dense(), mode="r", pivoting=True, check_finite=False)
     diagonal = np.abs(np.diagonal(factor))
     rank = int((diagonal > np.finfo(float).eps * max(rows, columns) * diagonal[0]).sum())
     if rank >= rows:
