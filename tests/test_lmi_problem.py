@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from lmikit import InputError
 from lmikit.lmi import Dual, Problem, Solution, Status, block, diag, norm, quad_form, sum_squares, sym, vstack
+from lmikit.lmi._entries import symmetric_part
+from lmikit.lmi._triplets import Triplets
 
 MAKERS = ("scalar", "vector", "matrix", "symmetric", "diagonal")
 
@@ -186,6 +188,30 @@ def test_values_have_the_shapes_that_users_expect():
     assert values[quad_form(x, np.diag([1.0, 2, 3]))] == 4 + 18 + 48
     with pytest.raises(InputError, match="carries no duals"):
         values.dual("c0")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 60))
+def test_both_ways_of_folding_triangles_agree(seed, n, count):
+    """Bucket sorts for full matrices and one comparison sort for sparse ones."""
+    rng = np.random.default_rng(seed)
+    row, col, var = rng.integers(0, n, count), rng.integers(0, n, count), rng.integers(-1, 3, count)
+    small = Triplets((n, n), row, col, var, rng.uniform(-1, 1, count))
+    large = Triplets((100, 100), row, col, var, small.val)  # so sparse that the other way is taken
+    results = []
+    for entries in (small, large):
+        upper, skew = symmetric_part(entries)
+        keep = (np.abs(upper.val) > 1e-14) | (np.abs(skew) > 1e-14)
+        results.append([a[keep] for a in (upper.row, upper.col, upper.var, upper.val, skew)])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-14)
+    upper, skew = symmetric_part(large)
+    y = rng.standard_normal(3)
+    M = large.evaluate(y).toarray()
+    close(np.triu(upper.evaluate(y).toarray()), np.triu((M + M.T) / 2))
+    close(
+        np.triu(Triplets(upper.shape, upper.row, upper.col, upper.var, skew).evaluate(y).toarray()),
+        np.triu(M - M.T),
+    )
 
 
 def test_products_with_diagonal_variables_stay_rank_one_terms():

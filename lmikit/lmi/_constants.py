@@ -25,12 +25,21 @@ def as_constant(value: Any, *, row: bool = False) -> sp.csc_array | None:
             raise InputError(f"a constant has {dense.ndim} dimensions; expected a scalar, vector or matrix.")
         if dense.ndim == 1:
             dense = dense[None, :] if row else dense[:, None]
-        result = sp.csc_array(np.atleast_2d(dense))
+        result = _from_dense(np.atleast_2d(dense))
     else:
         return None
     if not np.isfinite(result.data).all():
         raise InputError("a constant holds NaN or infinity; expected finite numbers.")
     return result
+
+
+def _from_dense(dense: np.ndarray) -> sp.csc_array:
+    """The nonzeros by columns; several times faster than scipy's way through coordinates."""
+    rows, cols = dense.shape
+    flat = dense.T.ravel()
+    keep = np.flatnonzero(flat)
+    indptr = np.searchsorted(keep, np.arange(cols + 1, dtype=np.int64) * rows).astype(np.int32)
+    return sp.csc_array((flat[keep], (keep % max(rows, 1)).astype(np.int32), indptr), shape=(rows, cols))
 
 
 def positions(key: Any, size: int) -> np.ndarray:

@@ -29,7 +29,7 @@ class Term:
 
     def expand(self) -> Triplets:
         """The same function as entry records."""
-        return self.x.as_diagonal().left(self.P).transpose().left(self.Q).transpose()
+        return self.x.as_diagonal().left(self.P).right(self.Q)
 
 
 def _selected(t: Term, rows: np.ndarray, cols: np.ndarray) -> Term:
@@ -201,8 +201,8 @@ class Expression:
         self._check_inner(self.shape, factor.shape)
         transposed = sp.csc_array(factor.T)
         return self._map(
-            lambda e: e.right(factor),
-            lambda t: dataclasses.replace(t, Q=Columns.of(sp.csc_array(transposed @ t.Q.scipy()))),
+            lambda e: e.right(transposed),
+            lambda t: dataclasses.replace(t, Q=t.Q.left(transposed)),
             (self.shape[0], factor.shape[1]),
         )
 
@@ -213,7 +213,7 @@ class Expression:
         self._check_inner(factor.shape, self.shape)
         return self._map(
             lambda e: e.left(factor),
-            lambda t: dataclasses.replace(t, P=Columns.of(sp.csc_array(factor @ t.P.scipy()))),
+            lambda t: dataclasses.replace(t, P=t.P.left(factor)),
             (factor.shape[0], self.shape[1]),
         )
 

@@ -35,6 +35,21 @@ class Columns(NamedTuple):
         index = np.arange(n + 1, dtype=np.int32)
         return cls((n, n), index, index[:n], np.ones(n))
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether this is the unit matrix."""
+        n = self.shape[0]
+        return (
+            self.shape == (n, n)
+            and self.data.size == n
+            and bool((self.data == 1.0).all() and (self.indices == np.arange(n)).all())
+            and bool((self.indptr == np.arange(n + 1)).all())
+        )
+
+    def left(self, factor: sp.csc_array) -> "Columns":
+        """factor @ self."""
+        return Columns.of(factor if self.is_identity else sp.csc_array(factor @ self.scipy()))
+
     def scipy(self) -> sp.csc_array:
         """The same matrix for scipy."""
         return sp.csc_array((self.data, self.indices, self.indptr), shape=self.shape)
@@ -118,14 +133,16 @@ class Triplets:
 
     def left(self, factor: Columns | sp.csc_array) -> "Triplets":
         """factor @ M."""
+        if not self.val.size:
+            return dataclasses.replace(self, shape=(factor.shape[0], self.shape[1]))
         factor = factor if isinstance(factor, Columns) else Columns.of(factor)
         source, row, value = factor.expand(self.row)
         shape = (factor.shape[0], self.shape[1])
         return Triplets(shape, row, self.col[source], self.var[source], value * self.val[source])
 
-    def right(self, factor: sp.csc_array) -> "Triplets":
-        """M @ factor."""
-        return self.transpose().left(sp.csc_array(factor.T)).transpose()
+    def right(self, transposed: Columns | sp.csc_array) -> "Triplets":
+        """M @ transposed'."""
+        return self.transpose().left(transposed).transpose()
 
     def times_matrix(self, factor: sp.csc_array) -> "Triplets":
         """M * factor for a 1 x 1 M and a constant matrix."""
@@ -154,7 +171,7 @@ class Triplets:
             (np.ones(rows.size), (np.arange(rows.size), rows)), shape=(rows.size, self.shape[0])
         )
         pick_cols = sp.csc_array(
-            (np.ones(cols.size), (cols, np.arange(cols.size))), shape=(self.shape[1], cols.size)
+            (np.ones(cols.size), (np.arange(cols.size), cols)), shape=(cols.size, self.shape[1])
         )
         return self.left(pick_rows).right(pick_cols)
 

@@ -1,0 +1,35 @@
+"""The code of docs/lmi.md runs as it is written."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from lmikit.lmi import block, write_sdpa
+
+DOCUMENT = pathlib.Path(__file__).resolve().parent.parent / "docs" / "lmi.md"
+
+
+def test_the_page_runs(tmp_path, monkeypatch, capsys):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    pytest.importorskip("scs")
+    plt.switch_backend("Agg")
+    monkeypatch.chdir(tmp_path)
+    by_hand, terms, looking, pieces, files = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.S)
+    names = {"block": block, "W": np.random.default_rng(0).standard_normal((30, 20))}
+    exec(by_hand, names)
+    assert names["values"].objective == pytest.approx(names["values"].bound, abs=1e-6)
+    A, P = names["A"], names["values"]["P"]
+    assert np.linalg.eigvalsh(P - A.T @ P @ A - np.eye(2))[0] > 0  # the margin makes it strict
+    exec(looking, names)
+    exec(pieces, names)
+    assert names["sdp"].residuals(names["solution"].y).violation < 1e-3
+    write_sdpa(names["sdp"], "theta1.dat-s")
+    exec(files, names)
+    assert (tmp_path / "theta1.cbf").exists()
+    exec(terms, names)
+    coupling = names["problem"].compile().lmis[-1]
+    assert coupling.P.nnz + coupling.Q.nnz < 2 * names["W"].size
+    assert "SOLVED" in capsys.readouterr().out
+    plt.close("all")
