@@ -8,8 +8,9 @@ import scipy.sparse as sp
 
 from .._errors import InputError
 from ._entries import lmi_from_entries, symmetric_part
-from ._expression import Expression, Term
+from ._expression import Expression
 from ._sdp import LMI
+from ._term import Term
 from ._triplets import CONSTANT, Columns, Triplets
 
 __all__ = ["assemble_lmi"]

@@ -11,7 +11,8 @@ import scipy.sparse as sp
 from .._errors import InputError
 from ._constants import as_constant
 from ._constraint import Constraint, Kind
-from ._expression import Expression, Term
+from ._expression import Expression
+from ._term import Term
 from ._triplets import Columns, Triplets
 
 __all__ = ["Norm", "Quadratic", "block", "diag", "norm", "quad_form", "sum_squares", "sym", "vstack"]

@@ -14,27 +14,10 @@ import scipy.sparse as sp
 from .._errors import InputError
 from ._constants import as_constant, positions
 from ._constraint import Constraint, Kind
-from ._triplets import Columns, Triplets
+from ._term import Term
+from ._triplets import Triplets
 
-__all__ = ["Expression", "Term"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Term:
-    """P diag(x) Q': P (rows, r), Q (columns, r), x an affine (r, 1) column."""
-
-    P: Columns
-    Q: Columns
-    x: Triplets
-
-    def expand(self) -> Triplets:
-        """The same function as entry records."""
-        return self.x.as_diagonal().left(self.P).right(self.Q)
-
-
-def _selected(t: Term, rows: np.ndarray, cols: np.ndarray) -> Term:
-    P, Q = (sp.csc_array(f.scipy().tocsr()[k]) for f, k in ((t.P, rows), (t.Q, cols)))
-    return Term(Columns.of(P), Columns.of(Q), t.x)
+__all__ = ["Expression"]
 
 
 class Expression:
@@ -250,7 +233,7 @@ class Expression:
         rows, cols = (positions(k, n) for k, n in zip(keys, self.shape, strict=True))
         return self._map(
             lambda e: e.select(rows, cols),
-            lambda t: _selected(t, rows, cols),
+            lambda t: t.select(rows, cols),
             (rows.size, cols.size),
         )
 

@@ -18,9 +18,10 @@ from .._errors import InputError
 from ._assemble import assemble_lmi
 from ._atoms import Quadratic
 from ._constraint import Constraint, Kind
-from ._expression import Expression, Term
+from ._expression import Expression
 from ._sdp import LMI, SDP, SOC
 from ._solution import Solution
+from ._term import Term
 from ._triplets import Columns, Triplets
 from ._values import Values
 
