@@ -59,6 +59,31 @@ class ArrayModule:
             factor, b, lower=True, trans=1 if transposed else 0, check_finite=False
         )
 
+    def sparse(self, matrix: Any) -> Any:
+        """A SciPy sparse matrix as a sparse matrix of this module (CSR)."""
+        return matrix
+
+    def add_gram(self, matrix: Any, weights: Any, out: Any) -> None:
+        """out += A'diag(weights)A for a sparse A of this module, in place."""
+        gram = (matrix.T @ (matrix * weights[:, None])).tocoo()
+        np.add.at(out, (gram.row, gram.col), gram.data)
+
+    def add_at(self, a: Any, index: tuple[Any, ...], values: Any) -> None:
+        """a[index] += values, with repeated indices summed; in place."""
+        np.add.at(a, index, values)
+
+    def cholesky_in_place(self, a: Any) -> bool:
+        """Overwrite the lower triangle of a row-major symmetric `a` by its factor; False if not PD.
+
+        The rest of `a` is left undefined.
+        """
+        _, info = scipy.linalg.lapack.dpotrf(a.T, lower=0, clean=0, overwrite_a=1)
+        return bool(info == 0)
+
+    def solve_in_place_factor(self, a: Any, b: Any) -> Any:
+        """(L L')^-1 b from what `cholesky_in_place` left in `a`."""
+        return scipy.linalg.lapack.dpotrs(a.T, b, lower=0)[0]
+
     def eigvalsh(self, a: Any) -> Any:
         """Eigenvalues of a symmetric matrix, ascending."""
         return scipy.linalg.eigvalsh(a, check_finite=False)

@@ -1,0 +1,126 @@
+"""HKM search directions: one factorisation of the Schur complement serves several right-hand sides."""
+
+import dataclasses
+from typing import Any
+
+from ..._errors import SolveFailed
+from ._chain import BlockTridiagonal, Markov, complete, sandwich
+from ._compile import Compiled
+from ._schur import add_inequalities, schur_complement
+from ._state import Dual, Point
+
+__all__ = ["Direction", "Iterate", "SchurFactor"]
+
+_RIDGES = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)
+
+
+class SchurFactor:
+    """The Cholesky factor of O = E'S E + G'diag(z/s)G, scaled to a unit diagonal, in one m x m array."""
+
+    def __init__(self, problem: Compiled, storage: Any) -> None:
+        self.problem, self.matrix = problem, storage
+        self.scale: Any = None
+
+    def form(self, X: list[Markov], R: list[Markov], z_over_s: Any) -> None:
+        """Form and factorise; a ridge, relative to the diagonal, grows until the factorisation succeeds."""
+        problem, out = self.problem, self.matrix
+        xp = problem.am.xp
+        for ridge in _RIDGES:
+            schur_complement(problem, X, R, out)
+            add_inequalities(problem, z_over_s, out)
+            diagonal = xp.diagonal(out).copy()
+            positive = diagonal > 0
+            self.scale = xp.where(positive, 1.0 / xp.sqrt(xp.where(positive, diagonal, 1.0)), 1.0)
+            out *= self.scale
+            out *= self.scale[:, None]
+            index = xp.arange(out.shape[0])
+            out[index, index] = 1.0 + ridge
+            if problem.am.cholesky_in_place(out):
+                return
+        raise SolveFailed("the Schur complement is not positive definite: the data are too badly scaled.")
+
+    def solve(self, b: Any) -> Any:
+        """O^-1 b."""
+        return self.scale * self.problem.am.solve_in_place_factor(self.matrix, self.scale * b)
+
+
+@dataclasses.dataclass
+class Direction:
+    """A step (dy, dZ, ds; dX, dz), without the d."""
+
+    y: Any
+    Z: list[BlockTridiagonal]
+    s: Any
+    X: list[BlockTridiagonal]
+    z: Any
+    K: list[BlockTridiagonal]  # sym(X dZ R)
+
+
+class Iterate:
+    """One primal-dual point with everything that its directions share."""
+
+    def __init__(self, problem: Compiled, point: Point, dual: Dual, R: list[Markov]) -> None:
+        self.problem, self.point, self.dual, self.R = problem, point, dual, R
+        self.inverse_s = 1.0 / point.s
+        self.z_over_s = dual.z * self.inverse_s
+        self.barrier_gradient = problem.adjoint(list(R), self.inverse_s)
+        self.missing: list[BlockTridiagonal] | None = None
+        self.missing_s = 0.0 * point.s
+        self.missing_rhs: Any = 0.0
+        if not point.feasible:
+            self._measure_infeasibility()
+
+    def _measure_infeasibility(self) -> None:
+        problem, point = self.problem, self.point
+        self.missing = [
+            c.evaluate(point.y).plus(-1.0, Z) for c, Z in zip(problem.chains, point.Z, strict=True)
+        ]
+        if problem.h.size:
+            self.missing_s = problem.h - problem.G @ point.y - point.s
+        K = [sandwich(x, m, r) for x, m, r in zip(self.dual.X, self.missing, self.R, strict=True)]
+        self.missing_rhs = -problem.adjoint(K, self.z_over_s * self.missing_s)
+
+    def direction(
+        self, schur: SchurFactor, target: float, correction: "Correction | None" = None
+    ) -> Direction:
+        """Toward X Z = target I and toward feasibility."""
+        problem, dual = self.problem, self.dual
+        rhs = -problem.c + target * self.barrier_gradient + self.missing_rhs
+        if correction is not None:
+            rhs = rhs - problem.adjoint(correction.X, correction.z)
+        dy = schur.solve(rhs)
+        dZ = [chain.linear(dy) for chain in problem.chains]
+        ds = -(problem.G @ dy) if problem.h.size else 0.0 * self.point.s
+        if self.missing is not None:
+            dZ = [a.plus(1.0, b) for a, b in zip(dZ, self.missing, strict=True)]
+            ds = ds + self.missing_s
+        K = [sandwich(x, dz, r) for x, dz, r in zip(dual.X, dZ, self.R, strict=True)]
+        dX = [r.times(target).plus(-1.0, x).plus(-1.0, k) for x, k, r in zip(dual.X, K, self.R, strict=True)]
+        dz = target * self.inverse_s - dual.z - self.z_over_s * ds
+        if correction is not None:
+            dX = [a.plus(-1.0, b) for a, b in zip(dX, correction.X, strict=True)]
+            dz = dz - correction.z
+        return Direction(dy, dZ, ds, dX, dz, K)
+
+    def correction(self, affine: Direction, length: float) -> "Correction | None":
+        """The second-order term sym(dX dZ R), dX being the tangent of the completion.
+
+        X + t dX is completed at the feasible t = `length`, and sym(X_t dZ R) - sym(X dZ R) is
+        divided by t: the term uses the matrix that the next iterate will really be completed to.
+        """
+        problem = self.problem
+        parts = []
+        for x, dx, dz, r, k in zip(self.dual.X, affine.X, affine.Z, self.R, affine.K, strict=True):
+            moved = complete(problem.am, x.plus(length, dx))
+            if moved is None:
+                return None
+            parts.append(sandwich(moved, dz, r).plus(-1.0, k).times(1.0 / length))
+        return Correction(parts, affine.z * affine.s * self.inverse_s)
+
+
+@dataclasses.dataclass
+class Correction:
+    """What is subtracted from (dX, dz) to second order."""
+
+    X: list[BlockTridiagonal]
+    z: Any

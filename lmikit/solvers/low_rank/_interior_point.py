@@ -1,0 +1,268 @@
+"""Mehrotra's predictor-corrector on the HKM direction, with a strictly feasible y throughout.
+
+Helmberg, Rendl, Vanderbei, Wolkowicz, SIAM J. Optim. 6 (1996); Kojima, Shindoh, Hara, SIAM J.
+Optim. 7 (1997); Monteiro, SIAM J. Optim. 7 (1997). X is kept on the pattern and completed.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..._errors import SolveFailed
+from ..._progress import Progress, ProgressCallback
+from ...lmi import Status
+from ._chain import BlockTridiagonal, Markov
+from ._compile import Compiled
+from ._direction import Direction, Iterate, SchurFactor
+from ._state import Dual, Point, complementarity, dual_at, dual_objective, point_at
+
+__all__ = ["Limits", "Outcome", "solve_dense"]
+
+_FRACTION = 0.95  # of the way to the boundary
+_STALL = 8  # iterations without progress
+_RAY = 1e-8  # relative residual of a certificate of infeasibility or unboundedness
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """When to stop: relative gap, iterations, the clock (`time.perf_counter` value)."""
+
+    tol: float
+    iterations: int
+    deadline: float
+    started: float
+    progress: ProgressCallback | None
+
+
+@dataclasses.dataclass
+class Outcome:
+    """The best point found, its multipliers and the bound that they give."""
+
+    status: Status
+    reason: str
+    y: Any
+    dual: Dual | None
+    objective: float
+    bound: float
+    iterations: int
+
+
+@dataclasses.dataclass
+class _Measures:
+    objective: float
+    bound: float  # dual objective less what its residual may be worth
+    scale: float
+    mu: float
+    residual: float  # |F*(X) - G'z - c| weighted by |y|
+
+
+def solve_dense(problem: Compiled, point: Point, limits: Limits, wide: Callable[[], Any]) -> Outcome:
+    """Run from `point`; `wide()` is a context in which the large factorisation may use all threads."""
+    return _Run(problem, point, limits, wide).run()
+
+
+class _Run:
+    def __init__(self, problem: Compiled, point: Point, limits: Limits, wide: Callable[[], Any]) -> None:
+        m = problem.c.size
+        self.problem, self.point, self.limits, self.wide = problem, point, limits, wide
+        self.schur = SchurFactor(problem, problem.am.xp.empty((m, m)))
+        self.dual: Dual | None = None
+        self.best: tuple[float, Any] = (math.inf, point.y)
+        self.best_bound = -math.inf
+        self.history: list[tuple[float, ...]] = []
+        self.iteration = 0
+
+    def run(self) -> Outcome:
+        try:
+            while True:
+                outcome = self._step()
+                if outcome is not None:
+                    return outcome
+                self.iteration += 1
+        except KeyboardInterrupt:
+            return self._outcome(Status.LIMIT, "interrupted")
+        except SolveFailed as error:
+            return self._stopped(str(error))
+
+    def _step(self) -> Outcome | None:
+        problem, point = self.problem, self.point
+        R = point.inverses(problem)
+        if self.dual is None:
+            self.dual = self._first_dual(R)
+        measures = self._measure()
+        finished = self._finished(measures)
+        if finished is not None:
+            return finished
+        iterate = Iterate(problem, point, self.dual, R)
+        with self.wide():
+            self.schur.form(self.dual.X, R, iterate.z_over_s)
+        affine = iterate.direction(self.schur, 0.0)
+        ahead, above = self._predicted(affine)
+        step = self._corrected(iterate, affine, measures.mu, ahead, above)
+        return self._move(step)
+
+    def _first_dual(self, R: list[Markov]) -> Dual:
+        """X = mu R, z = mu / s with mu the objective's own size: large, as infeasible starts need.
+
+        (A start must dominate the solution for the steps to be long; Newton's best mu does not.)
+        """
+        problem, point = self.problem, self.point
+        mu = float(abs(problem.c * point.y).sum())
+        if not (mu > 0 and math.isfinite(mu)):
+            mu = 1.0
+        dual = dual_at(problem, [r.times(mu) for r in R], mu / point.s)
+        if dual is None:
+            raise SolveFailed("the first multipliers are not positive definite in floating point.")
+        return dual
+
+    def _measure(self) -> _Measures:
+        problem, point, dual = self.problem, self.point, self.dual
+        assert dual is not None
+        xp = problem.am.xp
+        objective = float(problem.c @ point.y)
+        residual = problem.c - problem.adjoint(list(dual.X), dual.z)
+        value = dual_objective(problem, dual)
+        doubt = float(xp.abs(residual * point.y).sum())
+        scale = max(abs(objective), abs(value), 1e-300)
+        mu = complementarity(point.Z, point.s, list(dual.X), dual.z) / problem.degree
+        bound = value - 2.0 * doubt if doubt <= 1e-3 * scale else -math.inf
+        if point.feasible:
+            if objective < self.best[0]:
+                self.best = (objective, point.y)
+            self.best_bound = max(self.best_bound, bound)
+        return _Measures(objective, bound, scale, mu, doubt)
+
+    def _finished(self, measures: _Measures) -> Outcome | None:
+        limits, point = self.limits, self.point
+        gap = (self.best[0] - self.best_bound) / measures.scale if point.feasible else math.inf
+        if limits.progress is not None:
+            limits.progress(
+                Progress(
+                    "interior point",
+                    self.iteration,
+                    limits.iterations,
+                    self.best[0],
+                    self.best_bound,
+                    time.perf_counter() - limits.started,
+                )
+            )
+        if gap <= limits.tol:
+            return self._outcome(Status.SOLVED, f"relative gap {max(gap, 0.0):.1e}")
+        if not math.isfinite(measures.mu) or measures.mu <= 0:
+            return self._stopped("the complementarity lost its sign")
+        if time.perf_counter() >= limits.deadline:
+            return self._outcome(Status.LIMIT, "time limit")
+        if self.iteration >= limits.iterations:
+            return self._outcome(Status.LIMIT, "iteration limit")
+        return self._stalled(measures)
+
+    def _stalled(self, measures: _Measures) -> Outcome | None:
+        """Stop where neither the objective, nor mu, nor a residual has moved for some iterations."""
+        missing = 0.0 if self.point.feasible else 1.0
+        state = (measures.mu / measures.scale, measures.residual / measures.scale, self.best[0], missing)
+        self.history.append(state)
+        if len(self.history) <= _STALL:
+            return None
+        old = self.history[-1 - _STALL]
+        # the objective counts only where it moves by more than the gap that remains
+        gained = old[2] - state[2] > 1e-2 * max(state[0] * self.problem.degree, 1e-9) * measures.scale
+        if gained or state[0] < 0.7 * old[0] or state[1] < 0.7 * old[1] or not math.isfinite(old[2]):
+            return (
+                None
+                if len(self.history) < 4 * _STALL or math.isfinite(state[2])
+                else self._stopped("no progress")
+            )
+        return self._stopped("no further progress in floating point")
+
+    def _stopped(self, reason: str) -> Outcome:
+        """An early end: honest about the gap that is left."""
+        if not math.isfinite(self.best[0]):
+            return self._outcome(Status.FAILED, reason)
+        return self._outcome(Status.INACCURATE, reason)
+
+    def _outcome(self, status: Status, reason: str) -> Outcome:
+        objective, y = self.best
+        if status.has_point and not math.isfinite(objective):
+            status = Status.FAILED
+        return Outcome(status, reason, y, self.dual, objective, self.best_bound, self.iteration)
+
+    def _predicted(self, affine: Direction) -> tuple[float, float]:
+        """Rough step lengths (dual, primal) of the affine direction."""
+        return (
+            _longest(lambda t: self._dual_after(affine, t), 1.0, refinements=2)[0],
+            _longest(lambda t: self._point_after(affine, t), 1.0, refinements=2)[0],
+        )
+
+    def _corrected(
+        self, iterate: Iterate, affine: Direction, mu: float, ahead: float, above: float
+    ) -> Direction:
+        problem, point, dual = self.problem, self.point, self.dual
+        assert dual is not None
+        predicted = complementarity(
+            [Z.plus(above, d) for Z, d in zip(point.Z, affine.Z, strict=True)],
+            point.s + above * affine.s,
+            [X.plus(ahead, d) for X, d in zip(dual.X, affine.X, strict=True)],
+            dual.z + ahead * affine.z,
+        )
+        sigma = min(1.0, max(predicted / problem.degree / mu, 1e-2) ** 3)
+        if min(ahead, above) < 0.1:
+            sigma = max(sigma, 0.3)
+        correction = iterate.correction(affine, 0.9 * ahead) if ahead > 0 else None
+        return iterate.direction(self.schur, max(sigma, 1e-4) * mu, correction)
+
+    def _move(self, step: Direction) -> Outcome | None:
+        far = 1.0 / _FRACTION
+        ahead, _ = _longest(lambda t: self._dual_after(step, t), far)
+        above, _ = _longest(lambda t: self._point_after(step, t), far)
+        ahead, above = min(1.0, _FRACTION * ahead), min(1.0, _FRACTION * above)
+        dual, point = self._dual_after(step, ahead), self._point_after(step, above, exact=True)
+        if dual is None or point is None:
+            return self._stopped("the step left the cone in floating point")
+        self.dual, self.point = dual, point
+        return None
+
+    def _dual_after(self, step: Direction, t: float) -> Dual | None:
+        dual = self.dual
+        assert dual is not None
+        X = [x.plus(t, d) for x, d in zip(dual.X, step.X, strict=True)]
+        return dual_at(self.problem, X, dual.z + t * step.z)
+
+    def _point_after(self, step: Direction, t: float, exact: bool = False) -> Point | None:
+        """The point after the step; with `exact`, slacks recomputed from y where y is feasible."""
+        point = self.point
+        y = point.y + t * step.y
+        if exact and (point.feasible or t == 1.0):
+            fresh = point_at(self.problem, y)
+            if fresh is not None or point.feasible:
+                return fresh
+        Z: list[BlockTridiagonal] = [a.plus(t, d) for a, d in zip(point.Z, step.Z, strict=True)]
+        return point_at(self.problem, y, Z, point.s + t * step.s)
+
+
+def _longest(attempt: Callable[[float], Any], cap: float, refinements: int = 4) -> tuple[float, Any]:
+    """The longest t <= cap found with attempt(t) not None, by halving and geometric bisection."""
+    found = attempt(cap)
+    if found is not None:
+        return cap, found
+    low, high = 0.0, cap
+    while low == 0.0:
+        t = 0.5 * high
+        if t < 1e-12:
+            return 0.0, None
+        trial = attempt(t)
+        if trial is None:
+            high = t
+        else:
+            low, found = t, trial
+    for _ in range(refinements):
+        if high < 1.03 * low:
+            break
+        t = math.sqrt(low * high)
+        trial = attempt(t)
+        if trial is None:
+            high = t
+        else:
+            low, found = t, trial
+    return low, found

@@ -1,0 +1,159 @@
+"""The Schur complement of the HKM direction, formed level by level.
+
+For terms a, b with A_a = sym(p_a q_a'):
+
+    S_ab = <A_a, X A_b R> = 1/4 (X_qp R_pq + X_qq R_pp + X_pp R_qq + X_pq R_qp)_ab,
+
+where X_pq = P'X Q and so on and products are elementwise; O = E'S E. Both X and R are Markov,
+so the rows X_{k,:} P of all terms up to level k follow from those of level k - 1 by one
+product with G_k: about 8 N^2 n floating-point operations in all for N terms and levels of n.
+"""
+
+from typing import Any
+
+from ..._arrays import ArrayModule
+from ._chain import Markov
+from ._compile import Chain, Compiled, Level
+from ._terms import AnyFactor, Group
+
+__all__ = ["add_inequalities", "schur_complement"]
+
+
+class _Panel:
+    """A_{k, :} P and A_{k, :} Q for the terms so far, for one Markov matrix A."""
+
+    def __init__(self, am: ArrayModule, A: Markov, equal_factors: bool) -> None:
+        self.am, self.A, self.equal = am, A, equal_factors
+        self.low: list[Any] = []  # [P columns, Q columns] at level k - 1
+        self.top: list[Any] = []  # at level k
+
+    def advance(self, k: int, group: Group | None) -> None:
+        """Go to level k and append the columns of `group`."""
+        A = self.A
+        sides = [None] if self.equal else [None, None]
+        before = self.top or sides
+        self.low, self.top = [], []
+        for side, old in enumerate(before):
+            low = old
+            top = None if old is None else A.G[k] @ old
+            if group is not None:
+                f_top, f_low = (group.P_top, group.P_low) if side == 0 else (group.Q_top, group.Q_low)
+                new = _columns(A.diag[k], A.low[k] if k else None, f_top, f_low)
+                top = new if top is None else self.am.xp.concatenate([top, new], axis=1)
+                if k:
+                    new = _columns(A.low[k].T, A.diag[k - 1], f_top, f_low)
+                    low = new if low is None else self.am.xp.concatenate([low, new], axis=1)
+            self.low.append(low)
+            self.top.append(top)
+
+    def rows(self, group: Group, columns: slice) -> tuple[Any, ...]:
+        """P'A P, P'A Q, Q'A P, Q'A Q between the rows of `group` and the columns so far."""
+        result = []
+        for f_top, f_low in ((group.P_top, group.P_low), (group.Q_top, group.Q_low))[: len(self.top)]:
+            for low, top in zip(self.low, self.top, strict=True):
+                part = None if f_top is None else f_top.left(top[:, columns])
+                if f_low is not None:
+                    below = f_low.left(low[:, columns])
+                    part = below if part is None else part + below
+                result.append(part)
+        return tuple(result)
+
+
+def _columns(diag: Any, other: Any, f_top: AnyFactor, f_low: AnyFactor) -> Any:
+    """diag @ F_top + other @ F_low."""
+    if f_top is None:
+        assert f_low is not None  # terms with p = 0 or q = 0 were dropped
+        return f_low.right(other)
+    result = f_top.right(diag)
+    return result if f_low is None else result + f_low.right(other)
+
+
+def _combine(x: tuple[Any, ...], r: tuple[Any, ...]) -> Any:
+    """The elementwise formula above; fresh storage."""
+    if len(x) == 1:
+        return x[0] * r[0]
+    xp_p, xp_q, xq_p, xq_q = x
+    rp_p, rp_q, rq_p, rq_q = r
+    S = xq_p * rp_q
+    buffer = xq_q * rp_p
+    S += buffer
+    for a, b in ((xp_p, rq_q), (xp_q, rq_p)):
+        buffer[...] = a
+        buffer *= b
+        S += buffer
+    S *= 0.25
+    return S
+
+
+def schur_complement(problem: Compiled, X: list[Markov], R: list[Markov], out: Any) -> None:
+    """out (m, m) := the sum over the LMIs; only its lower triangle is meaningful."""
+    out[...] = 0.0
+    for chain, x, r in zip(problem.chains, X, R, strict=True):
+        _add_chain(chain, x, r, out)
+
+
+def _add_chain(chain: Chain, X: Markov, R: Markov, out: Any) -> None:
+    am, equal = chain.am, chain.equal_factors
+    simple = [_Panel(am, A, equal) for A in (X, R)]
+    shared = [_Panel(am, A, equal) for A in (X, R)]
+    start = chain.levels[0].simple_variables.start
+    seen: list[tuple[slice, Level]] = []  # the columns of `shared` by level
+    count = 0
+    for k, level in enumerate(chain.levels):
+        for panel in simple:
+            panel.advance(k, level.simple)
+        for panel in shared:
+            panel.advance(k, level.shared)
+        if level.shared is not None:
+            seen.append((slice(count, count + level.shared.size), level))
+            count += level.shared.size
+        if level.simple is not None:
+            _simple_rows(level, level.simple, simple, shared, seen, start, out)
+        if level.shared is not None:
+            _shared_rows(level, level.shared, simple, shared, seen, start, out)
+
+
+def _tile(panels: list[_Panel], group: Group, columns: slice) -> Any:
+    return _combine(panels[0].rows(group, columns), panels[1].rows(group, columns))
+
+
+def _simple_rows(
+    level: Level,
+    group: Group,
+    simple: list[_Panel],
+    shared: list[_Panel],
+    seen: list[tuple[slice, Level]],
+    start: int,
+    out: Any,
+) -> None:
+    rows = level.simple_variables
+    out[rows, start : rows.stop] += _tile(simple, group, slice(0, rows.stop - start))
+    for columns, other in seen:
+        tile = _tile(shared, group, columns) @ other.shared_weights
+        out[other.shared_variables, rows] += tile.T
+
+
+def _shared_rows(
+    level: Level,
+    group: Group,
+    simple: list[_Panel],
+    shared: list[_Panel],
+    seen: list[tuple[slice, Level]],
+    start: int,
+    out: Any,
+) -> None:
+    before = level.simple_variables.start
+    variables, weights = level.shared_variables, level.shared_weights
+    if before > start:
+        out[variables, start:before] += weights.T @ _tile(simple, group, slice(0, before - start))
+    for columns, other in seen:
+        tile = weights.T @ _tile(shared, group, columns) @ other.shared_weights
+        out[variables[:, None], other.shared_variables] += tile
+        if other is not level:
+            out[other.shared_variables[:, None], variables] += tile.T
+
+
+def add_inequalities(problem: Compiled, weights: Any, out: Any) -> None:
+    """out += G'diag(weights)G."""
+    if problem.h.size:
+        problem.am.add_gram(problem.G, weights, out)

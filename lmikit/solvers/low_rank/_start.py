@@ -1,0 +1,175 @@
+"""Where to start: a strictly feasible y if one is easy to find, else slacks that are not F(y)."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...lmi import SDP
+from ._chain import BlockTridiagonal, factorise, inner
+from ._compile import Chain, Compiled, compile_sdp
+from ._state import Point, point_at
+
+__all__ = ["level_by_level", "starting_point"]
+
+_RETREATS = (0.0, 0.5, 0.9, 0.99, 1.0)
+
+
+def starting_point(problem: Compiled, sdp: SDP, warm_start: np.ndarray | None) -> Point:
+    """A point with positive definite slacks: warm start, easy candidates, level by level, or infeasible."""
+    if warm_start is not None and np.isfinite(warm_start).all():
+        point = _retreated(problem, problem.internal(warm_start))
+        if point is not None:
+            return point
+    point = _easy(problem)
+    if point is None and len(problem.chains) == 1:
+        fine = compile_sdp(problem.am, sdp, merge=False)
+        y = level_by_level(fine)
+        point = None if y is None else point_at(problem, problem.internal(fine.original(y)))
+    return _infeasible(problem) if point is None else point
+
+
+def _retreated(problem: Compiled, y: Any) -> Point | None:
+    """y, with the variables that pay for the objective drawn back toward zero as far as it takes."""
+    paying = problem.c * y < 0
+    for back in _RETREATS:
+        point = point_at(problem, problem.am.xp.where(paying, (1.0 - back) * y, y))
+        if point is not None:
+            return point
+    return None
+
+
+def _easy(problem: Compiled) -> Point | None:
+    """A multiple of a direction along which every slack grows, as in max-cut; or y = 0."""
+    xp, c = problem.am.xp, problem.c
+    point = point_at(problem, xp.zeros(c.size))
+    if point is not None:
+        return point
+    ones = xp.ones(c.size)
+    for direction in (c, ones, -ones):
+        length = float(xp.sqrt((direction**2).sum()))
+        if length == 0:
+            continue
+        direction = direction * (c.size**0.5 / length)
+        if not _grows(problem, direction):
+            continue
+        t = 1e-3 * _size(problem, direction)
+        for _ in range(40):
+            if point_at(problem, t * direction) is not None:
+                return point_at(problem, 2.0 * t * direction)
+            t *= 2.0
+    return None
+
+
+def _grows(problem: Compiled, direction: Any) -> bool:
+    if problem.h.size and float((problem.G @ direction).max()) > 0:
+        return False
+    return all(factorise(problem.am, chain.linear(direction)) is not None for chain in problem.chains)
+
+
+def _size(problem: Compiled, direction: Any) -> float:
+    """How long `direction` must be to matter beside F0."""
+    constant = sum(inner(chain.F0, chain.F0) for chain in problem.chains)
+    linear = [chain.linear(direction) for chain in problem.chains]
+    moved = sum(inner(block, block) for block in linear)
+    return (constant / moved) ** 0.5 if constant > 0 and moved > 0 else 1.0
+
+
+def level_by_level(problem: Compiled) -> Any | None:
+    """y for one chain whose levels each bring their own variables, as LipSDP; or None.
+
+    Forward recursion on the Schur complements of the leading levels: the variables of level k are
+    half of the largest t, times ones, that keeps them positive definite. Variables with a price
+    come last and move against the objective.
+    """
+    if len(problem.chains) != 1 or problem.h.size:
+        return None
+    chain, xp = problem.chains[0], problem.am.xp
+    y = xp.zeros(problem.c.size)
+    leading = None
+    for k, level in enumerate(chain.levels):
+        rows = level.simple_variables
+        free = problem.c[rows] == 0
+        test = _LevelTest(chain, k, leading, free)
+        t = _largest(test.schur) if bool(free.any()) else 0.0
+        leading = None if t is None else test.schur(0.5 * t)
+        if t is None or leading is None:
+            return None
+        y[rows] = 0.5 * t * free
+    return _against_objective(problem, y)
+
+
+class _LevelTest:
+    """The Schur complement of level k when its own variables are t times ones."""
+
+    def __init__(self, chain: Chain, k: int, leading: Any, free: Any) -> None:
+        self.am, self.k, self.leading = chain.am, k, leading
+        xp = chain.am.xp
+        level, n = chain.levels[k], chain.sizes[k]
+        m = chain.sizes[k - 1] if k else 0
+        diag = {k: xp.zeros((n, n)), k - 1: xp.zeros((m, m))}
+        low = {k: xp.zeros((n, m))}
+        if level.simple is not None:
+            level.simple.add_to(chain.am, diag, low, 1.0 * free)
+        self.own, self.across, self.below = diag[k], low[k], diag[k - 1]
+        self.F0, self.F0_low = chain.F0.diag[k], chain.F0.low[k]
+
+    def schur(self, t: float) -> Any | None:
+        """X_k(t), or None where the leading levels are not positive definite."""
+        Z = self.F0 + t * self.own
+        if self.k:
+            L = self.am.cholesky(self.leading + t * self.below)
+            if L is None:
+                return None
+            half = self.am.solve_triangular(L, (self.F0_low + t * self.across).T)
+            Z = Z - half.T @ half
+        return None if self.am.cholesky(Z) is None else Z
+
+
+def _largest(works: Callable[[float], Any]) -> float | None:
+    """About the largest t with works(t) not None (to 10 %), from 2^-300 to 2^300."""
+    t = 1.0
+    if works(t) is not None:
+        while t < 2.0**300 and works(4.0 * t) is not None:
+            t *= 4.0
+    else:
+        while works(t) is None:
+            t *= 0.25
+            if t < 2.0**-300:
+                return None
+    factor = 2.0
+    for _ in range(4):
+        if works(factor * t) is not None:
+            t *= factor
+        factor = math.sqrt(factor)
+    return t
+
+
+def _against_objective(problem: Compiled, y: Any) -> Any | None:
+    xp = problem.am.xp
+    direction = -xp.sign(problem.c)
+    if float(xp.abs(direction).max()) == 0.0:
+        return y
+    t = _largest(lambda t: point_at(problem, y + t * direction))
+    return None if t is None else y + 0.5 * t * direction
+
+
+def _infeasible(problem: Compiled) -> Point:
+    """y = 0 with slacks that dominate the data (an infeasible start in the sense of SDPA)."""
+    xp = problem.am.xp
+    size = 1.0
+    for chain in problem.chains:
+        size = max(size, *(float(xp.abs(block).max()) for block in chain.F0.diag))
+    if problem.h.size:
+        size = max(size, float(xp.abs(problem.h).max()))
+    size *= 10.0
+    Z = [
+        BlockTridiagonal(
+            [size * xp.eye(n) for n in chain.sizes], [None, *(0.0 * b for b in chain.F0.low[1:])]
+        )
+        for chain in problem.chains
+    ]
+    point = point_at(problem, xp.zeros(problem.c.size), Z, 0.0 * problem.h + size)
+    assert point is not None
+    return point
