@@ -14,7 +14,7 @@ lifted [[tau I, W'], [W, I]] is, whose entries are exact.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -195,18 +195,49 @@ def _repair_layers(chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Pro
 def _repair_lipsdp(network: Network, chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Proof:
     given, rho = _rescaled(witness, pow2)
     reduced = [t[index] for t, index in zip(given, chain.kept, strict=True)]
+    found = _as_claimed(chain, reduced, rho)
+    if found is not None:
+        return _full_proof(network, chain, witness, pow2, reduced, found)
     for multipliers, least in propose_multipliers(chain, reduced, rho):
         found = _inflated(lift(chain, multipliers), least)
         if found is not None:
-            full = [np.zeros(n) for n in network.dims[1:-1]]
-            for target, index, t in zip(full, chain.kept, multipliers, strict=True):
-                target[index] = t
-            return Proof(_replace(witness, found[0], tuple(full), pow2), found[1])
+            return _full_proof(network, chain, witness, pow2, multipliers, found)
     raise NotCertified(
         "no multipliers near the witness, and not the closed form either, could be proven: the entries "
         "of the lifted matrix leave the range of float64, or those of one layer span too far. Rescale "
         "the layers."
     )
+
+
+def _as_claimed(chain: Chain, given: Sequence[np.ndarray], rho: float) -> tuple[float, float] | None:
+    """(rho, shift) where the claim holds with these multipliers: nothing to repair, at most a smaller rho.
+
+    So a method whose multipliers are feasible is certified for what it claims, and methods that
+    are ordered by construction stay so; only claims that fail are searched around.
+    """
+    if not all(np.isfinite(t).all() and (t > 0.0).all() for t in given) or not math.isfinite(rho):
+        return None
+    lifted = lift(chain, tuple(given))
+    verdict = verified_cholesky(lifted.at(rho), HEADROOM)
+    if not verdict.ok:
+        return None
+    found = _inflated(lifted, least_rho(lifted))
+    return found if found is not None and found[0] < rho else (rho, verdict.shift)
+
+
+def _full_proof(
+    network: Network,
+    chain: Chain,
+    witness: Witness,
+    pow2: tuple[int, ...],
+    multipliers: Sequence[np.ndarray],
+    found: tuple[float, float],
+) -> Proof:
+    """The proof with multiplier 0 for the neurons that the exact-zero rule dropped."""
+    full = [np.zeros(n) for n in network.dims[1:-1]]
+    for target, index, t in zip(full, chain.kept, multipliers, strict=True):
+        target[index] = t
+    return Proof(_replace(witness, found[0], tuple(full), pow2), found[1])
 
 
 def _rescaled(witness: Witness, pow2: tuple[int, ...]) -> tuple[list[np.ndarray], float]:

@@ -29,7 +29,7 @@ __all__ = ["HEADROOM", "always_feasible", "least_rho", "propose_multipliers"]
 Multipliers = tuple[np.ndarray, ...]
 
 HEADROOM = 6.0  # room for checkers whose rounding margins are larger, or another BLAS
-_GOOD = 3e-8  # a proposal this close (relatively) to its claimed rho needs no search
+_GOOD = 3e-8  # multipliers this close (relatively) to their claimed rho need no search
 _TILTS = (1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 2.0, 10.0)
 _SCALES = (-9.0, -4.5, -2.0, -0.9, -0.3, 0.3, 0.9, 2.0, 4.5, 9.0)  # logarithms
 _MIXES = (1e-9, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 0.3, 0.6)
@@ -139,30 +139,13 @@ def propose_multipliers(
     search = _Search(chain)
     if all(np.isfinite(t).all() and (t > 0.0).all() for t in given):
         search.attempt(tuple(given))
-        if search.rho <= rho * (1.0 + _GOOD) and search.rho <= _not_above_product(chain, search.rho):
+        if math.isfinite(search.rho) and search.rho <= rho * (1.0 + _GOOD):
             yield search.multipliers, search.rho
     closed = always_feasible(chain)
     _search_all(search, _clipped(given, closed), closed, rho)
     if search.multipliers:
         yield search.multipliers, search.rho
     yield closed, search.attempt(closed)
-
-
-def _not_above_product(chain: Chain, rho: float) -> float:
-    """A number no larger than the closed form's rho; a cheap one if that settles rho <= product."""
-    if not math.isfinite(rho):
-        return -math.inf
-    estimate = 1.0
-    linear = (np.ones(1), np.ones(1))
-    for w, (alpha, beta) in zip(chain.weights, [*chain.slopes, linear], strict=True):
-        v = np.abs(w).sum(axis=0)
-        for _ in range(4):  # power iteration from below
-            v = w.T @ (w @ (v / np.linalg.norm(v)))
-        estimate *= float(np.linalg.norm(v)) * float(max(np.abs(alpha).max(), np.abs(beta).max())) ** 2
-    if rho <= estimate:
-        return estimate
-    closed = _Search(chain)
-    return closed.attempt(always_feasible(chain)) * (1.0 + 1e-9)
 
 
 def _search_all(search: _Search, start: Multipliers, closed: Multipliers, rho: float) -> None:
