@@ -12,6 +12,7 @@ import scipy.linalg
 import scipy.special
 
 from ._operators import AbstractOperator
+from ._threads import threads_for
 
 __all__ = [
     "LanczosRun",
@@ -64,9 +65,11 @@ class LanczosRun:
 
     def advance(self, steps: int) -> None:
         """`steps` more Lanczos steps with full reorthogonalisation, without a host round trip."""
-        for j in range(self.steps, self.steps + steps):
-            self._grow(j + 2)
-            self._step(j)
+        rows, columns = self.operator.shape
+        with threads_for(self.operator.am, 2.0 * rows * columns * self.starts):
+            for j in range(self.steps, self.steps + steps):
+                self._grow(j + 2)
+                self._step(j)
         self.steps += steps
 
     def _grow(self, columns: int) -> None:

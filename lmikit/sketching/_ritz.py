@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import ArrayModule
 from .._errors import OptionError
 from ._operators import AbstractOperator
 from ._projection import AbstractProjection
-from ._sketches import AbstractSketch, Gaussian, check_size
+from ._sketches import AbstractSketch, Gaussian, check_size, orthonormal_columns
+from ._threads import threads_for
 from ._types import Estimate
 
 __all__ = ["NestedEstimate", "largest_pencil_value", "nested_estimate", "sketched_estimate"]
@@ -23,8 +25,9 @@ def largest_pencil_value(operator: AbstractOperator, projection: AbstractProject
     """
     xp = operator.am.xp
     s = projection.matrix
-    r = xp.linalg.qr(s, mode="r")
-    _, values, vt = xp.linalg.svd(r)
+    with threads_for(operator.am, 20.0 * s.shape[0] * s.shape[1] ** 2):
+        r = xp.linalg.qr(s, mode="r")
+        _, values, vt = xp.linalg.svd(r)
     host = operator.am.to_numpy(values)
     eps = float(np.finfo(np.dtype(s.dtype)).eps)
     keep = int(np.count_nonzero(host > max(s.shape) * eps * host[0]))
@@ -34,7 +37,8 @@ def largest_pencil_value(operator: AbstractOperator, projection: AbstractProject
 def _top(operator: AbstractOperator, t: Any) -> float:
     """lambda_max(t't) in float64."""
     t = t.astype(np.float64, copy=False)
-    return max(0.0, float(operator.am.eigvalsh(t.T @ t)[-1]))
+    with threads_for(operator.am, 4.0 * t.shape[0] * t.shape[1] ** 2):
+        return max(0.0, float(operator.am.eigvalsh(t.T @ t)[-1]))
 
 
 def sketched_estimate(
@@ -93,7 +97,7 @@ def nested_estimate(
     while True:
         size = min(m, m_max) if basis is None else min(2 * basis.shape[1], m_max)
         projection = sketch.draw(operator, size - (sizes[-1] if sizes else 0), seed=seed, block=len(sizes))
-        fresh = _orthogonal_to(xp, basis, projection.matrix)
+        fresh = _orthogonal_to(operator.am, basis, projection.matrix)
         matvecs += projection.matvecs + size - (sizes[-1] if sizes else 0)
         basis = fresh if basis is None else xp.concatenate([basis, fresh], axis=1)
         product = operator.matmat(fresh)
@@ -106,10 +110,10 @@ def nested_estimate(
             return NestedEstimate(estimate, tuple(sizes), tuple(values), rtol, settled or size == n)
 
 
-def _orthogonal_to(xp: Any, basis: Any | None, s: Any) -> Any:
+def _orthogonal_to(am: ArrayModule, basis: Any | None, s: Any) -> Any:
     """An orthonormal basis of the part of s outside `basis`; two passes keep it orthogonal to rounding."""
     for _ in range(2):
         if basis is not None:
             s = s - basis @ (basis.T @ s)
-        s, _ = xp.linalg.qr(s)
+        s = orthonormal_columns(am, s)
     return s

@@ -16,6 +16,7 @@ from .._arrays import ArrayModule
 from .._errors import OptionError
 from ._operators import AbstractOperator
 from ._projection import AbstractProjection, DenseProjection, SparseProjection, TransformProjection
+from ._threads import threads_for
 from ._transforms import power_of_two_at_least
 
 __all__ = [
@@ -73,7 +74,8 @@ def check_seed(seed: Any) -> None:
 
 def orthonormal_columns(am: ArrayModule, s: Any) -> Any:
     """Q with Q'Q = I from a QR factorisation, signs fixed so that R has a non-negative diagonal."""
-    q, r = am.xp.linalg.qr(s)
+    with threads_for(am, 4.0 * s.shape[0] * s.shape[1] ** 2):
+        q, r = am.xp.linalg.qr(s)
     signs = am.xp.where(am.xp.diagonal(r) < 0, -1.0, 1.0).astype(s.dtype)
     return q * signs
 
