@@ -8,7 +8,7 @@ from typing import TypeVar
 __all__ = ["run_interruptibly"]
 
 T = TypeVar("T")
-_POLL = 0.05  # seconds between two chances for Python to see a signal
+_POLL = 0.01  # seconds between two chances for Python to see a signal
 
 
 def run_interruptibly(work: Callable[[threading.Event], T]) -> T:
@@ -16,7 +16,8 @@ def run_interruptibly(work: Callable[[threading.Event], T]) -> T:
 
     `work` should look at `stop` where it can; it is left to end on its own. Native code that
     keeps the interpreter lock delays the interrupt until it lets go. Some solvers replace the
-    handler of SIGINT while they set up and lose the signal; Python's is put back at each poll.
+    handler of SIGINT while they set up and lose the signal; Python's is put back at each poll, so
+    that only a signal within the first hundredth of a second can be lost.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
