@@ -1,5 +1,7 @@
 """Scalings per layer and per neuron: relative parameters, gradients, deadlines, measured figures."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ def random_network(depth, width=80, seed=0):
     rng = np.random.default_rng(seed)
     dims = [4, *[width] * depth, 1]
     weights = []
-    for n, m in zip(dims[:-1], dims[1:], strict=True):
+    for n, m in itertools.pairwise(dims):
         w = rng.standard_normal((m, n))
         weights.append(w * (rng.uniform(0.4, 1.8) / np.linalg.norm(w, 2)))
     return Network.from_arrays(weights)

@@ -1,6 +1,7 @@
 """The contract of `AbstractMethod`, for every method that `lmikit.methods` exports."""
 
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ every_method = pytest.mark.parametrize("cls", METHODS, ids=lambda cls: cls.name)
 
 def gaussian(seed, dims=(3, 6, 5, 2), activation="relu"):
     rng = np.random.default_rng(seed)
-    weights = [rng.standard_normal((m, n)) / np.sqrt(n) for n, m in zip(dims[:-1], dims[1:], strict=True)]
+    weights = [rng.standard_normal((m, n)) / np.sqrt(n) for n, m in itertools.pairwise(dims)]
     biases = [rng.standard_normal(m) for m in dims[1:]]
     return weights, biases, activation
 
