@@ -35,6 +35,16 @@ def vertex_jacobian(network, choice):
     return result
 
 
+def exact_relu_output(network, x):
+    """f(x) of a ReLU network without biases in rationals."""
+    value = [[Fraction(float(v))] for v in x]
+    for k, layer in enumerate(network.layers):
+        value = product(rational(layer.linear.to_dense()), value)
+        if k < network.hidden_layers:
+            value = [[max(v[0], Fraction(0))] for v in value]
+    return [v[0] for v in value]
+
+
 def stretches_beyond(jacobian, bound):
     """Whether ||J v|| > bound ||v|| for J's leading right singular vector v, decided exactly."""
     floats = np.array([[float(v) for v in row] for row in jacobian])

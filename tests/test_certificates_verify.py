@@ -7,7 +7,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from certificates_helpers import any_witness, some_vertices, stretches_beyond, vertex_jacobian
+from certificates_helpers import (
+    any_witness,
+    exact_relu_output,
+    some_vertices,
+    stretches_beyond,
+    vertex_jacobian,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import DEMO_WEIGHTS, demo_network, networks
@@ -80,6 +86,24 @@ def test_difference_quotients_stay_below(network, seed):
     moved = np.linalg.norm(network(x) - network(z), axis=1)
     size = 1.0 + np.abs(network(x)).max() + np.abs(network(z)).max()
     assert (moved <= bound * np.linalg.norm(x - z, axis=1) * (1 + 1e-12) + 1e-12 * size).all()
+
+
+@given(networks(max_hidden=3, activation="relu", biases=False, layer_pow2=20), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_difference_quotients_stay_below_exactly(network, seed):
+    """In rationals, without tolerance; the second point is the first moved along a stretched direction."""
+    certificate = verify(network, zeros(network))
+    rng = np.random.default_rng(seed)
+    active = vertex_jacobian(network, lambda k, i: True)
+    direction = np.linalg.svd(np.array([[float(v) for v in row] for row in active]))[2][0]
+    for size in (1.0, 1e-6):
+        x = rng.standard_normal(network.input_dim)
+        z = x + size * (direction if rng.integers(2) else rng.standard_normal(x.size))
+        moved = [
+            a - b for a, b in zip(exact_relu_output(network, x), exact_relu_output(network, z), strict=True)
+        ]
+        step = [Fraction(float(a)) - Fraction(float(b)) for a, b in zip(x, z, strict=True)]
+        assert sum(v * v for v in moved) <= Fraction(certificate.bound) ** 2 * sum(v * v for v in step)
 
 
 # ---------------------------------------------------------------------------------- worked numbers
@@ -291,6 +315,13 @@ def test_neuron_permutations_do_not_matter(first, second):
 def test_biases_do_not_matter():
     moved = Network.from_arrays(DEMO_WEIGHTS, biases=[[1.0, -2.0], [3.0, 0.5], [7.0]])
     assert verify(moved, GOOD).bound == verify(DEMO, GOOD).bound
+
+
+def test_an_appended_identity_map_changes_almost_nothing():
+    longer = Network.from_arrays([*DEMO_WEIGHTS, np.eye(1)], activation=["relu", "relu", "identity"])
+    bound = verify(longer, Witness("lipsdp", math.inf, (*map(np.array, DEMO_T), np.array([1e6])))).bound
+    assert verify(DEMO, GOOD).bound * (1 - 1e-12) <= bound <= verify(DEMO, GOOD).bound * (1 + 1e-5)
+    assert verify(longer, zeros(longer)).bound <= 7.4993 * (1 + 1e-5)
 
 
 @given(st.floats(0.51, 1e3))

@@ -105,6 +105,8 @@ def prepare(a: BlockTridiagonal, headroom: float = 1.0) -> Prepared | str:
     diagonals = [_diagonal_of(block) for block in a.diagonal]
     if not all(np.isfinite(d).all() and (d > 0.0).all() for d in diagonals):
         return "a diagonal entry is not a positive finite number"
+    if not all(d.ndim == 1 or np.array_equal(d, d.T) for d in a.diagonal):
+        return "a diagonal block is not symmetric"
     exponents = [-((-np.frexp(d)[1]) // 2) for d in diagonals]  # ceil(x / 2)
     scaled = [
         np.ldexp(block, -2 * e) if block.ndim == 1 else _scaled(block, e, e)
