@@ -2,6 +2,8 @@
 
     python benchmarks/sdplib.py [--data FOLDER] [--limit SECONDS] [--output docs/results/sdplib.md]
 
+With --only, the named problems are measured and the other rows come from the JSON beside the output.
+
 Each solve runs in a process of its own, from data in memory to a solution; time is wall time with
 compilation and without imports, memory is the growth of the process's peak over the loaded problem.
 CVXPY gets each block as one sparse map on y, the fastest form that we know for it.
@@ -111,14 +113,16 @@ def measure(path: pathlib.Path, solver: str, limit: float) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def table(rows: dict[str, dict[str, dict]], limit: float) -> str:
+def table(rows: dict[str, dict[str, dict]]) -> str:
     """The report in Markdown."""
+    limits = sorted({row["limit"] for results in rows.values() for row in results.values()})
+    most = " or ".join(f"{limit:g}" for limit in limits)
     lines = [
         "# SDPLIB",
         "",
         "Written by `python benchmarks/sdplib.py`"
         f" on {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        f" (a shared machine: read times as orders of magnitude); at most {limit:g} s per solve.",
+        f" (a shared machine: read times as orders of magnitude); at most {most} s per solve.",
         "Clarabel at its default tolerance of 1e-8, SCS at 1e-6 for at most 100,000 iterations.",
         "Expected: SDPLIB 1.2. A result is right within 1e-5 of it, relative to max(1, |optimum|), and within"
         " 1e-2 for hinf*, whose published values are uncertain.",
@@ -165,17 +169,21 @@ def main() -> None:
     if arguments.child:
         child(*arguments.child, arguments.limit)
         return
-    rows: dict[str, dict[str, dict]] = {}
+    raw = arguments.output.with_suffix(".json") if arguments.output else None
+    rows: dict[str, dict[str, dict]] = json.loads(raw.read_text()) if raw and raw.exists() else {}
     for name in arguments.only:
         rows[name] = {}
         for solver in SOLVERS:
-            row = measure(arguments.data / f"{name}.dat-s", solver, arguments.limit)
+            row = measure(arguments.data / f"{name}.dat-s", solver, arguments.limit) | {
+                "limit": arguments.limit
+            }
             rows[name][solver] = row
             print(f"{name:10} {solver:15} {verdict(name, row):12} {row}", flush=True)
-    text = table(rows, arguments.limit)
-    if arguments.output:
+    text = table({name: rows[name] for name in OPTIMA if name in rows})
+    if arguments.output and raw:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(text)
+        raw.write_text(json.dumps(rows, indent=1) + "\n")
     else:
         print(text)
 

@@ -54,9 +54,9 @@ class AbstractSolver(abc.ABC):
 
     @classmethod
     def version(cls) -> str | None:
-        """The installed version of the module, or None."""
+        """The installed version of the module, or None; our own solvers have lmikit's."""
         try:
-            return importlib.metadata.version(cls.module)
+            return importlib.metadata.version("lmikit" if cls.module == "numpy" else cls.module)
         except importlib.metadata.PackageNotFoundError:
             return None
 

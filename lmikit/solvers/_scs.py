@@ -15,7 +15,7 @@ import numpy as np
 from .._arrays import blas_threads
 from .._errors import OptionError, SolveFailed
 from .._progress import ProgressCallback
-from ..lmi import SDP, Status
+from ..lmi import SDP, Solution, Status, decompose
 from ..lmi._svec import SvecOrder
 from ._conic import ConicForm
 from ._external import ExternalSolver, Raw
@@ -39,8 +39,10 @@ _SMALL = 200
 class SCS(ExternalSolver):
     """Splitting: cheap iterations, modest accuracy, warm start from y.
 
-    Options as in `ExternalSolver`; `tol` is both eps_abs and eps_rel. Progress is reported once,
-    at the end: SCS has no callback.
+    Options as in `ExternalSolver`; `tol` is both eps_abs and eps_rel. `chordal` splits PSD blocks over
+    the cliques of their sparsity first (networkx for patterns that no partition names); X then holds
+    for the pattern only, save for rays of infeasibility, which are completed. Progress is reported
+    once, at the end: SCS has no callback.
     """
 
     module: ClassVar[str] = "scs"
@@ -48,6 +50,7 @@ class SCS(ExternalSolver):
 
     tol: float | None = 1e-6
     max_iterations: int | None = 100_000
+    chordal: bool = False
 
     def _run(
         self,
@@ -56,6 +59,20 @@ class SCS(ExternalSolver):
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> Raw:
+        if not self.chordal:
+            return self._once(sdp, warm_start, time_limit)
+        split = decompose(sdp)
+        if warm_start is not None:
+            overlaps = np.zeros(split.sdp.variables - sdp.variables)
+            warm_start = np.concatenate([warm_start, overlaps])
+        raw = self._once(split.sdp, warm_start, time_limit)
+        whole = split.recover(
+            Solution(raw.status, raw.y, raw.dual, np.nan, np.nan, 0.0, raw.iterations),
+            completed=raw.status is Status.INFEASIBLE,
+        )
+        return dataclasses.replace(raw, y=whole.y, dual=whole.dual)
+
+    def _once(self, sdp: SDP, warm_start: np.ndarray | None, time_limit: float | None) -> Raw:
         scs = self._import()
         form = ConicForm.of(sdp, SvecOrder.LOWER)
         threads = self.threads or (1 if max(form.psds, default=0) < _SMALL else None)
