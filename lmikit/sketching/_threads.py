@@ -6,9 +6,9 @@ from .._arrays import ArrayModule, blas_threads
 
 __all__ = ["threads_for"]
 
-_SMALL_FLOPS = 2e8
+_SMALL_FLOPS = 1e9
 
 
 def threads_for(am: ArrayModule, flops: float) -> contextlib.AbstractContextManager[None]:
-    """One thread for host work below a few hundred million operations per call, else as it is."""
+    """One thread for host work below a billion operations per call, else as it is."""
     return blas_threads(1) if am.name == "numpy" and flops < _SMALL_FLOPS else contextlib.nullcontext()
