@@ -18,6 +18,7 @@ from lmikit.formulations import (
     balancing_powers,
     norm_product_witness,
     scale_witness,
+    uniform_witness,
 )
 from lmikit.lmi import Solution, Status
 from lmikit.network import Slopes, reduce, vertex_maximum, with_scaled_layers
@@ -120,18 +121,22 @@ def test_product_layer_neuron_vertices_are_in_order(network):
     network = reduce(network).network
     if not _fits("joint", network):
         network = demo_network()
-    product = np.sqrt(norm_product_witness(network).rho)
+    product, uniform = (np.sqrt(make(network).rho) for make in (norm_product_witness, uniform_witness))
     layer = verify(network, proposed(JointLipSDP(network, "layer"))).bound
     neuron = verify(network, proposed(JointLipSDP(network))).bound
     assert vertex_maximum(network) <= neuron * (1 + 1e-12)
     assert neuron <= layer * (1 + 1e-6)
-    assert layer <= product * (1 + 1e-6)
+    assert neuron <= product * (1 + 1e-6)
+    assert layer <= uniform * (1 + 1e-6)
+    if all(np.ptp(alpha) == np.ptp(beta) == 0.0 for alpha, beta in network.slopes):
+        assert layer <= product * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("make", [norm_product_witness, uniform_witness])
 @settings(max_examples=40)
-@given(networks(min_hidden=1, max_hidden=3))
-def test_the_norm_product_witness_is_feasible_at_any_slopes(network):
-    witness = norm_product_witness(network)
+@given(network=networks(min_hidden=1, max_hidden=3))
+def test_closed_form_witnesses_are_feasible_at_any_slopes(make, network):
+    witness = make(network)
     M = full_lmi(network, witness.rho, witness.multipliers)
     assert np.linalg.eigvalsh(M)[0] >= -1e-9 * max(np.abs(M).max(), 1e-300)
 
@@ -257,6 +262,21 @@ def test_every_form_cites_its_theorem(form):
     assert isinstance(shape, AbstractFormulation)
     assert "Theorem" in shape.theorem
     assert "assumes" in shape.theorem
+
+
+@pytest.mark.parametrize("form", ["joint", "eliminated"])
+@pytest.mark.parametrize("make", [norm_product_witness, uniform_witness])
+@pytest.mark.parametrize("slopes", [*DEMO, (-0.9, -0.2), "mixed"])
+def test_starts_are_strictly_inside(form, make, slopes):
+    network = demo_network(MIXED if slopes == "mixed" else Slopes(*slopes))
+    for multipliers in ("neuron", "layer") if make is uniform_witness else ("neuron",):
+        shape = FORMS[form](network, multipliers)
+        if slopes == "mixed" and form == "joint":
+            continue
+        y = shape.point(make(network), 0.5)
+        F = shape.sdp().lmis[0].evaluate(y).toarray()
+        assert np.linalg.eigvalsh(F)[0] > 1e-3 * y[-1]
+        assert y[:-1].min() > 0
 
 
 def test_optimum_at_least_is_below_the_bound():

@@ -73,6 +73,12 @@ class AbstractChainFormulation(AbstractFormulation):
             return np.array([t.max() for t in witness.multipliers])
         return np.concatenate([np.zeros(0), *witness.multipliers])
 
+    def tilt(self, shrink: float) -> np.ndarray:
+        """shrink^(k/(L+1)) for every variable of layer k = 1..L."""
+        depth = self.network.hidden_layers
+        factors = shrink ** (np.arange(1, depth + 1) / (depth + 1.0))
+        return factors if self.multipliers == "layer" else np.repeat(factors, self.network.dims[1:-1])
+
 
 def chain_slopes(network: Network) -> tuple[np.ndarray, np.ndarray]:
     """(alpha, beta) of all hidden neurons, each (N,)."""

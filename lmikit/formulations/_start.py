@@ -7,7 +7,7 @@ import numpy as np
 from .._witness import Witness
 from ..network import Network
 
-__all__ = ["balancing_powers", "norm_product_witness", "scale_witness"]
+__all__ = ["balancing_powers", "norm_product_witness", "scale_witness", "uniform_witness"]
 
 _WIDER = 2.0**-20  # relative widening of the gain of a linear neuron, to keep its multiplier finite
 
@@ -33,6 +33,22 @@ def norm_product_witness(network: Network) -> Witness:
         )
         multipliers.append(g * lam)
         g *= gain**2 * norms[k] ** 2
+    return Witness("lipsdp", g, tuple(reversed(multipliers)), produced_by="norm product")
+
+
+def uniform_witness(network: Network) -> Witness:
+    """One multiplier per layer that is feasible at any slopes, looser than `norm_product_witness`.
+
+    With M_k = max(alpha^2 + beta^2) over the layer, M v^2 - w^2 + 2 (w - alpha v)(w - beta v) is PSD: its
+    determinant is M - alpha^2 - beta^2. T_k = g_k I, g_L = |W_L|^2, g_{k-1} = g_k M_k |W_{k-1}|^2, rho = g_0.
+    """
+    norms = [float(np.linalg.norm(W, 2)) for W in network.weights]
+    g = norms[-1] ** 2
+    multipliers = []
+    for k in range(network.hidden_layers - 1, -1, -1):
+        alpha, beta = network.slopes[k]
+        multipliers.append(np.full(alpha.size, g))
+        g *= float((alpha**2 + beta**2).max()) * norms[k] ** 2
     return Witness("lipsdp", g, tuple(reversed(multipliers)), produced_by="norm product")
 
 

@@ -22,7 +22,6 @@ from .._witness import Witness
 from ..lmi import SDP, Solution
 from ..network import Network, Slopes
 from ._base import AbstractFormulation
-from ._chain import AbstractChainFormulation
 from .lipsdp import JointLipSDP
 from .loop_transform import LoopLipSDP
 
@@ -60,7 +59,7 @@ class EclipseStep(AbstractFormulation):
         return _factor(self.criterion).T
 
     @functools.cached_property
-    def inner(self) -> AbstractChainFormulation:
+    def inner(self) -> JointLipSDP | LoopLipSDP:
         """LipSDP of u -> R phi(H u), both factors of norm 1."""
         H = _factor(self.gram) / np.sqrt(self.units[0])
         R = self.outgoing / np.sqrt(self.units[1])

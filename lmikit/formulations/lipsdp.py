@@ -53,8 +53,12 @@ class JointLipSDP(AbstractChainFormulation):
         return self.propose(1.0 / y[-1], self.incidence @ y[:-1] / (2.0 * y[-1]), solution)
 
     def point(self, witness: Witness, shrink: float = 1.0) -> np.ndarray:
-        """y with F = shrink / rho: the inverse of `witness`; for shrink < 1 a start off the boundary.
+        """y with F = shrink / rho: the inverse of `witness`, and for shrink < 1 a point inside the cone.
 
-        For "layer", each layer takes the largest of its multipliers.
+        Lambda_k is multiplied by shrink^(k/(L+1)): the tilt that turns M >= 0 into M > 0 where alpha
+        beta <= 0 (a convex combination of M with its diagonal part, up to a congruence). For
+        "layer", each layer takes the largest of its multipliers.
         """
-        return np.append(2.0 / witness.rho * self.multipliers_of(witness), shrink / witness.rho)
+        return np.append(
+            2.0 / witness.rho * self.multipliers_of(witness) * self.tilt(shrink), shrink / witness.rho
+        )

@@ -146,3 +146,16 @@ class LoopLipSDP(AbstractChainFormulation):
         if self._kept().size < T.size:
             rho, T = finite_multipliers(self.network, rho, T)
         return self.propose(rho, T, solution)
+
+    def point(self, witness: Witness, shrink: float = 1.0) -> np.ndarray:
+        """y with F = shrink / rho from a witness of the whole chain, of which it is a restriction.
+
+        On w = alpha v, as linear neurons have it, the chain's LMI is this one: feasible stays feasible.
+        """
+        kept = self._kept()
+        T = self.multipliers_of(witness) * self.tilt(shrink)
+        if self.multipliers == "neuron":
+            T = T[kept] * self._scale() ** 2
+        else:
+            T = T[np.flatnonzero(abs(sp.csr_array(self.incidence)[kept]).sum(axis=0))]
+        return np.append(2.0 / witness.rho * T, shrink / witness.rho)

@@ -11,7 +11,7 @@ import numpy as np
 from .._errors import OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
 from .._witness import Witness
-from ..formulations import EclipseStep, JointLipSDP, asked_by_next, norm_product_witness
+from ..formulations import EclipseStep, asked_by_next, norm_product_witness
 from ..network import Network, reduce
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
@@ -152,7 +152,7 @@ class _Run:
         alpha, beta = self.slopes[k - 1]
         problem = EclipseStep(0.5 * (gram + gram.T), alpha, beta, 0.5 * (B + B.T))
         form = problem.inner
-        warm = form.point(norm_product_witness(form.network), 0.5) if isinstance(form, JointLipSDP) else None
+        warm = form.point(norm_product_witness(form.network), 0.5)
         solution = self.solver.solve(problem.sdp(), warm_start=warm, time_limit=self._left(k))
         try:
             d, level = problem.reciprocals(solution), problem.level(solution)

@@ -9,7 +9,6 @@ from .._errors import OptionError
 from .._progress import ProgressCallback
 from .._witness import Witness
 from ..formulations import (
-    AbstractFormulation,
     ChordalLipSDP,
     JointLipSDP,
     LoopLipSDP,
@@ -18,7 +17,7 @@ from ..formulations import (
 )
 from ..formulations.iqc import check_multipliers
 from ..network import Network, reduce, with_scaled_layers
-from ..solvers import AbstractSolver, Clarabel
+from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._base import AbstractMethod
 from ._polish import polished
 from ._start import closed_form_start
@@ -31,6 +30,10 @@ _INSIDE = 0.5  # the start's F, relative to its least rho: strictly feasible
 
 def default_solver(tol: float | None) -> AbstractSolver:
     """The solver of a method that was given none."""
+    return LowRank() if tol is None else LowRank(tol=tol)
+
+
+def _for_chordal(tol: float | None) -> AbstractSolver:
     return Clarabel() if tol is None else Clarabel(tol=tol)
 
 
@@ -41,7 +44,8 @@ class LipSDP(AbstractMethod):
     `multipliers`: "neuron", one per neuron, or "layer", one per layer (fewer variables, a looser
     bound). `tol` is the tolerance of the default solver; a solver that is passed to `propose`
     keeps its own. `chordal` hands over one LMI per pair of layers instead of one for all: for
-    solvers that do not use sparsity themselves (SCS, MOSEK) on deep networks.
+    solvers that do not use sparsity themselves (SCS, MOSEK) on deep networks; its default solver
+    is Clarabel, LowRank otherwise.
 
     The network is reduced first (dead neurons, linear layers, rank) and its layers are scaled by
     powers of two until a closed-form bound is near 1. Linear neurons in a layer with others are
@@ -84,13 +88,14 @@ class LipSDP(AbstractMethod):
         reduction = reduce(network)
         if not reduction.groups:  # a constant function
             return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))
-        start = closed_form_start(reduction.network, time_limit)
+        start = closed_form_start(reduction.network, self.multipliers, time_limit)
         powers = balancing_powers(start, reduction.network)
         scaled = with_scaled_layers(reduction.network, powers)
         start = scale_witness(start, powers)
         form = self._formulation(scaled)
-        warm = form.point(start, _INSIDE) if isinstance(form, JointLipSDP) else None
-        solver = default_solver(self.tol) if solver is None else solver
+        warm = None if isinstance(form, ChordalLipSDP) else form.point(start, _INSIDE)
+        if solver is None:
+            solver = _for_chordal(self.tol) if self.chordal else default_solver(self.tol)
         solution = solver.solve(form.sdp(), warm_start=warm, time_limit=clock.left(), progress=progress)
         witness = dataclasses.replace(
             form.witness(solution), produced_by=f"{self.label}, {solution.solver or type(solver).__name__}"
@@ -105,7 +110,7 @@ class LipSDP(AbstractMethod):
         )
         return reduction.lift(witness)
 
-    def _formulation(self, network: Network) -> AbstractFormulation:
+    def _formulation(self, network: Network) -> JointLipSDP | ChordalLipSDP | LoopLipSDP:
         if any((alpha == beta).any() for alpha, beta in network.slopes):
             return LoopLipSDP(network, self.multipliers, centred=False)
         return (ChordalLipSDP if self.chordal else JointLipSDP)(network, self.multipliers)
