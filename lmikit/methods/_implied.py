@@ -17,7 +17,7 @@ __all__ = ["implied_multipliers"]
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _MARGIN = 1e-9  # keeps K of Lemma 1 positive where kappa = 1 and a norm is attained
 _ROUNDS = 14
-_SMALL = 256
+_SMALL = 1024
 
 
 def implied_multipliers(
