@@ -5,7 +5,6 @@ ways that no rounding theorem here covers, so everything is certified on the CPU
 """
 
 import functools
-import os
 from typing import Any
 
 import numpy as np
@@ -36,17 +35,25 @@ def _cupy() -> Any:
     return cupy
 
 
+@functools.cache
+def _keeps_float32(xp: Any) -> bool:
+    """Whether a float32 product keeps 1 + 2^-20, which TF32 rounds to 1; asked once."""
+    value = np.float32(1.0 + 2.0**-20)
+    product = (xp.eye(256, dtype=np.float32) * value) @ xp.ones((256, 256), dtype=np.float32)
+    return bool((product == value).all())
+
+
 def cupy_module(memory_limit: int | None = None) -> "CupyModule":
     """The array module of the current GPU; `memory_limit` in bytes caps CuPy's default memory pool.
 
-    Raises BackendMissing without CuPy or a GPU, and OptionError for a limit below 1 or where the
-    environment turns float32 products into TF32, which keep 10 bits only.
+    Raises BackendMissing without CuPy or a GPU, and OptionError for a limit below 1 or where float32
+    products run as TF32, with 10 bits.
     """
     xp = _cupy()
-    if os.environ.get("CUPY_TF32", "0") not in ("", "0"):
+    if not _keeps_float32(xp):
         raise OptionError(
-            "CUPY_TF32 is set, so float32 products would keep 10 bits; expected it unset, precision is "
-            "chosen by dtype here."
+            "float32 products on this GPU keep 10 bits only: TF32 is on. Turn it off (CUPY_TF32=0, "
+            "NVIDIA_TF32_OVERRIDE=0); precision is chosen by dtype here."
         )
     if memory_limit is not None:
         if isinstance(memory_limit, bool) or not isinstance(memory_limit, int) or memory_limit < 1:

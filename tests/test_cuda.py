@@ -70,6 +70,7 @@ def fake_cupy(count):
     module.cuda = types.SimpleNamespace(
         runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=device_count)
     )
+    module.eye, module.ones = np.eye, np.ones
     limits = []
     module.get_default_memory_pool = lambda: types.SimpleNamespace(set_limit=lambda size: limits.append(size))
     module.limits = limits
@@ -84,9 +85,10 @@ def test_without_a_gpu_the_error_says_so(monkeypatch, fresh_import, count, messa
 
 
 def test_tf32_is_refused(monkeypatch, fresh_import):
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(1))
-    monkeypatch.setenv("CUPY_TF32", "1")
-    with pytest.raises(OptionError, match="CUPY_TF32"):
+    module = fake_cupy(1)
+    module.ones = lambda shape, dtype: np.full(shape, 1.0 - 2.0**-11, dtype)  # products that lose bits
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    with pytest.raises(OptionError, match="TF32 is on"):
         array_module("cupy")
 
 
