@@ -40,12 +40,12 @@ class JointLipSDP(AbstractChainFormulation):
 
     def sdp(self) -> SDP:
         """Minimise -F; variables (Lambda, F)."""
+        form = linear_fractional(self.network)
         problem = Dissipation(
-            linear_fractional(self.network),
-            [SlopeRestricted(alpha, beta, self.multipliers) for alpha, beta in self.network.slopes],
-            partition=self.network.dims[:-1],
+            form, [SlopeRestricted(form.alpha, form.beta)], partition=self.network.dims[:-1]
         )
-        return problem.sdp(nonnegative=undecided_signs(self.network, self.multipliers))
+        undecided = undecided_signs(self.network, self.multipliers)
+        return problem.sdp(undecided, None if self.multipliers == "neuron" else self.incidence)
 
     def witness(self, solution: Solution) -> Witness:
         """rho = 1/F, T = rho Lambda / 2; negative Lambda are left for `verify` to clip."""

@@ -24,7 +24,6 @@ from ..network import LinearFractional, linear_fractional
 from ._chain import AbstractChainFormulation, chain_slopes
 from ._linear_neurons import finite_multipliers
 from ._point import positive_theta
-from ._signs import nonnegative_rows
 from .iqc import Dissipation, SlopeRestricted
 
 __all__ = ["LoopLipSDP", "loop_transform", "substitute", "undo_loop_transform"]
@@ -124,17 +123,11 @@ class LoopLipSDP(AbstractChainFormulation):
     def sdp(self) -> SDP:
         """Minimise -F; variables (Lambda, F)."""
         form = self.transformed()
-        full = Dissipation(form, [SlopeRestricted(form.alpha, form.beta)]).sdp()
+        problem = Dissipation(form, [SlopeRestricted(form.alpha, form.beta)])
         if self.multipliers == "neuron":
-            return full
-        block = full.lmis[0]
-        tie = sp.block_diag(
-            [sp.diags_array(self._scale() ** 2) @ self._kept_incidence(), sp.eye_array(1)], format="csc"
-        )
-        tied = dataclasses.replace(block, E=sp.csc_array(block.E @ tie))
-        k = tie.shape[1]
-        G, h = nonnegative_rows(np.ones(k - 1, dtype=bool), k)
-        return SDP(np.append(np.zeros(k - 1), -1.0), (tied,), G=G, h=h)
+            return problem.sdp()
+        shared = sp.diags_array(self._scale() ** 2) @ self._kept_incidence()  # one T: Lambda = R^2 times it
+        return problem.sdp(np.ones(shared.shape[1], dtype=bool), shared)
 
     def witness(self, solution: Solution) -> Witness:
         """rho = 1/F, T = rho Lambda / (2 R^2); linear neurons get a finite T at a slightly larger rho."""

@@ -80,27 +80,31 @@ class Dissipation:
         """The constraints with their channels."""
         return tuple(c for c in self.constraints if isinstance(c, Placed))
 
-    def sdp(self, nonnegative: np.ndarray | None = None) -> SDP:
+    def sdp(self, nonnegative: np.ndarray | None = None, tie: sp.sparray | None = None) -> SDP:
         """Minimise -theta; variables (lam_1, ..., lam_K, theta).
 
         `nonnegative` (k,) overrides which multipliers are constrained to be >= 0: drop those only
-        that the LMI itself implies.
+        that the LMI itself implies. `tie` (k, j) replaces the multipliers by lam = tie @ mu with
+        mu (j,); `nonnegative` is then (j,) and required.
         """
         form = self.form
-        V = sp.csc_array(sp.hstack([form.N_vx, form.N_vw]))
-        Y = sp.csc_array(sp.hstack([form.N_yx, form.N_yw]))
-        inputs, size = form.N_vx.shape[1], V.shape[1]
+        inputs = form.N_vx.shape[1]
+        size = inputs + form.neurons
+        V = sp.csc_array(sp.hstack([form.N_vx, form.N_vw], format="csr").T)  # columns v_a
+        Y = sp.csc_array(sp.hstack([form.N_yx, form.N_yw], format="csr").T)
         eye = sp.eye_array(size, format="csc")
         P, Q, E, signs = [], [], [], [np.zeros(0, dtype=bool)]
         for placed in self.placed:
             terms = placed.constraint.terms()
-            Vc, Wc = V[placed.v_channels].T, eye[:, inputs + placed.w_channels]
+            Vc, Wc = V[:, placed.v_channels], eye[:, inputs + placed.w_channels]
             P.append(Vc @ terms.Pv + Wc @ terms.Pw)
             Q.append(Vc @ terms.Qv + Wc @ terms.Qw)
             E.append(terms.E)
             signs.append(terms.nonnegative)
-        supply = self.supply.form(inputs, Y.shape[0])
-        ends = sp.hstack([eye[:, :inputs], Y.T], format="csc")  # (x, y) = ends' z
+        if tie is not None:
+            E = [sp.csc_array(sp.block_diag(E, format="csc") @ tie)]
+        supply = self.supply.form(inputs, Y.shape[1])
+        ends = sp.hstack([eye[:, :inputs], Y], format="csc")  # (x, y) = ends' z
         F0 = sp.csc_array(ends @ supply.F0 @ ends.T)
         block = LMI(
             sp.csc_array(0.5 * (F0 + F0.T)),
