@@ -17,6 +17,7 @@ __all__ = ["implied_multipliers"]
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _MARGIN = 1e-9  # keeps K of Lemma 1 positive where kappa = 1 and a norm is attained
 _ROUNDS = 14
+_FEW_ROUNDS = 4  # beyond _SMALL: each evaluation takes seconds, and the minimum is flat
 _SMALL = 1024
 
 
@@ -71,7 +72,8 @@ def _best_scale(chain: Chain, base: list[np.ndarray], deadline: float) -> Evalua
         low, middle, high = low - 0.7, low, middle
     while rho(high) < rho(middle) and high < 12.0:
         low, middle, high = middle, high, high + 0.7
-    for _ in range(_ROUNDS if chain.hidden_layers else 0):
+    widest = max(w.shape[0] for w in chain.weights)
+    for _ in range(0 if not chain.hidden_layers else _ROUNDS if widest <= _SMALL else _FEW_ROUNDS):
         left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
         low, high = (low, right) if rho(left) <= rho(right) else (left, high)
     feasible = [e for e in seen.values() if e is not None]
