@@ -43,7 +43,7 @@ TEXT = """# Closed forms and scalings
 
 Written by `python benchmarks/closed_forms.py` on {machine}, shared with other work; one BLAS thread
 for all. Each time is the shortest of up to 20 runs (two for the slowest). eclipse-nn 0.1.7 runs in
-the same process on one thread, where it is fastest.
+the same process on one thread, where it was fastest on this machine.
 
 ## Bounds (ReLU, all outputs)
 

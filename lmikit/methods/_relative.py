@@ -38,9 +38,7 @@ class RelativePoint:
         return math.log(self.at.rho)
 
 
-def evaluate_relative(
-    chain: Chain, theta: np.ndarray, shapes: Sequence[np.ndarray]
-) -> RelativePoint | None:
+def evaluate_relative(chain: Chain, theta: np.ndarray, shapes: Sequence[np.ndarray]) -> RelativePoint | None:
     """The point of these parameters; None only where rounding or overflow spoils it."""
     gram, steps = first_gram(chain), []
     sizes, edges = [], []
