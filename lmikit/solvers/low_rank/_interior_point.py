@@ -13,7 +13,7 @@ from typing import Any
 from ..._errors import SolveFailed
 from ..._progress import Progress, ProgressCallback
 from ...lmi import Status
-from ._chain import BlockTridiagonal, Markov
+from ._chain import BlockTridiagonal, Markov, inner
 from ._compile import Compiled
 from ._direction import Direction, Iterate, SchurFactor
 from ._state import Dual, Point, complementarity, dual_at, dual_objective, point_at
@@ -22,7 +22,9 @@ __all__ = ["Limits", "Outcome", "solve_dense"]
 
 _FRACTION = 0.95  # of the way to the boundary
 _STALL = 8  # iterations without progress
-_RAY = 1e-8  # relative residual of a certificate of infeasibility or unboundedness
+_UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothing
+_RAY = 1e-8  # relative residual of a certificate of infeasibility
+_REDUCED = 1e-3  # relative gap up to which an early end is INACCURATE and not LIMIT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +58,18 @@ class _Measures:
     scale: float
     mu: float
     residual: float  # |F*(X) - G'z - c| weighted by |y|
+    ray: bool  # X proves infeasibility up to rounding
 
 
 def solve_dense(problem: Compiled, point: Point, limits: Limits, wide: Callable[[], Any]) -> Outcome:
     """Run from `point`; `wide()` is a context in which the large factorisation may use all threads."""
     return _Run(problem, point, limits, wide).run()
+
+
+def dominance(problem: Compiled) -> float:
+    """How far the first X must exceed the objective's size: deep chains start far from their optimum."""
+    levels = max(len(chain.levels) for chain in problem.chains)
+    return float(10.0 ** min(6.0, 0.1 * max(0, levels - 4)))
 
 
 class _Run:
@@ -72,7 +81,10 @@ class _Run:
         self.best: tuple[float, Any] = (math.inf, point.y)
         self.best_bound = -math.inf
         self.history: list[tuple[float, ...]] = []
+        self.objectives: list[float] = []
+        self.data = max(1.0, *(math.sqrt(inner(c.F0, c.F0)) for c in problem.chains))
         self.iteration = 0
+        self.unmet = 1.0  # what is left of the first residual of F*(X) - G'z = c
 
     def run(self) -> Outcome:
         try:
@@ -109,7 +121,7 @@ class _Run:
         (A start must dominate the solution for the steps to be long; Newton's best mu does not.)
         """
         problem, point = self.problem, self.point
-        mu = float(abs(problem.c * point.y).sum())
+        mu = float(abs(problem.c * point.y).sum()) * dominance(problem)
         if not (mu > 0 and math.isfinite(mu)):
             mu = 1.0
         dual = dual_at(problem, [r.times(mu) for r in R], mu / point.s)
@@ -122,17 +134,19 @@ class _Run:
         assert dual is not None
         xp = problem.am.xp
         objective = float(problem.c @ point.y)
-        residual = problem.c - problem.adjoint(list(dual.X), dual.z)
+        gradient = problem.adjoint(list(dual.X), dual.z)
+        residual = problem.c - gradient
         value = dual_objective(problem, dual)
         doubt = float(xp.abs(residual * point.y).sum())
-        scale = max(abs(objective), abs(value), 1e-300)
+        scale = max(abs(objective), abs(value), float(xp.abs(problem.c * point.y).sum()), 1e-10)
+        ray = value > 0 and float(xp.abs(gradient).max()) <= _RAY * value
         mu = complementarity(point.Z, point.s, list(dual.X), dual.z) / problem.degree
-        bound = value - 2.0 * doubt if doubt <= 1e-3 * scale else -math.inf
-        if point.feasible:
-            if objective < self.best[0]:
-                self.best = (objective, point.y)
+        bound = value - 2.0 * doubt if self.unmet <= _UNMET and doubt <= 1e-3 * scale else -math.inf
+        if point.feasible and objective < self.best[0]:
+            self.best = (objective, point.y)
+        if bound <= self.best[0] + 1e-9 * scale:  # above any feasible objective it is rounding
             self.best_bound = max(self.best_bound, bound)
-        return _Measures(objective, bound, scale, mu, doubt)
+        return _Measures(objective, bound, scale, mu, doubt, ray)
 
     def _finished(self, measures: _Measures) -> Outcome | None:
         limits, point = self.limits, self.point
@@ -150,6 +164,10 @@ class _Run:
             )
         if gap <= limits.tol:
             return self._outcome(Status.SOLVED, f"relative gap {max(gap, 0.0):.1e}")
+        if measures.ray and not point.feasible:
+            return self._outcome(Status.INFEASIBLE, "the multipliers are a ray")
+        if self._diverges(measures):
+            return self._outcome(Status.UNBOUNDED, "the point runs along a ray")
         if not math.isfinite(measures.mu) or measures.mu <= 0:
             return self._stopped("the complementarity lost its sign")
         if time.perf_counter() >= limits.deadline:
@@ -158,32 +176,41 @@ class _Run:
             return self._outcome(Status.LIMIT, "iteration limit")
         return self._stalled(measures)
 
+    def _diverges(self, measures: _Measures) -> bool:
+        """Whether y grows so fast, without any bound in sight, that it can only be a ray."""
+        self.objectives.append(measures.objective)
+        if len(self.objectives) < 5 or measures.objective >= 0 or math.isfinite(self.best_bound):
+            return False
+        grown = self.objectives[-1] < 1e3 * min(-1e-300, self.objectives[-5])
+        return grown and -measures.objective > 1e7 * self.data
+
     def _stalled(self, measures: _Measures) -> Outcome | None:
         """Stop where neither the objective, nor mu, nor a residual has moved for some iterations."""
         missing = 0.0 if self.point.feasible else 1.0
         state = (measures.mu / measures.scale, measures.residual / measures.scale, self.best[0], missing)
         self.history.append(state)
-        if len(self.history) <= _STALL:
+        window = _STALL if self.unmet <= _UNMET and self.point.feasible else 3 * _STALL
+        if len(self.history) <= window:
             return None
-        old = self.history[-1 - _STALL]
+        old = self.history[-1 - window]
         # the objective counts only where it moves by more than the gap that remains
         gained = old[2] - state[2] > 1e-2 * max(state[0] * self.problem.degree, 1e-9) * measures.scale
         if gained or state[0] < 0.7 * old[0] or state[1] < 0.7 * old[1] or not math.isfinite(old[2]):
-            return (
-                None
-                if len(self.history) < 4 * _STALL or math.isfinite(state[2])
-                else self._stopped("no progress")
-            )
+            return None
         return self._stopped("no further progress in floating point")
 
     def _stopped(self, reason: str) -> Outcome:
         """An early end: honest about the gap that is left."""
-        if not math.isfinite(self.best[0]):
+        objective, bound = self.best[0], self.best_bound
+        if not math.isfinite(objective):
             return self._outcome(Status.FAILED, reason)
-        return self._outcome(Status.INACCURATE, reason)
+        close = math.isfinite(bound) and objective - bound <= _REDUCED * max(abs(objective), abs(bound))
+        return self._outcome(Status.INACCURATE if close else Status.LIMIT, reason)
 
     def _outcome(self, status: Status, reason: str) -> Outcome:
         objective, y = self.best
+        if status is Status.UNBOUNDED:
+            y = self.point.y
         if status.has_point and not math.isfinite(objective):
             status = Status.FAILED
         return Outcome(status, reason, y, self.dual, objective, self.best_bound, self.iteration)
@@ -221,6 +248,7 @@ class _Run:
         if dual is None or point is None:
             return self._stopped("the step left the cone in floating point")
         self.dual, self.point = dual, point
+        self.unmet *= 1.0 - ahead
         return None
 
     def _dual_after(self, step: Direction, t: float) -> Dual | None:
@@ -230,15 +258,20 @@ class _Run:
         return dual_at(self.problem, X, dual.z + t * step.z)
 
     def _point_after(self, step: Direction, t: float, exact: bool = False) -> Point | None:
-        """The point after the step; with `exact`, slacks recomputed from y where y is feasible."""
+        """The point after the step; with `exact`, slacks are recomputed from y where that is feasible."""
         point = self.point
         y = point.y + t * step.y
-        if exact and (point.feasible or t == 1.0):
-            fresh = point_at(self.problem, y)
-            if fresh is not None or point.feasible:
-                return fresh
+        if exact and point.feasible:
+            return point_at(self.problem, y)
         Z: list[BlockTridiagonal] = [a.plus(t, d) for a, d in zip(point.Z, step.Z, strict=True)]
-        return point_at(self.problem, y, Z, point.s + t * step.s)
+        moved = point_at(self.problem, y, Z, point.s + t * step.s)
+        if not exact or moved is None:
+            return moved
+        fresh = point_at(self.problem, y)
+        if fresh is None or self.dual is None:
+            return moved
+        new, old = (complementarity(p.Z, p.s, list(self.dual.X), self.dual.z) for p in (fresh, moved))
+        return fresh if 0.5 * old <= new <= 2.0 * old else moved
 
 
 def _longest(attempt: Callable[[float], Any], cap: float, refinements: int = 4) -> tuple[float, Any]:
