@@ -8,6 +8,7 @@ expressions and the compilation. The cvxpy model gets the same reduced and scale
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,6 +34,12 @@ REFERENCES = {
     "fnn2_seed0": 7.8814958,
     "fnn3_seed0": 15.5813983,
 }
+BUILDS = (
+    *REFERENCES,
+    "eclipse_rand_L2_n80",
+    "eclipse_rand_L5_n80",
+    "eclipse_rand_L10_n80",
+)
 PEERS = ("cvxpy + Clarabel", "cvxpy + SCS")
 METHODS = ("product", "EclipseFast", "Eclipse", "Eclipse lookahead", "LipSDP layer", "LipSDP neuron")
 
@@ -100,13 +108,10 @@ def run_lmikit(network: Network, solver_name: str, seconds: float) -> dict[str, 
     return {"build": build + cone, "solve": solve, "total": total, "bound": bound, "proven": True}
 
 
-def run_cvxpy(network: Network, solver_name: str) -> dict[str, object]:
-    """The same LMI as a cvxpy user writes it; its bound is a claim, nothing is proven."""
+def cvxpy_model(net: Network) -> tuple[object, object]:
+    """The same LMI as a cvxpy user writes it: (problem, F)."""
     import cvxpy as cp
 
-    _, powers, form, _ = scaled_problem(network)
-    net = form.network
-    begun = time.perf_counter()
     n0, hidden = net.input_dim, net.dims[1:-1]
     N = sum(hidden)
     lam, F = cp.Variable(N, nonneg=True), cp.Variable()
@@ -119,12 +124,51 @@ def run_cvxpy(network: Network, solver_name: str) -> dict[str, object]:
     half = B.T @ cp.diag(lam) @ A
     corner = np.diag(np.concatenate([np.ones(n0), np.zeros(N)]))
     M = corner + B.T @ cp.diag(lam) @ B - (half + half.T) / 2 - F * (Y.T @ Y)
-    problem = cp.Problem(cp.Maximize(F), [M >> 0])
-    problem.solve(solver=solver_name.split(" + ")[1].upper())
+    return cp.Problem(cp.Maximize(F), [M >> 0]), F
+
+
+def run_cvxpy(network: Network, solver_name: str) -> dict[str, object]:
+    """Built, compiled and solved by cvxpy; its bound is a claim, nothing is proven."""
+    _, powers, form, _ = scaled_problem(network)
+    begun = time.perf_counter()
+    problem, F = cvxpy_model(form.network)
+    problem.solve(solver=solver_name.split(" + ")[1].upper())  # type: ignore[attr-defined]
     total = time.perf_counter() - begun
-    solve = float(problem.solver_stats.solve_time)
-    bound = np.ldexp(float(F.value) ** -0.5, sum(powers))
+    solve = float(problem.solver_stats.solve_time)  # type: ignore[attr-defined]
+    bound = np.ldexp(float(F.value) ** -0.5, sum(powers))  # type: ignore[attr-defined]
     return {"build": total - solve, "solve": solve, "total": total, "bound": bound, "proven": False}
+
+
+def run_build(network: Network) -> dict[str, object]:
+    """CPU seconds (best of three) to the data that a cone solver gets."""
+    import cvxpy as cp
+
+    from lmikit.lmi._svec import SvecOrder
+    from lmikit.solvers._conic import ConicForm
+
+    def best(build: Callable[[], object]) -> float:
+        seconds = []
+        for _ in range(3):
+            begun = time.process_time()
+            build()
+            seconds.append(time.process_time() - begun)
+        return min(seconds)
+
+    def ours_whole() -> object:
+        return ConicForm.of(scaled_problem(network)[2].sdp(), SvecOrder.UPPER)
+
+    def ours(form: JointLipSDP) -> object:
+        return ConicForm.of(form.sdp(), SvecOrder.UPPER)
+
+    form = scaled_problem(network)[2]
+    return {
+        "dims": "-".join(map(str, network.dims)),
+        "reduced": "-".join(map(str, form.network.dims)),
+        "ours": best(lambda: ours(form)),
+        "ours_whole": best(ours_whole),
+        "cvxpy_reduced": best(lambda: cvxpy_model(form.network)[0].get_problem_data(cp.CLARABEL)),  # type: ignore[attr-defined]
+        "cvxpy": best(lambda: cvxpy_model(network)[0].get_problem_data(cp.CLARABEL)),  # type: ignore[attr-defined]
+    }
 
 
 def run_method(network: Network, method_name: str, seconds: float) -> dict[str, object]:
@@ -147,11 +191,12 @@ def worker(data: pathlib.Path, name: str, what: str, seconds: float) -> dict[str
     small = Network.from_arrays([np.eye(2) / 2, np.ones((2, 2)) / 3, np.ones((1, 2))])
     if what in PEERS:  # imports and first calls are nobody's build time or memory
         run_cvxpy(small, what)
-    elif what not in METHODS:
+    elif what not in METHODS and what != "build":
         run_lmikit(small, what, seconds)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        if what in PEERS:
+        if what == "build":
+            result = run_build(network)
+        elif what in PEERS:
             result = run_cvxpy(network, what)
         elif what in METHODS:
             result = run_method(network, what, seconds)
@@ -159,41 +204,71 @@ def worker(data: pathlib.Path, name: str, what: str, seconds: float) -> dict[str
             result = run_lmikit(network, what, seconds)
     except LmikitError as error:
         return {"failed": f"{type(error).__name__}: {error}"}
-    result["mib"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    result["mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result
 
 
-def measured(data: pathlib.Path, name: str, what: str, seconds: float) -> dict[str, object]:
-    command = [
-        sys.executable,
-        __file__,
-        "--data",
-        str(data),
-        "--worker",
-        name,
-        what,
-        "--seconds",
-        str(seconds),
+@dataclasses.dataclass
+class Bench:
+    """Measures in processes of their own; finished rows are kept in `cache` for the next run."""
+
+    data: pathlib.Path
+    seconds: float
+    cache: pathlib.Path | None
+    only_cached: bool = False
+
+    def measured(self, name: str, what: str) -> dict[str, object]:
+        known = json.loads(self.cache.read_text()) if self.cache and self.cache.exists() else {}
+        key = f"{name}: {what}"
+        if key in known:
+            return known[key]
+        if self.only_cached:
+            return {"failed": "not run"}
+        row = self._run(name, what)
+        print(key, row, flush=True)
+        if self.cache:
+            self.cache.write_text(json.dumps({**known, key: row}, indent=1))
+        return row
+
+    def _run(self, name: str, what: str) -> dict[str, object]:
+        limit = 3 * self.seconds + 60
+        command = [sys.executable, __file__, "--data", str(self.data), "--worker", name, what]
+        command += ["--seconds", str(self.seconds)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"killed after {limit:.0f} s"}
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            return {"failed": f"exit status {done.returncode}: {last[0]}"}
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def build_table(bench: Bench) -> list[str]:
+    lines = [
+        "| network | as reduced | lmikit ms | with reduction ms | cvxpy, reduced ms | cvxpy, as given ms |",
+        "|---|---|---|---|---|---|",
     ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=3 * seconds + 60)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"killed after {3 * seconds + 60:.0f} s"}
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        return {"failed": f"exit status {done.returncode}: {last[0]}"}
-    return json.loads(done.stdout.splitlines()[-1])
+    for name in BUILDS:
+        row = bench.measured(name, "build")
+        if "failed" in row:
+            lines.append(f"| {name} | {row['failed']} | | | | |")
+            continue
+        times = " | ".join(
+            f"{1e3 * float(row[key]):.1f}" for key in ("ours", "ours_whole", "cvxpy_reduced", "cvxpy")
+        )
+        lines.append(f"| {name} ({row['dims']}) | {row['reduced']} | {times} |")
+    return lines
 
 
-def solver_table(data: pathlib.Path, seconds: float) -> list[str]:
+def solver_table(bench: Bench) -> list[str]:
     lines = [
         "| network | solver | build s | solve s | all, proven s | memory MiB | bound | above reference |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, reference in REFERENCES.items():
         for what in (*solvers(), *PEERS):
-            row = measured(data, name, what, seconds)
-            print(name, what, row, flush=True)
+            row = bench.measured(name, what)
             if "failed" in row:
                 lines.append(f"| {name} | {what} | | | | | {row['failed'][:90]} | |")
                 continue
@@ -206,13 +281,12 @@ def solver_table(data: pathlib.Path, seconds: float) -> list[str]:
     return lines
 
 
-def method_table(data: pathlib.Path, seconds: float) -> list[str]:
+def method_table(bench: Bench) -> list[str]:
     lines = ["| network | " + " | ".join(METHODS) + " |", "|---" * (len(METHODS) + 1) + "|"]
-    for name in fully_connected(data):
+    for name in fully_connected(bench.data):
         cells = []
         for what in METHODS:
-            row = measured(data, name, what, seconds)
-            print(name, what, row, flush=True)
+            row = bench.measured(name, what)
             cells.append(
                 row["failed"][:60] if "failed" in row else f"{row['bound']:.8g} ({row['total']:.2f} s)"
             )
@@ -220,7 +294,7 @@ def method_table(data: pathlib.Path, seconds: float) -> list[str]:
     return lines
 
 
-def report(data: pathlib.Path, seconds: float, tables: str) -> str:
+def report(bench: Bench, tables: str) -> str:
     text = [
         "# LipSDP and ECLipsE on real networks",
         "",
@@ -228,6 +302,16 @@ def report(data: pathlib.Path, seconds: float, tables: str) -> str:
         f"{os.cpu_count()} cores, shared with other work while it ran: times are upper estimates.",
         "",
     ]
+    if "build" in tables:
+        text += [
+            "## Build time",
+            "",
+            "CPU milliseconds to the data of a cone solver, best of three. The cvxpy model of the reduced network "
+            "is the same problem; that of the network as given is what a user of cvxpy writes.",
+            "",
+            *build_table(bench),
+            "",
+        ]
     if "solvers" in tables:
         text += [
             "## LipSDP, one multiplier per neuron: solvers",
@@ -236,7 +320,7 @@ def report(data: pathlib.Path, seconds: float, tables: str) -> str:
             "'all, proven' is reduction, start, build, solve, repair and proof. A bound marked as claimed "
             "is the solver's own number.",
             "",
-            *solver_table(data, seconds),
+            *solver_table(bench),
             "",
         ]
     if "methods" in tables:
@@ -245,7 +329,7 @@ def report(data: pathlib.Path, seconds: float, tables: str) -> str:
             "",
             "Proven bounds, seconds from weights to proof in brackets.",
             "",
-            *method_table(data, seconds),
+            *method_table(bench),
             "",
         ]
     return "\n".join(text)
@@ -258,14 +342,17 @@ def main() -> None:
     default = os.environ.get("LMIKIT_DATA", ROOT.parent / "shared" / "data")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path(default))
     parser.add_argument("--seconds", type=float, default=200.0, help="time limit of one solve")
-    parser.add_argument("--tables", default="solvers,methods")
+    parser.add_argument("--tables", default="build,solvers,methods")
+    parser.add_argument("--cache", type=pathlib.Path, help="JSON file of finished rows, read and extended")
+    parser.add_argument("--only-cached", action="store_true", help="write the report from the cache alone")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "results" / "lipsdp_solvers.md")
     parser.add_argument("--worker", nargs=2, metavar=("NETWORK", "WHAT"))
     options = parser.parse_args()
     if options.worker:
         print(json.dumps(worker(options.data, *options.worker, options.seconds)))
         return
-    text = report(options.data, options.seconds, options.tables)
+    bench = Bench(options.data, options.seconds, options.cache, options.only_cached)
+    text = report(bench, options.tables)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text)
     print(text)
