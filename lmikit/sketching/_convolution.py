@@ -59,6 +59,10 @@ class ConvolutionOperator(AbstractOperator):
             (out * int(np.prod(self.output_shape)), channels * int(np.prod(self.input_shape))), am, dtype
         )
 
+    @property
+    def call_flops(self) -> float:
+        return 2.0 * self._channels[0] * self._channels[1] * float(np.prod(self.output_shape))
+
     def matmat(self, x: Any) -> Any:
         xp, columns = self.am.xp, x.shape[1]
         out, channels = self._channels

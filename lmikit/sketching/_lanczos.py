@@ -65,8 +65,7 @@ class LanczosRun:
 
     def advance(self, steps: int) -> None:
         """`steps` more Lanczos steps with full reorthogonalisation, without a host round trip."""
-        rows, columns = self.operator.shape
-        with threads_for(self.operator.am, 2.0 * rows * columns * self.starts):
+        with threads_for(self.operator.am, self.operator.call_flops * self.starts):
             for j in range(self.steps, self.steps + steps):
                 self._grow(j + 2)
                 self._step(j)

@@ -49,6 +49,11 @@ class AbstractOperator(abc.ABC):
         """W'u for u of shape (out, k), in the operator's dtype."""
 
     @property
+    def call_flops(self) -> float:
+        """Operations of its largest BLAS call for one column: below a size, more threads are slower."""
+        return 2.0 * self.shape[0] * self.shape[1]
+
+    @property
     def transposed(self) -> "AbstractOperator":
         """W' as an operator."""
         return TransposedOperator(self)
@@ -77,6 +82,10 @@ class TransposedOperator(AbstractOperator):
         return self._operator.matmat(u)
 
     @property
+    def call_flops(self) -> float:
+        return self._operator.call_flops
+
+    @property
     def transposed(self) -> AbstractOperator:
         return self._operator
 
@@ -103,6 +112,10 @@ class SparseOperator(AbstractOperator):
         super().__init__(matrix.shape, am, matrix.dtype)
         self.matrix = matrix.tocsr()
         self._transpose = matrix.T.tocsr()
+
+    @property
+    def call_flops(self) -> float:
+        return 0.0
 
     def matmat(self, x: Any) -> Any:
         return self.matrix @ x
@@ -152,6 +165,10 @@ class DiagonalOperator(AbstractOperator):
         super().__init__((len(diagonal), len(diagonal)), am, dtype)
         self._diagonal = am.asarray(diagonal, dtype=dtype)[:, None]
 
+    @property
+    def call_flops(self) -> float:
+        return 0.0
+
     def matmat(self, x: Any) -> Any:
         return self._diagonal * x
 
@@ -175,6 +192,10 @@ class ProductOperator(AbstractOperator):
             (last.shape[0], first.shape[1]), first.am, np.result_type(*(f.dtype for f in factors))
         )
         self._factors = tuple(factors)
+
+    @property
+    def call_flops(self) -> float:
+        return max(factor.call_flops for factor in self._factors)
 
     def matmat(self, x: Any) -> Any:
         for factor in self._factors:
