@@ -1,1 +1,24 @@
-"""lmikit.adapters"""
+"""Networks out of other frameworks' models and files; each framework is imported when it is called for."""
+
+from ._equinox import from_equinox
+from ._flax import from_flax
+from ._keras import from_keras
+from ._nnet import from_nnet
+from ._onnx import from_onnx
+from ._safetensors import from_safetensors
+from ._sklearn import from_sklearn
+from ._torch import from_torch
+from ._vnnlib import InputBox, read_vnnlib
+
+__all__ = [
+    "InputBox",
+    "from_equinox",
+    "from_flax",
+    "from_keras",
+    "from_nnet",
+    "from_onnx",
+    "from_safetensors",
+    "from_sklearn",
+    "from_torch",
+    "read_vnnlib",
+]

@@ -30,8 +30,8 @@ _LEAST_THRESHOLD = 20.0  # from there on torch's jump to the identity is below 2
 def _softplus(beta: float, threshold: float) -> Activation:
     if threshold < _LEAST_THRESHOLD:
         raise InputError(
-            f"a softplus has threshold {threshold}; expected at least 20: below it torch's replacement by the "
-            "identity is a jump, which no Lipschitz bound covers."
+            f"a softplus has threshold {threshold}; expected at least 20: torch's step to the identity "
+            "there is a jump, which no Lipschitz bound covers."
         )
     return Softplus(beta)
 

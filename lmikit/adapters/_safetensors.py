@@ -1,0 +1,84 @@
+"""safetensors: named tensors without a program; the layer order and activations come from the caller."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._errors import BackendMissing, InputError
+from ..network import Network
+from ._chain import Chain, activation_list, import_error_extra, natural_key, refusal
+
+__all__ = ["from_safetensors"]
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+
+
+def from_safetensors(
+    path: str | os.PathLike[str], activation: Any, *, order: Sequence[str] | None = None
+) -> Network:
+    """The network of a `.safetensors` file with tensors NAME.weight (out, in) and NAME.bias.
+
+    `activation` is an `Activation`, a name, or a list with one per hidden layer: the file does not
+    say. `order` lists the NAMEs in the order of the forward pass; None is accepted where they are
+    numbers after a common prefix, as those of an `nn.Sequential`, and then ascending (not checked).
+    float16, bfloat16 and float32 are cast exactly.
+
+    Raises InputError for tensors that no layer uses, by name; BackendMissing without safetensors.
+    """
+    file = pathlib.Path(path)
+    tensors = _tensors(file)
+    names = {name.rpartition(".")[0] for name in tensors if name.endswith(".weight")}
+    stray = [
+        n for n in tensors if n.rpartition(".")[0] not in names or n.rsplit(".")[-1] not in ("weight", "bias")
+    ]
+    if stray or not names:
+        raise InputError(
+            f"{file.name} holds {', '.join(sorted(stray)) or 'no tensors'}; expected NAME.weight and NAME.bias."
+        )
+    layers = _in_order(sorted(names)) if order is None else list(order)
+    if sorted(layers) != sorted(names):
+        raise InputError(f"order is {layers}; expected each of {sorted(names)} once.")
+    chain = Chain()
+    phis = activation_list(activation, len(layers) - 1)
+    for k, name in enumerate(layers):
+        weight = tensors[f"{name}.weight"]
+        if weight.ndim != 2:
+            raise refusal(f"{name}.weight", f"a tensor of shape {weight.shape}")
+        chain.affine(name, weight, tensors.get(f"{name}.bias"))
+        if k < len(phis):
+            chain.activation(name, phis[k])
+    return chain.network()
+
+
+def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors import deserialize
+    except ImportError as error:
+        raise BackendMissing(import_error_extra("safetensors", "safetensors")) from error
+    try:
+        entries = deserialize(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error}).") from error
+    except Exception as error:  # SafetensorError and whatever a broken header raises
+        raise InputError(f"{file.name} cannot be read as safetensors ({error}); it is broken.") from error
+    return {name: _array(file.name, name, entry) for name, entry in entries}
+
+
+def _array(file: str, name: str, entry: dict[str, Any]) -> np.ndarray:
+    dtype, shape = entry["dtype"], tuple(entry["shape"])
+    if dtype == "BF16":  # the upper half of a float32
+        bits = np.frombuffer(entry["data"], dtype="<u2").astype(np.uint32) << 16
+        return bits.view(np.float32).reshape(shape)
+    if dtype not in _DTYPES:
+        raise InputError(f"{file}: {name} has dtype {dtype}; expected F64, F32, F16 or BF16.")
+    return np.frombuffer(entry["data"], dtype=_DTYPES[dtype]).reshape(shape)
+
+
+def _in_order(names: list[str]) -> list[str]:
+    prefixes = {name.rpartition(".")[0] for name in names}
+    if len(names) > 1 and (len(prefixes) != 1 or not all(n.rpartition(".")[2].isdigit() for n in names)):
+        raise InputError(f"the layers are {names}, whose order is not known; pass order=[...].")
+    return sorted(names, key=natural_key)
