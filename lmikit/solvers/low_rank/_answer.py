@@ -10,6 +10,7 @@ from .._checks import checked_dual_ray, checked_primal_ray
 from ._chain import Markov
 from ._compile import Chain, Compiled
 from ._interior_point import Outcome
+from ._scaling import Scaling
 
 __all__ = ["solution_of"]
 
@@ -17,10 +18,10 @@ _COMPLETE_UP_TO = 1000  # rows: larger multipliers are returned on the pattern o
 _RETURN_UP_TO = 4000  # rows: larger multipliers are not returned at all
 
 
-def solution_of(sdp: SDP, problem: Compiled, outcome: Outcome, started: float) -> Solution:
+def solution_of(sdp: SDP, problem: Compiled, scaling: Scaling, outcome: Outcome, started: float) -> Solution:
     """Rays are checked; one that proves nothing makes the status FAILED."""
-    status, dual = outcome.status, _multipliers(sdp, problem, outcome)
-    y = None if outcome.y is None else problem.original(outcome.y)
+    status, dual = outcome.status, _multipliers(sdp, problem, scaling, outcome)
+    y = None if outcome.y is None else scaling.y * problem.original(outcome.y)
     objective, bound = outcome.objective, outcome.bound
     if status is Status.INFEASIBLE:
         y, dual = None, None if dual is None else checked_dual_ray(sdp, dual)
@@ -47,12 +48,15 @@ def solution_of(sdp: SDP, problem: Compiled, outcome: Outcome, started: float) -
     )
 
 
-def _multipliers(sdp: SDP, problem: Compiled, outcome: Outcome) -> Dual | None:
+def _multipliers(sdp: SDP, problem: Compiled, scaling: Scaling, outcome: Outcome) -> Dual | None:
     """The dual, or None where there is none or it is too large to be worth its memory."""
     if outcome.dual is None or any(chain.order > _RETURN_UP_TO for chain in problem.chains):
         return None
     blocks = iter(zip(problem.chains, outcome.dual.X, strict=True))
-    X = tuple(_dense(problem.am, *next(blocks)) if lmi.size else np.zeros((0, 0)) for lmi in sdp.lmis)
+    X = tuple(
+        (_dense(problem.am, *next(blocks)) * d * d[:, None]) if lmi.size else np.zeros((0, 0))
+        for lmi, d in zip(sdp.lmis, scaling.rows, strict=True)
+    )
     complete = all(chain.order <= _COMPLETE_UP_TO for chain in problem.chains)
     return Dual(X=X, z=problem.am.to_numpy(outcome.dual.z), X_complete=complete)
 

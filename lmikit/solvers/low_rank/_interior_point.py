@@ -61,9 +61,18 @@ class _Measures:
     ray: bool  # X proves infeasibility up to rounding
 
 
-def solve_dense(problem: Compiled, point: Point, limits: Limits, wide: Callable[[], Any]) -> Outcome:
-    """Run from `point`; `wide()` is a context in which the large factorisation may use all threads."""
-    return _Run(problem, point, limits, wide).run()
+def solve_dense(
+    problem: Compiled, start: tuple[Point, Point | None], limits: Limits, wide: Callable[[], Any]
+) -> Outcome:
+    """Run from the first point; the second is the incumbent.
+
+    `wide()` is a context in which the large factorisation may use all threads.
+    """
+    run = _Run(problem, start[0], limits, wide)
+    incumbent = start[1]
+    if incumbent is not None and incumbent.feasible:
+        run.best = (float(problem.c @ incumbent.y), incumbent.y)
+    return run.run()
 
 
 def dominance(problem: Compiled) -> float:
@@ -84,6 +93,7 @@ class _Run:
         self.objectives: list[float] = []
         self.data = max(1.0, *(math.sqrt(inner(c.F0, c.F0)) for c in problem.chains))
         self.iteration = 0
+        self.floor = 1e-300  # of the scale of the objective: an optimum of zero is never met relatively
         self.unmet = 1.0  # what is left of the first residual of F*(X) - G'z = c
 
     def run(self) -> Outcome:
@@ -138,7 +148,9 @@ class _Run:
         residual = problem.c - gradient
         value = dual_objective(problem, dual)
         doubt = float(xp.abs(residual * point.y).sum())
-        scale = max(abs(objective), abs(value), float(xp.abs(problem.c * point.y).sum()), 1e-10)
+        scale = max(abs(objective), abs(value), float(xp.abs(problem.c * point.y).sum()))
+        self.floor = max(self.floor, 1e-12 * scale if self.iteration == 0 else 0.0)
+        scale = max(scale, self.floor)
         ray = value > 0 and float(xp.abs(gradient).max()) <= _RAY * value
         mu = complementarity(point.Z, point.s, list(dual.X), dual.z) / problem.degree
         bound = value - 2.0 * doubt if self.unmet <= _UNMET and doubt <= 1e-3 * scale else -math.inf

@@ -17,6 +17,8 @@ from .._base import AbstractSolver
 from ._answer import solution_of
 from ._compile import Compiled, compile_sdp
 from ._interior_point import Limits, solve_dense
+from ._matrix_free import solve_matrix_free
+from ._scaling import Scaling
 from ._start import starting_point
 
 __all__ = ["LowRank"]
@@ -30,7 +32,9 @@ class LowRank(AbstractSolver):
 
     `tol` is the relative gap to reach, (c'y - bound) / max(|c'y|, |bound|); y is strictly feasible from
     the first iteration (or from the first full step), so that a limit returns a usable point.
-    `memory_limit` in bytes (None: half of what is free), `array_module` names where to compute.
+    `array_module` names where to compute. Where the Schur complement of m^2 numbers would not fit
+    `memory_limit` bytes (None: half of what is free), a first-order barrier method takes over: feasible
+    points, status LIMIT, no bound on the optimum, cost linear in the number of levels.
     """
 
     module: ClassVar[str] = "numpy"
@@ -47,6 +51,10 @@ class LowRank(AbstractSolver):
             raise OptionError(f"tol is {self.tol!r}; expected a number in [1e-12, 1).")
         if not (isinstance(self.max_iterations, int) and self.max_iterations >= 0):
             raise OptionError(f"max_iterations is {self.max_iterations!r}; expected an integer >= 0.")
+        for option in ("memory_limit", "threads"):
+            value = getattr(self, option)
+            if value is not None and not (isinstance(value, int) and value > 0):
+                raise OptionError(f"{option} is {value!r}; expected a positive integer or None.")
 
     def suits(self, sdp: SDP) -> str | None:
         """None where this solver takes the problem, else why not and which solver does."""
@@ -75,8 +83,9 @@ class LowRank(AbstractSolver):
     ) -> Solution:
         """Minimise; raises OptionError where `suits` has an objection.
 
-        A strictly feasible `warm_start` is where the method starts; one that is not is first drawn
-        back by shrinking the variables that pay for the objective.
+        `warm_start` is drawn back to strict feasibility by shrinking the variables that pay for the
+        objective. It is the incumbent, so that the answer is never worse, and the start where the
+        method finds none of its own (points near the boundary make poor starts).
         """
         objection = self.suits(sdp)
         if objection is not None:
@@ -90,10 +99,22 @@ class LowRank(AbstractSolver):
         am = array_module(self.array_module)
         limits = Limits(self.tol, self.max_iterations, deadline, started, progress)
         with blas_threads(1 if self.threads is None else self.threads), np.errstate(all="ignore"):
-            problem = compile_sdp(am, sdp)
-            point = starting_point(problem, sdp, warm_start)
-            outcome = solve_dense(problem, point, limits, lambda: self._wide(problem))
-        return solution_of(sdp, problem, outcome, started)
+            scaling = Scaling.of(am, sdp)
+            scaled = scaling.apply(sdp)
+            problem = compile_sdp(am, scaled)
+            start = starting_point(problem, scaled, None if warm_start is None else warm_start / scaling.y)
+            if self._fits(problem):
+                outcome = solve_dense(problem, start, limits, lambda: self._wide(problem))
+            else:
+                outcome = solve_matrix_free(problem, start, limits)
+        return solution_of(sdp, problem, scaling, outcome, started)
+
+    def _fits(self, problem: Compiled) -> bool:
+        """Whether the Schur complement and the panels that form it fit the memory limit."""
+        m = problem.c.size
+        widest = max(int(chain.sizes.max()) for chain in problem.chains)
+        limit = self.memory_limit or _half_of_free(problem)
+        return 8 * m * (m + 12 * min(widest, m)) <= limit
 
     def _wide(self, problem: Compiled) -> contextlib.AbstractContextManager[None]:
         """All threads for the large matrices; on blocks of 80 two were 30 times slower than one."""
@@ -110,6 +131,13 @@ def _sizes(sdp: SDP) -> list[int]:
         shared = lmi.E[:, np.flatnonzero(uses > 1)]
         counts.append(int((np.diff(shared.tocsr().indptr) > 0).sum()))
     return counts
+
+
+def _half_of_free(problem: Compiled) -> float:
+    free = problem.am.free_bytes()
+    if free is None and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return math.inf if free is None else 0.5 * free
 
 
 def _cores() -> int:

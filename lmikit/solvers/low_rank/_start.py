@@ -14,20 +14,26 @@ from ._state import Point, point_at
 __all__ = ["level_by_level", "starting_point"]
 
 _RETREATS = (0.0, 0.5, 0.9, 0.99, 1.0)
+_INSIDE = 0.75  # of the way to the boundary, level by level
+_PRICED = 0.5  # of the way to the boundary, for the variables with a price
 
 
-def starting_point(problem: Compiled, sdp: SDP, warm_start: np.ndarray | None) -> Point:
-    """A point with positive definite slacks: warm start, easy candidates, level by level, or infeasible."""
+def starting_point(problem: Compiled, sdp: SDP, warm_start: np.ndarray | None) -> tuple[Point, Point | None]:
+    """(where to start, the point that `warm_start` gives or None).
+
+    A start of our own is preferred: from points near the boundary, where the best ones are, the
+    method needs twice the iterations. The warm start serves where there is none, and as incumbent.
+    """
+    warm = None
     if warm_start is not None and np.isfinite(warm_start).all():
-        point = _retreated(problem, problem.internal(warm_start))
-        if point is not None:
-            return point
-    point = _easy(problem)
+        warm = _retreated(problem, problem.internal(warm_start))
+    point, y = _easy(problem), None
     if point is None and len(problem.chains) == 1:
         fine = compile_sdp(problem.am, sdp, merge=False)
         y = level_by_level(fine)
-        point = None if y is None else point_at(problem, problem.internal(fine.original(y)))
-    return _infeasible(problem) if point is None else point
+        y = None if y is None else problem.internal(fine.original(y))
+        point = None if y is None else point_at(problem, y)
+    return point or warm or _infeasible(problem, y), warm
 
 
 def _retreated(problem: Compiled, y: Any) -> Point | None:
@@ -77,14 +83,12 @@ def _size(problem: Compiled, direction: Any) -> float:
 
 
 def level_by_level(problem: Compiled) -> Any | None:
-    """y for one chain whose levels each bring their own variables, as LipSDP; or None.
+    """y for the first LMI if its levels each bring their own variables, as in LipSDP; or None.
 
     Forward recursion on the Schur complements of the leading levels: the variables of level k are
     half of the largest t, times ones, that keeps them positive definite. Variables with a price
-    come last and move against the objective.
+    come last and move against the objective. G y <= h is not looked at.
     """
-    if len(problem.chains) != 1 or problem.h.size:
-        return None
     chain, xp = problem.chains[0], problem.am.xp
     y = xp.zeros(problem.c.size)
     leading = None
@@ -93,10 +97,10 @@ def level_by_level(problem: Compiled) -> Any | None:
         free = problem.c[rows] == 0
         test = _LevelTest(chain, k, leading, free)
         t = _largest(test.schur) if bool(free.any()) else 0.0
-        leading = None if t is None else test.schur(0.5 * t)
+        leading = None if t is None else test.schur(_INSIDE * t)
         if t is None or leading is None:
             return None
-        y[rows] = 0.5 * t * free
+        y[rows] = _INSIDE * t * free
     return _against_objective(problem, y)
 
 
@@ -128,18 +132,18 @@ class _LevelTest:
 
 
 def _largest(works: Callable[[float], Any]) -> float | None:
-    """About the largest t with works(t) not None (to 10 %), from 2^-300 to 2^300."""
+    """About the largest t with works(t) not None (to 10 %), from 2^-1000 to 2^1000."""
     t = 1.0
     if works(t) is not None:
-        while t < 2.0**300 and works(4.0 * t) is not None:
-            t *= 4.0
+        while t < 2.0**1000 and works(64.0 * t) is not None:
+            t *= 64.0
     else:
         while works(t) is None:
-            t *= 0.25
-            if t < 2.0**-300:
+            t /= 64.0
+            if t < 2.0**-1000:
                 return None
-    factor = 2.0
-    for _ in range(4):
+    factor = 8.0
+    for _ in range(6):
         if works(factor * t) is not None:
             t *= factor
         factor = math.sqrt(factor)
@@ -151,13 +155,28 @@ def _against_objective(problem: Compiled, y: Any) -> Any | None:
     direction = -xp.sign(problem.c)
     if float(xp.abs(direction).max()) == 0.0:
         return y
-    t = _largest(lambda t: point_at(problem, y + t * direction))
-    return None if t is None else y + 0.5 * t * direction
+    t = _largest(lambda t: _slacks(problem, y + t * direction))
+    return None if t is None else y + _PRICED * t * direction
 
 
-def _infeasible(problem: Compiled) -> Point:
-    """y = 0 with slacks that dominate the data (an infeasible start in the sense of SDPA)."""
+def _slacks(problem: Compiled, y: Any) -> Point | None:
+    """The point at y with the inequalities left out."""
+    return point_at(problem, y, [chain.evaluate(y) for chain in problem.chains], 0.0 * problem.h + 1.0)
+
+
+def _infeasible(problem: Compiled, y: Any | None) -> Point:
+    """Slacks that dominate the data (an infeasible start in the sense of SDPA).
+
+    Where the LMIs hold at y their slacks are F(y), and only those of G y <= h are made up.
+    """
     xp = problem.am.xp
+    if y is not None and problem.h.size:
+        s = problem.h - problem.G @ y
+        point = point_at(
+            problem, y, [c.evaluate(y) for c in problem.chains], xp.maximum(s, 0.1 * xp.abs(s).max())
+        )
+        if point is not None:
+            return point
     size = 1.0
     for chain in problem.chains:
         size = max(size, *(float(xp.abs(block).max()) for block in chain.F0.diag))
@@ -166,7 +185,7 @@ def _infeasible(problem: Compiled) -> Point:
     size *= 10.0
     Z = [
         BlockTridiagonal(
-            [size * xp.eye(n) for n in chain.sizes], [None, *(0.0 * b for b in chain.F0.low[1:])]
+            [size * xp.eye(n) for n in chain.sizes], [None, *(0.0 * block for block in chain.F0.low[1:])]
         )
         for chain in problem.chains
     ]
