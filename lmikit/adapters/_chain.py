@@ -9,7 +9,6 @@ normalisation) are folded into the weight beside them, in float64.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -226,7 +225,7 @@ def _closed(current: _Open, features: int) -> Any:
     return linear
 
 
-def natural_key(text: str) -> Sequence[Any]:
+def natural_key(text: str) -> list[tuple[int, str]]:
     """Sorts 'layer10' after 'layer9'."""
     parts: list[str] = [""]
     for character in text:

@@ -27,8 +27,8 @@ def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) ->
     Read: Gemm, MatMul, Add, Sub, Mul and Div with constants, BatchNormalization in inference mode,
     Relu, LeakyRelu, PRelu, Elu, Sigmoid, Tanh, Softplus, Gelu, Mish, HardSwish, Abs, Sin,
     Clip, Flatten, Reshape, Cast to float or double, Identity, Dropout without training, Constant.
-    Inputs of any shape (samples, ...) are flattened in row order. `output` names the value to stop at (None: the
-    graph's only output); `logits=True` leaves off a Softmax at the very end. Scalings are folded
+    Inputs of any shape (samples, ...) are flattened in row order. `output` names the value to stop
+    at (None: the graph's only output); `logits=True` leaves off a Softmax at the very end. Scalings are folded
     in float64, which rounds.
 
     Raises InputError naming the node for everything else, BackendMissing without onnx.

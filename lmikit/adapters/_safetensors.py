@@ -31,12 +31,11 @@ def from_safetensors(
     file = pathlib.Path(path)
     tensors = _tensors(file)
     names = {name.rpartition(".")[0] for name in tensors if name.endswith(".weight")}
-    stray = [
-        n for n in tensors if n.rpartition(".")[0] not in names or n.rsplit(".")[-1] not in ("weight", "bias")
-    ]
+    used = {f"{name}.{part}" for name in names for part in ("weight", "bias")}
+    stray = sorted(set(tensors) - used)
     if stray or not names:
         raise InputError(
-            f"{file.name} holds {', '.join(sorted(stray)) or 'no tensors'}; expected NAME.weight and NAME.bias."
+            f"{file.name} holds {', '.join(stray) or 'no tensors'}; expected NAME.weight and NAME.bias."
         )
     layers = _in_order(sorted(names)) if order is None else list(order)
     if sorted(layers) != sorted(names):

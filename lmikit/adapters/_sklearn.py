@@ -35,7 +35,7 @@ def from_sklearn(model: Any) -> Network:
         raise InputError(f"{type(model).__name__} is not fitted; call fit first.")
     if type(model) is MLPRegressor and model.out_activation_ != "identity":
         raise InputError(
-            f"MLPRegressor has output activation {model.out_activation_!r} (of its loss); expected 'identity'."
+            f"MLPRegressor has output activation {model.out_activation_!r}; expected 'identity'."
         )
     chain = Chain()
     for k, (coefficients, intercepts) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
