@@ -2,11 +2,14 @@
 
 import logging
 
-from . import certificates, formulations, lmi, methods, network, sketching, solvers
+from . import adapters, certificates, formulations, lmi, methods, network, sketching, solvers
 from ._api import compare, lipschitz, solve
+from ._batch import Job, JobResult, certify_many
 from ._comparison import Comparison, ComparisonRow
 from ._errors import BackendMissing, InputError, LmikitError, NotCertified, OptionError, SolveFailed
+from ._load import load_network
 from ._progress import Progress
+from ._radius import CertifiedAccuracy, PairwiseBounds, certified_accuracy, certified_radius, pairwise_bounds
 from ._version import __version__
 from ._witness import Witness
 from .certificates import Certificate, check, verify
@@ -50,6 +53,7 @@ __all__ = [
     "Abs",
     "BackendMissing",
     "Certificate",
+    "CertifiedAccuracy",
     "ClosedForm",
     "Comparison",
     "ComparisonRow",
@@ -59,6 +63,8 @@ __all__ = [
     "Hardtanh",
     "Identity",
     "InputError",
+    "Job",
+    "JobResult",
     "LayerScaling",
     "LeakyReLU",
     "LipSDP",
@@ -69,6 +75,7 @@ __all__ = [
     "NotCertified",
     "OptionError",
     "PReLU",
+    "PairwiseBounds",
     "Progress",
     "ReLU",
     "SiLU",
@@ -81,15 +88,21 @@ __all__ = [
     "Tanh",
     "Witness",
     "__version__",
+    "adapters",
     "certificates",
+    "certified_accuracy",
+    "certified_radius",
+    "certify_many",
     "check",
     "compare",
     "formulations",
     "lipschitz",
     "lmi",
+    "load_network",
     "lower_bound",
     "methods",
     "network",
+    "pairwise_bounds",
     "sketching",
     "solve",
     "solvers",

@@ -84,9 +84,9 @@ def certify_many(
     `executor` runs the jobs: any `concurrent.futures.Executor` (processes, threads, dask's
     `client.get_executor()`), or a function without arguments that makes one, or None for this
     thread. `on_result` gets each result as it comes, in any order; `progress` counts them. A
-    job that fails becomes a result with its error. In other processes BLAS is limited to one
-    thread per worker. With `folder` each certificate is saved there, and jobs whose certificate is
-    there already are read and proven again instead of solved; failures are tried again.
+    job that fails becomes a result with its error. BLAS is limited to one thread per worker, and in
+    this process while the batch runs. With `folder` each certificate is saved there, and jobs whose
+    certificate is there already are read and proven again instead of solved; failures are tried again.
 
     Where a worker dies, an executor of processes breaks as a whole. With a function that makes
     executors the unfinished jobs are then run again, at most `retries` times all together and after
@@ -99,11 +99,11 @@ def certify_many(
     todo = [_as_job(k, job) for k, job in enumerate(jobs)]
     if executor is not None and not isinstance(executor, Executor) and not callable(executor):
         raise OptionError(
-            f"executor is {executor!r}; expected a concurrent.futures.Executor, a function that makes one, or None."
+            f"executor is {executor!r}; expected a concurrent.futures.Executor, a function making one, or None."
         )
     batch = _Batch(todo, None if folder is None else pathlib.Path(folder), progress, on_result)
     batch.resume()
-    with blas_threads(1 if executor is None else None):
+    with blas_threads(1):
         if executor is None:
             for index in batch.open():
                 batch.finish(index, _run(todo[index], os.getpid()))

@@ -19,7 +19,7 @@ from ._errors import InputError
 from ._witness import Witness
 from .certificates import Certificate, verify
 from .methods import AbstractMethod, SpectralProduct
-from .network import Identity, Layer, Network
+from .network import Network
 from .solvers import AbstractSolver
 
 __all__ = ["CertifiedAccuracy", "PairwiseBounds", "certified_accuracy", "certified_radius", "pairwise_bounds"]
@@ -211,10 +211,8 @@ class _Pairs:
 
 
 def _with_last(network: Network, weight: np.ndarray) -> Network:
-    last = Network.from_arrays([weight]).layers[-1]
-    return Network(
-        (*network.layers[:-1], Layer.of(last.linear, last.bias, Identity(), "last")), network.input_dim
-    )
+    last = Network.from_arrays([weight]).layers[0]
+    return Network((*network.layers[:-1], last), network.input_dim)
 
 
 def _with_last_row(network: Network, row: np.ndarray) -> Network:

@@ -27,7 +27,7 @@ def from_equinox(model: Any, activation: Any = None) -> Network:
         import equinox
         import jax
     except ImportError as error:
-        raise BackendMissing(import_error_extra("equinox", "equinox")) from error
+        raise BackendMissing(import_error_extra("equinox", "'lmikit[jax]'")) from error
     reader = _Reader(equinox, jax, None if activation is None else resolve_activation(activation))
     reader.layer("model", model)
     return reader.chain.network()

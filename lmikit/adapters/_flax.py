@@ -31,7 +31,7 @@ def from_flax(model: Any, activation: Any = None, *, order: Sequence[str] | None
         import jax
         from flax import nnx
     except ImportError as error:
-        raise BackendMissing(import_error_extra("flax", "flax")) from error
+        raise BackendMissing(import_error_extra("flax", "'lmikit[jax]'")) from error
     if not isinstance(model, nnx.Sequential):
         raise InputError(
             f"model is a {type(model).__module__}.{type(model).__qualname__}; expected a parameter tree (a "

@@ -40,7 +40,7 @@ def from_keras(model: Any, *, logits: bool = False) -> Network:
     try:
         import keras
     except ImportError as error:
-        raise BackendMissing(import_error_extra("keras", "keras")) from error
+        raise BackendMissing(import_error_extra("keras", "'lmikit[keras]'")) from error
     if not isinstance(model, keras.Model):
         raise InputError(f"model is a {type(model).__name__}; expected a keras.Model.")
     chain = Chain(logits=logits)

@@ -28,15 +28,15 @@ def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) ->
     Relu, LeakyRelu, PRelu, Elu, Sigmoid, Tanh, Softplus, Gelu, Mish, HardSwish, Abs, Sin,
     Clip, Flatten, Reshape, Cast to float or double, Identity, Dropout without training, Constant.
     Inputs of any shape (samples, ...) are flattened in row order. `output` names the value to stop
-    at (None: the graph's only output); `logits=True` leaves off a Softmax at the very end. Scalings are folded
-    in float64, which rounds.
+    at (None: the graph's only output); `logits=True` leaves off a Softmax at the very end. Scalings
+    are folded in float64, which rounds.
 
     Raises InputError naming the node for everything else, BackendMissing without onnx.
     """
     try:
         import onnx
     except ImportError as error:
-        raise BackendMissing(import_error_extra("onnx", "onnx")) from error
+        raise BackendMissing(import_error_extra("onnx", "'lmikit[onnx]'")) from error
     if isinstance(model, (str, os.PathLike)):
         try:
             model = onnx.load(os.fspath(model))

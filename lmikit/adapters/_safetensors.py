@@ -56,7 +56,7 @@ def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         from safetensors import deserialize
     except ImportError as error:
-        raise BackendMissing(import_error_extra("safetensors", "safetensors")) from error
+        raise BackendMissing(import_error_extra("safetensors", "'lmikit[safetensors]'")) from error
     try:
         entries = deserialize(file.read_bytes())
     except OSError as error:

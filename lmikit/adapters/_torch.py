@@ -33,7 +33,7 @@ def from_torch(model: Any, *, logits: bool = False) -> Network:
         import torch
         import torch.fx
     except ImportError as error:
-        raise BackendMissing(import_error_extra("torch", "torch")) from error
+        raise BackendMissing(import_error_extra("torch", "'lmikit[torch]'")) from error
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module.")
     for name, module in model.named_modules():

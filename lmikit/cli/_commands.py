@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _api, solvers
 from .._errors import InputError, OptionError
+from .._load import load_network
 from ..certificates import Certificate, check
 from ..lmi import Status, read_cbf, read_sdpa
 from ..methods import AbstractMethod
@@ -55,7 +56,7 @@ def _solver(name: str | None) -> AbstractSolver | None:
 
 
 def _network(arguments: argparse.Namespace) -> Network:
-    return Network.from_file(arguments.network, activation=arguments.activation)
+    return load_network(arguments.network, activation=arguments.activation)
 
 
 def _emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:

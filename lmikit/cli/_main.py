@@ -84,7 +84,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _network_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", metavar="NET", help="a network file: .npz (W0, b0, W1, ...) or .mat")
+    parser.add_argument(
+        "network",
+        metavar="NET",
+        help="a network file: .npz (W0, b0, W1, ...), .mat, .onnx, .nnet or .safetensors",
+    )
     parser.add_argument(
         "--activation",
         default="relu",
