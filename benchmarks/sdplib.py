@@ -2,7 +2,7 @@
 
     python benchmarks/sdplib.py [--data FOLDER] [--limit SECONDS] [--output docs/results/sdplib.md]
 
-With --only, the named problems are measured and the other rows come from the JSON beside the output.
+With --only or --solvers, those are measured and the rest comes from the JSON beside the output.
 
 Each solve runs in a process of its own, from data in memory to a solution; time is wall time with
 compilation and without imports, memory is the growth of the process's peak over the loaded problem.
@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--data", type=pathlib.Path, default=data / "sdplib")
     parser.add_argument("--limit", type=float, default=120.0)
     parser.add_argument("--only", nargs="*", default=list(OPTIMA), choices=list(OPTIMA))
+    parser.add_argument("--solvers", nargs="*", default=list(SOLVERS), choices=list(SOLVERS))
     parser.add_argument("--output", type=pathlib.Path)
     parser.add_argument("--child", nargs=2, metavar=("PATH", "SOLVER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -172,8 +173,8 @@ def main() -> None:
     raw = arguments.output.with_suffix(".json") if arguments.output else None
     rows: dict[str, dict[str, dict]] = json.loads(raw.read_text()) if raw and raw.exists() else {}
     for name in arguments.only:
-        rows[name] = {}
-        for solver in SOLVERS:
+        rows.setdefault(name, {})
+        for solver in arguments.solvers:
             row = measure(arguments.data / f"{name}.dat-s", solver, arguments.limit) | {
                 "limit": arguments.limit
             }
