@@ -5,11 +5,8 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from hypothesis import strategies as st
 
-from lmikit import Witness
-
-ODD_FLOATS = (0.0, -0.0, math.nan, math.inf, -math.inf, -1.0, 1e-300, 1e300, 5e-324, 1.0)
+from lmikit.testing import witnesses
 
 
 def rational(a):
@@ -72,18 +69,4 @@ def some_vertices(network, limit=24, seed=0):
         yield lambda k, i, bits=bits: bits[starts[k] + i]
 
 
-@st.composite
-def any_witness(draw, network):
-    """Whatever a solver may return for this network: good, stalled, random, zero, NaN, huge."""
-    kind = draw(st.sampled_from(("lipsdp", "lipsdp", "layerwise")))
-    sizes = network.dims[1:-1] if kind == "lipsdp" else (1,) * len(network.layers)
-    numbers = st.one_of(st.floats(1e-6, 1e6), st.sampled_from(ODD_FLOATS))
-    style = draw(st.sampled_from(("zero", "nan", "random", "odd", "equal")))
-    if style == "random":
-        rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-        multipliers = [10.0 ** rng.uniform(-3, 3, n) for n in sizes]
-    elif style == "odd":
-        multipliers = [[draw(numbers) for _ in range(n)] for n in sizes]
-    else:
-        multipliers = [np.full(n, {"zero": 0.0, "nan": math.nan, "equal": 1.0}[style]) for n in sizes]
-    return Witness(kind, draw(numbers), tuple(multipliers), produced_by=style)
+any_witness = witnesses
