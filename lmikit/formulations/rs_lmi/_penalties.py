@@ -111,13 +111,15 @@ PENALTIES: dict[str, type[AbstractPenalty]] = {p.name: p for p in (Softplus, Squ
 class PenaltyTerm:
     """P(W, tau; S), dP/dtau, and dP/dW = left @ right' with left (out, m), right (n, m).
 
-    Scalars stay on the device of W; `weight_gradient` forms the dense gradient.
+    Scalars stay on the device of W; `weight_gradient` forms the dense gradient; `eigenvalues` (m,)
+    are those of S'(W'W - tau I)S, ascending.
     """
 
     value: Any
     tau_gradient: Any
     left: Any
     right: Any
+    eigenvalues: Any
 
     @property
     def weight_gradient(self) -> Any:
@@ -148,7 +150,7 @@ def sketched_penalty(
     right = s @ vectors
     left = (2.0 * slope) * (image @ vectors)
     tau_gradient = -(slope * (vectors * (metric @ vectors)).sum(axis=0)).sum()
-    return PenaltyTerm(penalty.value(xp, values).sum(), tau_gradient, left, right)
+    return PenaltyTerm(penalty.value(xp, values).sum(), tau_gradient, left, right, values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,0 +1,166 @@
+"""A fully connected network as `loss_and_grad` in the dtype of its weights, float32 included.
+
+`MLP` is the float64 reference, and tests hold this one to it. Weights are [W0, b0, W1, b1, ...], W_k
+(out, in); data are rows, X (N, n_0).
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._errors import InputError, OptionError
+
+__all__ = ["AbstractLoss", "CrossEntropy", "DenseLoss", "SquaredError", "dense_forward", "initial_weights"]
+
+
+class AbstractLoss(abc.ABC):
+    """A loss of outputs Z (N, m), averaged over the rows."""
+
+    @abc.abstractmethod
+    def __call__(self, Z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+        """(loss, its gradient in Z)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SquaredError(AbstractLoss):
+    """(1/N) sum_i |z_i - y_i|^2; y (N, m), or (N,) for one output."""
+
+    def __call__(self, Z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+        difference = Z - y.reshape(Z.shape)
+        count = len(Z)
+        return float((difference**2).sum() / count), difference * Z.dtype.type(2.0 / count)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropy(AbstractLoss):
+    """(1/(t N)) sum_i [log sum_j exp(t (z_ij + margin 1[j != y_i])) - t z_i,y_i], t the temperature.
+
+    y (N,) integers. A network with small L has small outputs, which a large t makes up for; for large
+    t the loss tends to max_j (z_j - z_y + margin)_+, so margin = eps L sqrt(2) asks for decisions that
+    no perturbation of norm eps changes. Raises OptionError for t <= 0 or a negative margin.
+    """
+
+    temperature: float = 1.0
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.temperature < math.inf and 0.0 <= self.margin < math.inf):
+            raise OptionError(
+                f"temperature={self.temperature!r}, margin={self.margin!r}; expected t > 0 and margin >= 0."
+            )
+
+    def __call__(self, Z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+        rows, real = np.arange(len(Z)), Z.dtype.type
+        logits = Z * real(self.temperature)
+        if self.margin:
+            logits[rows, y] -= real(self.temperature * self.margin)
+        logits -= logits.max(axis=1, keepdims=True)
+        shifted = logits[rows, y].copy()
+        np.exp(logits, out=logits)
+        total = logits.sum(axis=1)
+        loss = float((np.log(total) - shifted).mean()) / self.temperature
+        logits /= total[:, None]
+        logits[rows, y] -= 1
+        logits *= real(1.0 / len(Z))
+        return loss, logits
+
+
+def initial_weights(dims: Sequence[int], seed: int = 0, dtype: Any = np.float64) -> list[np.ndarray]:
+    """[W0, b0, ...] for layers of these sizes: normal entries of variance 2/n_in, biases zero (He et al.)."""
+    rng = np.random.default_rng([seed, 0x57])
+    weights = []
+    for n_in, n_out in zip(dims[:-1], dims[1:], strict=True):
+        weights.append((rng.standard_normal((n_out, n_in)) * math.sqrt(2.0 / n_in)).astype(dtype))
+        weights.append(np.zeros(n_out, dtype=dtype))
+    return weights
+
+
+def _phi(name: str, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(phi(v), phi'(v))."""
+    if name == "relu":
+        return np.maximum(v, 0), v > 0
+    w = np.tanh(v)
+    return w, 1 - w * w
+
+
+def dense_forward(weights: Sequence[np.ndarray], X: np.ndarray, activation: str = "relu") -> np.ndarray:
+    """Outputs (N, m) of [W0, b0, W1, b1, ...]."""
+    last = len(weights) // 2 - 1
+    for k in range(last + 1):
+        X = X @ weights[2 * k].T + weights[2 * k + 1]
+        if k < last:
+            X = _phi(activation, X)[0]
+    return X
+
+
+class DenseLoss:
+    """`loss_and_grad` of a fully connected network on (X, y), on minibatches that the step determines.
+
+    `activation` is "relu" or "tanh"; `batch` None takes all rows at each step. Rows are shuffled anew
+    in every epoch by a generator seeded with (seed, epoch), so that `seek(step)` can go anywhere.
+    Raises InputError where X and y do not fit, OptionError for other options.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        loss: AbstractLoss,
+        *,
+        activation: str = "relu",
+        batch: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._X, self._y, self._loss = np.asarray(X), np.asarray(y), loss
+        if self._X.ndim != 2 or len(self._X) != len(self._y) or not len(self._X):
+            raise InputError(
+                f"X has shape {self._X.shape}, y {self._y.shape}; expected (N, n) and N targets."
+            )
+        if activation not in ("relu", "tanh"):
+            raise OptionError(f"activation is {activation!r}; expected 'relu' or 'tanh'.")
+        if batch is not None and not 1 <= batch <= len(self._X):
+            raise OptionError(f"batch is {batch!r}; expected None or an integer from 1 to {len(self._X)}.")
+        self._activation, self._batch, self._seed = activation, batch, seed
+        self._step, self._epoch = 0, -1
+        self._order = np.arange(len(self._X))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full minibatches in the data; the rest of a shuffle is left out."""
+        return 1 if self._batch is None else len(self._X) // self._batch
+
+    def seek(self, step: int) -> None:
+        """The minibatch of this step comes next."""
+        self._step = step
+
+    def __call__(self, weights: Sequence[np.ndarray]) -> tuple[float, list[np.ndarray]]:
+        """(loss, gradients) on the current minibatch; the next call takes the next one."""
+        X, y = self._rows()
+        self._step += 1
+        inputs, slopes = [X], []
+        last = len(weights) // 2 - 1
+        for k in range(last):
+            w, slope = _phi(self._activation, inputs[-1] @ weights[2 * k].T + weights[2 * k + 1])
+            inputs.append(w)
+            slopes.append(slope)
+        loss, back = self._loss(inputs[-1] @ weights[-2].T + weights[-1], y)
+        gradients: list[np.ndarray] = []
+        for k in range(last, -1, -1):
+            gradients[:0] = [back.T @ inputs[k], back.sum(axis=0)]
+            if k:
+                back = (back @ weights[2 * k]) * slopes[k - 1]
+        return loss, gradients
+
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._batch is None:
+            return self._X, self._y
+        epoch, position = divmod(self._step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self._X))
+            self._epoch = epoch
+        rows = self._order[position * self._batch : (position + 1) * self._batch]
+        return self._X[rows], self._y[rows]

@@ -1,0 +1,78 @@
+"""Options of RS-LMI training, checked where they are made."""
+
+import dataclasses
+import math
+
+from .._errors import OptionError
+from ..formulations.rs_lmi import AbstractPenalty, SquaredHinge
+from ..sketching import AbstractSketch, PowerRefined
+from ._optimisers import AbstractOptimiser, Adam
+
+__all__ = ["RSLMIOptions"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RSLMIOptions:
+    """loss + sum_k price_k [tau_k + alpha_k P_k(W_k, tau_k; S_k)], by first-order steps.
+
+    `optimiser` moves the weights; `tau_rate` is Adam's rate for log tau_k; `price` is the price of tau where
+    no target is given (with one it is 1, for prod tau_k is fixed). Sketches of m columns are
+    drawn afresh at every step from `sketch`, on the smaller side of each W_k, and the penalty acts at
+    every `every`-th step with `every` times its weight. After `window` such steps, alpha_k is doubled
+    where the mean of max(lambda_max(S'(W'W - tau I)S), 0)/tau was above `tolerance` (up to `alpha_max`)
+    and relaxed towards `alpha` where it was below a quarter of it; where tau_k grew by more than
+    `growth` in a window, alpha_k is doubled too, and the price of tau_k where the sketched LMI held all
+    the same, for then alpha has no say. A tau_k beyond `divergence` times its start ends the run.
+
+    `certify_every` steps (None: never) a certificate of the current weights is proven; with a target
+    and `tighten`, prod tau_k is then set to the target times product/bound, since the exact bound is
+    what has to meet it. With a target the first weights are the nearest with |W_k|^2 <= tau_k, all tau_k
+    equal (`clip`; a run that starts far outside spends its steps on shrinking). `seed` rules every sketch.
+    """
+
+    optimiser: AbstractOptimiser = dataclasses.field(default_factory=Adam)
+    sketch: AbstractSketch = dataclasses.field(default_factory=lambda: PowerRefined(power=1))
+    m: int = 16
+    penalty: AbstractPenalty = dataclasses.field(default_factory=SquaredHinge)
+    price: float = 1e-2
+    alpha: float = 10.0
+    alpha_max: float = 1e5
+    tolerance: float = 1e-2
+    tau_rate: float = 1e-2
+    every: int = 1
+    window: int = 50
+    growth: float = 2.0
+    divergence: float = 1e6
+    certify_every: int | None = None
+    tighten: bool = True
+    clip: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("price", "alpha", "alpha_max", "tolerance", "tau_rate", "divergence"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and 0.0 < value < math.inf):
+                raise OptionError(f"{name} is {value!r}; expected a positive number.")
+        for name in ("m", "every", "window"):
+            _whole(name, getattr(self, name))
+        if self.certify_every is not None:
+            _whole("certify_every", self.certify_every)
+        if not self.growth > 1.0 or self.alpha_max < self.alpha:
+            raise OptionError(
+                f"growth={self.growth!r}, alpha={self.alpha!r}, alpha_max={self.alpha_max!r}; expected "
+                "growth > 1 and alpha <= alpha_max."
+            )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise OptionError(f"seed is {self.seed!r}; expected an integer >= 0.")
+        for name, kind in (
+            ("optimiser", AbstractOptimiser),
+            ("sketch", AbstractSketch),
+            ("penalty", AbstractPenalty),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise OptionError(f"{name} is {getattr(self, name)!r}; expected an {kind.__name__}.")
+
+
+def _whole(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{name} is {value!r}; expected an integer of at least 1.")
