@@ -1,0 +1,173 @@
+"""ADMM for Lipschitz-regularised training with fixed multipliers (Pauli et al. 2022), one hidden layer.
+
+minimise loss(theta) + weight rho over theta = (W_0, W_1) and the biases, subject to
+
+    [[rho I, W_0'T, 0], [T W_0, 2T, W_1'], [0, W_1, I]] >= 0        T fixed,
+
+by splitting theta = Z: gradient steps on loss + mu/2 ||theta - Z + U||^2, an SDP for (rho, Z), and
+U += theta - Z. The loss is not convex: nothing is claimed about convergence; residuals are reported.
+P. Pauli, A. Koch, J. Berberich, P. Kohler, F. Allgoewer, "Training robust neural networks using
+Lipschitz bounds", IEEE Control Systems Letters 6 (2022), section III.
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.linalg
+
+from .._api import lipschitz as prove_lipschitz
+from .._errors import InputError, OptionError, SolveFailed
+from .._progress import Progress, ProgressCallback
+from ..lmi import Problem, block, sum_squares
+from ..network import Network
+from ..solvers import AbstractSolver, Clarabel
+from ._baselines_sgd import sgd
+from ._callback import LossAndGrad, Weights, as_weights, evaluate
+
+__all__ = ["ADMMResult", "ADMMStep", "admm_pauli"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ADMMStep:
+    """One iteration: ||theta - Z||, mu ||Z - Z_old||, and at Z the loss, rho (fixed T) and objective."""
+
+    primal_residual: float
+    dual_residual: float
+    loss: float
+    rho: float
+    objective: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ADMMResult:
+    """The weights with the least objective among the given ones and the iterates Z, and the history."""
+
+    weights: Weights
+    objective: float
+    history: tuple[ADMMStep, ...]
+    reason: str
+
+
+def admm_pauli(
+    loss_and_grad: LossAndGrad,
+    weights: Weights,
+    *,
+    lipschitz: float,
+    mu: float = 1.0,
+    iterations: int = 20,
+    inner_steps: int = 100,
+    learning_rate: float = 5e-3,
+    tol: float = 1e-3,
+    solver: AbstractSolver | None = None,
+    progress: ProgressCallback | None = None,
+) -> ADMMResult:
+    """Lipschitz-regularised training of [W_0, b_0, W_1, b_1] by ADMM, multipliers fixed by LipSDP.
+
+    minimise loss + lipschitz * rho; ReLU after the first layer is assumed, not checked. It stops when
+    both residuals are below `tol` times the norm of theta, or after `iterations`. `solver` None is
+    Clarabel at tolerance 1e-6.
+
+    Raises InputError unless the weights are those of one hidden layer, TrainingDiverged with the state
+    of the gradient steps, SolveFailed.
+    """
+    if not (np.isfinite(lipschitz) and lipschitz > 0 and np.isfinite(mu) and mu > 0):
+        raise OptionError(f"lipschitz={lipschitz}, mu={mu}; expected finite numbers > 0.")
+    theta = as_weights(weights)
+    if len(theta) != 4 or theta[0].ndim != 2 or theta[2].ndim != 2:
+        raise InputError(
+            f"weights has {len(theta)} arrays; expected [W_0, b_0, W_1, b_1] of one hidden layer."
+        )
+    t = _multipliers(Network.from_arrays(theta[0::2], theta[1::2], activation="relu"))
+    step = _SDPStep(t, theta, lipschitz, mu, Clarabel(tol=1e-6) if solver is None else solver)
+    Z, dual = [theta[0].copy(), theta[2].copy()], [np.zeros_like(theta[0]), np.zeros_like(theta[2])]
+    loss, rho = evaluate(loss_and_grad, theta)[0], _rho(Z, t)
+    best, history, reason = (loss + lipschitz * rho, theta), [], f"{iterations} iterations were done"
+    for k in range(iterations):
+        pull = _augmented(loss_and_grad, Z, dual, mu)
+        theta = sgd(pull, theta, steps=inner_steps, learning_rate=learning_rate, schedule="constant").weights
+        old, Z = Z, step([theta[0] + dual[0], theta[2] + dual[1]])
+        dual = [u + w - z for u, w, z in zip(dual, theta[0::2], Z, strict=True)]
+        candidate = [Z[0], theta[1], Z[1], theta[3]]
+        loss, rho = evaluate(loss_and_grad, candidate)[0], _rho(Z, t)
+        primal, moved = _distance(theta[0::2], Z), mu * _distance(Z, old)
+        history.append(ADMMStep(primal, moved, loss, rho, loss + lipschitz * rho))
+        if history[-1].objective < best[0]:
+            best = (history[-1].objective, candidate)
+        if progress is not None:
+            progress(Progress("admm_pauli", k + 1, iterations, history[-1].objective))
+        if max(primal, moved) <= tol * _distance(theta[0::2], [np.zeros_like(z) for z in Z]):
+            reason = f"both residuals are below {tol:g} of the norm of the weights"
+            break
+    return ADMMResult([w.copy() for w in best[1]], best[0], tuple(history), reason)
+
+
+def _multipliers(network: Network) -> np.ndarray:
+    """T of LipSDP for the given network; a neuron that LipSDP did not need gets one that hardly counts."""
+    witness = prove_lipschitz(network).witness
+    t = np.array(witness.multipliers[0])
+    t = np.ldexp(t, 2 * witness.layer_pow2[1]) if witness.layer_pow2 else t
+    least = 0.5 * (network.weights[1] ** 2).sum(axis=0)  # 2T >= W_1'W_1 needs t_j above this
+    return np.where(t > least, t, 1e3 * (least + least.mean() + 1e-12))
+
+
+def _rho(Z: Weights, t: np.ndarray) -> float:
+    """The least rho for which (W_0, W_1) fulfil the LMI, infinite where 2T - W_1'W_1 is not PD."""
+    S = np.diag(2.0 * t) - Z[1].T @ Z[1]
+    try:
+        factor = scipy.linalg.cho_factor(S, lower=True)
+    except scipy.linalg.LinAlgError:
+        return np.inf
+    TW = t[:, None] * Z[0]
+    return float(max(scipy.linalg.eigvalsh(TW.T @ scipy.linalg.cho_solve(factor, TW))[-1], 0.0))
+
+
+def _augmented(loss_and_grad: LossAndGrad, Z: Weights, dual: Weights, mu: float) -> LossAndGrad:
+    def pulled(weights: Weights) -> tuple[float, Weights]:
+        loss, gradients = evaluate(loss_and_grad, weights)
+        result = list(gradients)
+        for k, z, u in zip((0, 2), Z, dual, strict=True):
+            e = weights[k] - z + u
+            loss, result[k] = loss + 0.5 * mu * float(np.vdot(e, e)), result[k] + mu * e
+        return loss, result
+
+    return pulled
+
+
+def _distance(a: Weights, b: Weights) -> float:
+    return float(np.sqrt(sum(float(((x - y) ** 2).sum()) for x, y in zip(a, b, strict=True))))
+
+
+class _SDPStep:
+    """min weight rho + mu/2 ||Z - C||^2 over the LMI; compiled anew for each C, which is a linear term."""
+
+    def __init__(
+        self, t: np.ndarray, theta: Weights, weight: float, mu: float, solver: AbstractSolver
+    ) -> None:
+        self.t, self.weight, self.mu, self.solver = t, weight, mu, solver
+        outputs, hidden = theta[2].shape
+        inputs = theta[0].shape[1]
+        self.problem = Problem()
+        # in terms of T^1/2 W_0 and W_1 T^-1/2 the block of T is 2 I: better scaled, the same LMI
+        root = np.sqrt(t)
+        self.first = self.problem.matrix(hidden, inputs, "W0")
+        self.outer = self.problem.matrix(outputs, hidden, "W1")
+        self.rho = self.problem.scalar("rho")
+        scaled, outer = np.diag(root) @ self.first, self.outer @ np.diag(1.0 / root)
+        rows = [
+            [self.rho * np.eye(inputs), scaled.T, 0],
+            [scaled, 2.0 * np.eye(hidden), outer.T],
+            [0, outer, np.eye(outputs)],
+        ]
+        self.problem.add(block(rows) >> 0, name="Lipschitz")
+
+    def __call__(self, C: Weights) -> Weights:
+        squares = sum_squares(self.first - C[0]) + sum_squares(self.outer - C[1])
+        self.problem.minimise(self.weight * self.rho + (0.5 * self.mu) * squares)
+        solution = self.solver.solve(self.problem.compile())
+        if solution.y is None or not solution.status.has_point:
+            raise SolveFailed(
+                f"the SDP step ended with {solution.status.name} ({solution.native_status}); change mu, "
+                "or scale the data."
+            )
+        values = self.problem.read(solution)
+        return [np.array(values["W0"]), np.array(values["W1"])]

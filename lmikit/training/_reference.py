@@ -1,0 +1,172 @@
+"""A plain NumPy multi-layer perceptron behind the training callback; the reference for other frameworks."""
+
+import dataclasses
+import itertools
+from typing import Any, Literal
+
+import numpy as np
+import scipy.special
+
+from .._errors import InputError, OptionError
+from ..network import Activation, Network, ReLU
+from ._callback import Weights
+
+__all__ = ["MLP", "Minibatches"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MLP:
+    """x_k = phi(W_{k-1} x_{k-1} + b_{k-1}), linear output; weights are [W_0, b_0, W_1, b_1, ...].
+
+    `dims` = (inputs, hidden ..., outputs), W_k (dims[k+1], dims[k]). loss "squared": the mean over rows
+    of ||f(x) - y||^2, y (N,) or (N, outputs); "cross_entropy": the mean of -log softmax(temperature
+    f(x))_y, y (N,) integers. Without `output_bias` the last bias has gradient 0. Where the activation
+    is not differentiable its derivative is taken as 0.
+    """
+
+    dims: tuple[int, ...]
+    loss: Literal["squared", "cross_entropy"] = "squared"
+    temperature: float = 1.0
+    activation: Activation = dataclasses.field(default_factory=ReLU)
+    output_bias: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dims", tuple(int(n) for n in self.dims))
+        if len(self.dims) < 2 or min(self.dims) < 1:
+            raise OptionError(f"dims is {self.dims}; expected at least (inputs, outputs), all positive.")
+        if self.loss not in ("squared", "cross_entropy"):
+            raise OptionError(f"loss is {self.loss!r}; expected 'squared' or 'cross_entropy'.")
+        if not (np.isfinite(self.temperature) and self.temperature > 0):
+            raise OptionError(f"temperature is {self.temperature}; expected a positive number.")
+
+    def initial(self, seed: int) -> Weights:
+        """Gaussian weights of variance 2/fan-in (1/fan-in at the output), zero biases."""
+        rng = np.random.default_rng(seed)
+        result = []
+        for k, (columns, rows) in enumerate(itertools.pairwise(self.dims)):
+            gain = 1.0 if k == len(self.dims) - 2 else 2.0
+            result += [rng.standard_normal((rows, columns)) * np.sqrt(gain / columns), np.zeros(rows)]
+        return result
+
+    def network(self, weights: Weights) -> Network:
+        """The weights as a `Network`."""
+        return Network.from_arrays(weights[0::2], weights[1::2], activation=self.activation)
+
+    def data(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """X (N, inputs) float64 and y as the loss wants it; raises InputError."""
+        data = np.asarray(X, dtype=np.float64)
+        if data.ndim != 2 or data.shape[1] != self.dims[0] or not data.shape[0]:
+            raise InputError(f"X has shape {data.shape}; expected (N, {self.dims[0]}), N >= 1.")
+        count, outputs = data.shape[0], self.dims[-1]
+        if self.loss == "cross_entropy":
+            labels = np.asarray(y)
+            if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+                raise InputError(
+                    f"y has shape {labels.shape}, dtype {labels.dtype}; expected ({count},) integers."
+                )
+            if labels.min() < 0 or labels.max() >= outputs:
+                raise InputError(
+                    f"y has labels {labels.min()} to {labels.max()}; expected 0 to {outputs - 1}."
+                )
+            return data, labels
+        target = np.asarray(y, dtype=np.float64)
+        target = target[:, None] if target.ndim == 1 else target
+        if target.shape != (count, outputs):
+            raise InputError(
+                f"y has shape {np.shape(y)}; expected ({count}, {outputs}), one row per row of X."
+            )
+        return data, target
+
+    def forward(self, weights: Weights, X: np.ndarray) -> np.ndarray:
+        """Outputs (N, outputs) for X (N, inputs)."""
+        return self._pass(weights, X)[0]
+
+    def loss_and_grad(self, weights: Weights, X: np.ndarray, y: np.ndarray) -> tuple[float, Weights]:
+        """The mean loss over the rows of X and its gradients in the weights."""
+        outputs, values, slopes = self._pass(weights, X)
+        losses, g = self._loss(outputs, y)
+        g = g / losses.size
+        gradients: Weights = []
+        for k in range(len(self.dims) - 2, -1, -1):
+            gradients[:0] = [g.T @ values[k], g.sum(axis=0)]
+            if k:
+                g = (g @ weights[2 * k]) * slopes[k - 1]
+        if not self.output_bias:
+            gradients[-1] = np.zeros_like(gradients[-1])
+        return float(losses.mean()), gradients
+
+    def input_gradients(
+        self, weights: Weights, X: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The loss of each row (N,) and its gradient in that row (N, inputs)."""
+        outputs, _, slopes = self._pass(weights, X)
+        losses, g = self._loss(outputs, y)
+        for k in range(len(self.dims) - 2, -1, -1):
+            g = g @ weights[2 * k]
+            if k:
+                g = g * slopes[k - 1]
+        return losses, g
+
+    def _pass(self, weights: Weights, X: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+        values: list[np.ndarray] = [X]
+        slopes: list[np.ndarray] = []
+        value = X
+        for k in range(len(self.dims) - 1):
+            v = value @ weights[2 * k].T + weights[2 * k + 1]
+            if k == len(self.dims) - 2:
+                return v, values, slopes
+            value = self.activation(v, axis=1)
+            slopes.append(np.nan_to_num(self.activation.derivative(v, axis=1), nan=0.0))
+            values.append(value)
+        raise AssertionError("dims has at least two entries")
+
+    def _loss(self, outputs: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Per-row losses (N,) and their gradients in the outputs (N, outputs)."""
+        if self.loss == "squared":
+            difference = outputs - (y[:, None] if y.ndim == 1 else y)
+            return (difference**2).sum(axis=1), 2.0 * difference
+        logits = self.temperature * outputs
+        rows = np.arange(y.size)
+        log_probabilities = logits - scipy.special.logsumexp(logits, axis=1, keepdims=True)
+        g = np.exp(log_probabilities)
+        g[rows, y] -= 1.0
+        return -log_probabilities[rows, y], self.temperature * g
+
+
+class Minibatches:
+    """`loss_and_grad(weights)` over the next minibatch at each call.
+
+    Every epoch is a permutation of the rows that depends on `seed` and the epoch only, and `calls`
+    is the number of batches used so far: setting it resumes exactly there. `batch_size` None: all rows.
+    """
+
+    def __init__(self, model: MLP, X: Any, y: Any, *, batch_size: int | None = None, seed: int = 0) -> None:
+        self.model, self.seed, self.calls = model, seed, 0
+        self.X, self.y = model.data(X, y)
+        rows = self.X.shape[0]
+        self.batch_size = rows if batch_size is None else int(batch_size)
+        if not 1 <= self.batch_size <= rows:
+            raise OptionError(f"batch_size is {batch_size}; expected 1 to {rows}, the rows of X, or None.")
+        self.batches_per_epoch = -(-rows // self.batch_size)
+        self._epoch, self._order = -1, np.arange(rows)
+
+    def next_rows(self) -> np.ndarray:
+        """The indices of the next minibatch; counts the call."""
+        epoch, batch = divmod(self.calls, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.X.shape[0])
+        self.calls += 1
+        return self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def __call__(self, weights: Weights) -> tuple[float, Weights]:
+        rows = self.next_rows()
+        return self.model.loss_and_grad(weights, self.X[rows], self.y[rows])
+
+    def seek(self, step: int) -> None:
+        """Make the next call that of this step."""
+        self.calls = step
+
+    def full(self, weights: Weights) -> tuple[float, Weights]:
+        """Loss and gradients over all rows; no call is counted."""
+        return self.model.loss_and_grad(weights, self.X, self.y)
