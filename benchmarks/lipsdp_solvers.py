@@ -301,7 +301,7 @@ def report(bench: Bench, tables: str) -> str:
         "",
         f"Written by `python benchmarks/lipsdp_solvers.py`. Python {platform.python_version()}, "
         f"{os.cpu_count()} cores, shared with other work while it ran: times are upper estimates. "
-        f"Time limit of one solve: {bench.seconds:.0f} s; a bound reached at the limit is proven all the same.",
+        f"Time limit of one solve: {bench.seconds:.0f} s; a bound reached at the limit is proven as well.",
         "",
     ]
     if "build" in tables:

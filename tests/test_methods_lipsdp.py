@@ -28,9 +28,7 @@ REFERENCES = {
 def from_data(data_dir, name):
     with np.load(data_dir / "networks" / f"{name}.npz") as file:
         count = sum(key.startswith("W") for key in file.files)
-        return Network.from_arrays(
-            [file[f"W{k}"] for k in range(count)], [file[f"b{k}"] for k in range(count)]
-        )
+        return Network.from_arrays([file[f"W{k}"] for k in range(count)])
 
 
 def proven(network, method=None, **options):
