@@ -199,7 +199,7 @@ def _chain(am: ArrayModule, plan: _Plan, position: np.ndarray, start: int) -> Ch
             )
         )
         start += terms.size
-    equal = P.shape == Q.shape and abs(P - Q).nnz == 0 and all(s.size == 0 for s in plan.shared_terms)
+    equal = abs(P - Q).nnz == 0 and bool((E.data == 1.0).all()) and not any(s.size for s in plan.shared_terms)
     return Chain(am, plan.rows, sizes, BlockTridiagonal(diag, [None, *low]), levels, equal)
 
 

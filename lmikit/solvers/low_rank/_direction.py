@@ -6,6 +6,7 @@ from typing import Any
 from ..._errors import SolveFailed
 from ._chain import BlockTridiagonal, Markov, complete, sandwich
 from ._compile import Compiled
+from ._iterative import IterativeSchur
 from ._schur import add_inequalities, schur_complement
 from ._state import Dual, Point
 
@@ -17,8 +18,9 @@ _RIDGES = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)
 class SchurFactor:
     """The Cholesky factor of O = E'S E + G'diag(z/s)G, scaled to a unit diagonal, in one m x m array."""
 
-    def __init__(self, problem: Compiled, storage: Any) -> None:
-        self.problem, self.matrix = problem, storage
+    def __init__(self, problem: Compiled) -> None:
+        m = problem.c.size
+        self.problem, self.matrix = problem, problem.am.xp.empty((m, m))
         self.scale: Any = None
 
     def form(self, X: list[Markov], R: list[Markov], z_over_s: Any) -> None:
@@ -81,7 +83,7 @@ class Iterate:
         self.missing_rhs = -problem.adjoint(K, self.z_over_s * self.missing_s)
 
     def direction(
-        self, schur: SchurFactor, target: float, correction: "Correction | None" = None
+        self, schur: "SchurFactor | IterativeSchur", target: float, correction: "Correction | None" = None
     ) -> Direction:
         """Toward X Z = target I and toward feasibility."""
         problem, dual = self.problem, self.dual

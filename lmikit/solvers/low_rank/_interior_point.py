@@ -16,9 +16,10 @@ from ...lmi import Status
 from ._chain import BlockTridiagonal, Markov, inner
 from ._compile import Compiled
 from ._direction import Direction, Iterate, SchurFactor
+from ._iterative import IterativeSchur
 from ._state import Dual, Point, complementarity, dual_at, dual_objective, point_at
 
-__all__ = ["Limits", "Outcome", "solve_dense"]
+__all__ = ["Limits", "Outcome", "solve_interior"]
 
 _FRACTION = 0.95  # of the way to the boundary
 _STALL = 8  # iterations without progress
@@ -61,14 +62,18 @@ class _Measures:
     ray: bool  # X proves infeasibility up to rounding
 
 
-def solve_dense(
-    problem: Compiled, start: tuple[Point, Point | None], limits: Limits, wide: Callable[[], Any]
+def solve_interior(
+    problem: Compiled,
+    start: tuple[Point, Point | None],
+    limits: Limits,
+    wide: Callable[[], Any],
+    schur: SchurFactor | IterativeSchur,
 ) -> Outcome:
     """Run from the first point; the second is the incumbent.
 
     `wide()` is a context in which the large factorisation may use all threads.
     """
-    run = _Run(problem, start[0], limits, wide)
+    run = _Run(problem, start[0], limits, wide, schur)
     incumbent = start[1]
     if incumbent is not None and incumbent.feasible:
         run.best = (float(problem.c @ incumbent.y), incumbent.y)
@@ -82,10 +87,16 @@ def dominance(problem: Compiled) -> float:
 
 
 class _Run:
-    def __init__(self, problem: Compiled, point: Point, limits: Limits, wide: Callable[[], Any]) -> None:
-        m = problem.c.size
+    def __init__(
+        self,
+        problem: Compiled,
+        point: Point,
+        limits: Limits,
+        wide: Callable[[], Any],
+        schur: SchurFactor | IterativeSchur,
+    ) -> None:
         self.problem, self.point, self.limits, self.wide = problem, point, limits, wide
-        self.schur = SchurFactor(problem, problem.am.xp.empty((m, m)))
+        self.schur = schur
         self.dual: Dual | None = None
         self.best: tuple[float, Any] = (math.inf, point.y)
         self.best_bound = -math.inf

@@ -9,6 +9,7 @@ so the rows X_{k,:} P of all terms up to level k follow from those of level k - 
 product with G_k: about 8 N^2 n floating-point operations in all for N terms and levels of n.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from ..._arrays import ArrayModule
@@ -16,7 +17,7 @@ from ._chain import Markov
 from ._compile import Chain, Compiled, Level
 from ._terms import AnyFactor, Group
 
-__all__ = ["add_inequalities", "schur_complement"]
+__all__ = ["add_inequalities", "diagonal_tiles", "schur_complement"]
 
 
 class _Panel:
@@ -157,3 +158,30 @@ def add_inequalities(problem: Compiled, weights: Any, out: Any) -> None:
     """out += G'diag(weights)G."""
     if problem.h.size:
         problem.am.add_gram(problem.G, weights, out)
+
+
+def diagonal_tiles(
+    problem: Compiled, X: list[Markov], R: list[Markov], diagonal: Any
+) -> Iterator[tuple[slice, Any]]:
+    """(variables, tile of S) of the simple variables of each level.
+
+    The diagonal of E'S E, as far as one level contributes to it, is added to `diagonal` for the
+    variables that share terms.
+    """
+    for chain, x, r in zip(problem.chains, X, R, strict=True):
+        for k, level in enumerate(chain.levels):
+            if level.shared is not None:
+                tile = _local(chain, x, r, k, level.shared)
+                weights = level.shared_weights
+                diagonal[level.shared_variables] += (weights * (tile @ weights)).sum(axis=0)
+            if level.simple is not None:
+                yield level.simple_variables, _local(chain, x, r, k, level.simple)
+
+
+def _local(chain: Chain, X: Markov, R: Markov, k: int, group: Group) -> Any:
+    panels = []
+    for A in (X, R):
+        panel = _Panel(chain.am, A, chain.equal_factors)
+        panel.advance(k, group)
+        panels.append(panel)
+    return _tile(panels, group, slice(None))

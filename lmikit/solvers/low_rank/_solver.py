@@ -16,13 +16,15 @@ from ...lmi import SDP, Solution
 from .._base import AbstractSolver
 from ._answer import solution_of
 from ._compile import Compiled, compile_sdp
-from ._interior_point import Limits, solve_dense
-from ._matrix_free import solve_matrix_free
+from ._direction import SchurFactor
+from ._interior_point import Limits, solve_interior
+from ._iterative import IterativeSchur
 from ._scaling import Scaling
 from ._start import starting_point
 
 __all__ = ["LowRank"]
 
+_MATRIX_FREE_TOL = 1e-3  # relative gap at which the matrix-free mode calls a problem solved
 _MOST_TERMS = 6000  # per LMI, not counting terms with a variable of their own
 
 
@@ -87,13 +89,13 @@ class LowRank(AbstractSolver):
         objective. It is the incumbent, so that the answer is never worse, and the start where the
         method finds none of its own (points near the boundary make poor starts).
         """
-        objection = self.suits(sdp)
-        if objection is not None:
-            raise OptionError(f"LowRank does not solve this problem: {objection}")
         if warm_start is not None and np.shape(warm_start) != (sdp.variables,):
             raise InputError(f"warm_start has shape {np.shape(warm_start)}; expected ({sdp.variables},).")
         if time_limit is not None and not time_limit > 0:
             raise OptionError(f"LowRank: time_limit is {time_limit!r}; expected seconds > 0 or None.")
+        objection = self.suits(sdp)
+        if objection is not None:
+            raise OptionError(f"LowRank does not solve this problem: {objection}")
         started = time.perf_counter()
         deadline = math.inf if time_limit is None else started + time_limit
         am = array_module(self.array_module)
@@ -104,9 +106,11 @@ class LowRank(AbstractSolver):
             problem = compile_sdp(am, scaled)
             start = starting_point(problem, scaled, None if warm_start is None else warm_start / scaling.y)
             if self._fits(problem):
-                outcome = solve_dense(problem, start, limits, lambda: self._wide(problem))
+                schur: SchurFactor | IterativeSchur = SchurFactor(problem)
             else:
-                outcome = solve_matrix_free(problem, start, limits)
+                schur = IterativeSchur(problem)
+                limits = dataclasses.replace(limits, tol=max(self.tol, _MATRIX_FREE_TOL))
+            outcome = solve_interior(problem, start, limits, lambda: self._wide(problem), schur)
         return solution_of(sdp, problem, scaling, outcome, started)
 
     def _fits(self, problem: Compiled) -> bool:
