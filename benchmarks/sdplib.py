@@ -131,7 +131,7 @@ def table(rows: dict[str, dict[str, dict]]) -> str:
         " less; LIMIT is the iterate at the time or iteration limit; KILLED did not stop at the time limit.",
         "hinf12: the published 2e-1 is not the optimum. Clarabel's y with direct_solve_method faer has the"
         " objective 2.4e-5 and all its blocks are positive definite in exact rational arithmetic"
-        " (tests/test_solvers_sdplib.py); the infimum is not attained.",
+        " (tests/test_solvers_sdplib.py); |y| grows to 1e12, as where an infimum is not attained.",
         "",
         "| problem | expected | " + " | ".join(f"{name} | s | MB" for name in SOLVERS) + " |",
         "|---|---|" + "---|---|---|" * len(SOLVERS),

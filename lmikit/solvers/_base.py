@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._errors import BackendMissing
+from .._errors import BackendMissing, InputError, OptionError
 from .._progress import ProgressCallback
 from ..lmi import SDP, Solution
 
@@ -46,6 +46,17 @@ class AbstractSolver(abc.ABC):
         `solve` raises OptionError with that text where it is not None.
         """
         return None
+
+    def _check_call(self, sdp: SDP, warm_start: np.ndarray | None, time_limit: float | None) -> None:
+        """Refuse arguments of `solve` that are out of range, and problems that do not suit."""
+        name = type(self).__name__
+        if time_limit is not None and not time_limit > 0:
+            raise OptionError(f"{name}: time_limit is {time_limit!r}; expected seconds > 0 or None.")
+        if warm_start is not None and np.shape(warm_start) != (sdp.variables,):
+            raise InputError(f"warm_start has shape {np.shape(warm_start)}; expected ({sdp.variables},).")
+        reason = self.suits(sdp)
+        if reason is not None:
+            raise OptionError(reason)
 
     @classmethod
     def installed(cls) -> bool:

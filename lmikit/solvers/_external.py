@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import InputError, OptionError
+from .._errors import OptionError
 from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Dual, Solution, Status
 from ._base import AbstractSolver
@@ -74,13 +74,7 @@ class ExternalSolver(AbstractSolver):
         """
         started = time.perf_counter()
         name = type(self).__name__
-        if time_limit is not None and not time_limit > 0:
-            raise OptionError(f"{name}: time_limit is {time_limit!r}; expected seconds > 0 or None.")
-        if warm_start is not None and np.shape(warm_start) != (sdp.variables,):
-            raise InputError(f"warm_start has shape {np.shape(warm_start)}; expected ({sdp.variables},).")
-        reason = self.suits(sdp)
-        if reason is not None:
-            raise OptionError(reason)
+        self._check_call(sdp, warm_start, time_limit)
         constant = sdp.variables == 0
         raw = self._constant(sdp) if constant else self._run(sdp, warm_start, time_limit, progress)
         solution = _finish(sdp, raw, self._allowed_slack(), name, started)
