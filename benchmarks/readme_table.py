@@ -63,7 +63,9 @@ def main() -> None:
         print(lines[-1], flush=True)
     lower = [f"{lmikit.lower_bound(network).value:.6g}" for network in networks.values()]
     lines.append("| sampled lower bound | " + " | ".join(lower) + " |")
-    table = "<!-- table: python benchmarks/readme_table.py -->\n" + "\n".join(lines) + "\n<!-- end of table -->"
+    table = (
+        "<!-- table: python benchmarks/readme_table.py -->\n" + "\n".join(lines) + "\n<!-- end of table -->"
+    )
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     pattern = r"<!-- table: python benchmarks/readme_table.py -->.*?<!-- end of table -->"
