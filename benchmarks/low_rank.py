@@ -1,0 +1,190 @@
+"""LowRank against its peers: known networks, max-cut, growth, profile; tables and plots in docs/results.
+
+    python benchmarks/low_rank.py table  --only lyr2n80test1,random_4x80 --peers CVXPY-Clarabel,CVXPY-SCS,CVXOPT
+    python benchmarks/low_rank.py maxcut --only mcp100,maxG11
+    python benchmarks/low_rank.py growth --only width,depth
+    python benchmarks/low_rank.py profile
+    python benchmarks/low_rank.py report
+
+Every measurement runs in its own process (`one`), with a time cap, and is kept in
+docs/results/low_rank.json: a command takes up where it stopped; --again measures anew.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+import low_rank_problems as problems
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+STORE = RESULTS / "low_rank.json"
+PEERS = ("CVXPY-Clarabel", "CVXPY-SCS", "CVXOPT")
+WIDTHS = (50, 100, 200, 400, 800, 1200, 2000)
+DEPTHS = (2, 5, 10, 20, 50, 100, 200)
+
+
+def solve_here(kind: str, name: str, solver: str) -> dict:
+    """One measurement in this process: a warming-up call on a tiny problem, then the real one."""
+    sdp = problems.build(kind, name)
+    run = problems.RUNNERS[solver]
+    run(problems.build("random", "1x3"))
+    started = time.perf_counter()
+    result = run(sdp)
+    result["seconds"] = time.perf_counter() - started
+    result["gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    result["load"] = os.getloadavg()[0]
+    if result.get("y") is not None:
+        result["least_eigenvalue"] = problems.least_eigenvalue(sdp, np.asarray(result.pop("y")))
+    return result
+
+
+def measure(store: dict, kind: str, name: str, solver: str, cap: float, again: bool) -> dict:
+    """The stored measurement, or a new one in a subprocess."""
+    key = f"{kind}/{name}/{solver}"
+    if key in store and not again:
+        return store[key]
+    command = [sys.executable, __file__, "one", "--kind", kind, "--name", name, "--solver", solver]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=cap, check=False)
+        lines = done.stdout.strip().splitlines()
+        found = json.loads(lines[-1]) if done.returncode == 0 and lines else {"error": done.stderr[-300:]}
+    except subprocess.TimeoutExpired:
+        found = {"error": f"more than {cap:.0f} s"}
+    store[key] = found
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    STORE.write_text(json.dumps(store, indent=1, sort_keys=True))
+    print(key, found, flush=True)
+    return found
+
+
+def load() -> dict:
+    return json.loads(STORE.read_text()) if STORE.exists() else {}
+
+
+def chosen(everything: tuple, only: str | None) -> list:
+    wanted = None if only is None else only.split(",")
+    return [item for item in everything if wanted is None or str(item) in wanted]
+
+
+def cell(found: dict) -> str:
+    if not found:
+        return "not run"
+    if "error" in found:
+        return found["error"].strip().splitlines()[-1][:60] if found["error"].strip() else "failed"
+    valid = found.get("least_eigenvalue", 0.0) >= -1e-9
+    return f"{found['value']:.9g} in {found['seconds']:.2f} s" + ("" if valid else ", not feasible")
+
+
+def report(store: dict) -> None:
+    """docs/results/low_rank.md from what has been measured."""
+    lines = ["# The low-rank interior-point method, measured", ""]
+    lines += ["Command: `python benchmarks/low_rank.py table|maxcut|growth|profile`, then `report`.", ""]
+    lines += [
+        "Each peer ran in the same environment, one process each. `load` is the machine's load average",
+        "",
+    ]
+    lines[-1:] = ["when LowRank ended: above the number of cores the seconds are too long.", ""]
+    head = "| problem | exact | LowRank | relative gap | iterations | GB | load |"
+    for kind, names in (("network", problems.TABLE), ("sdplib", problems.MAX_CUT)):
+        lines += ["", head + "".join(f" {peer} |" for peer in PEERS), "|" + "---|" * (7 + len(PEERS))]
+        for name, exact in names.items():
+            own = store.get(f"{kind}/{name}/LowRank", {})
+            row = [name, f"{exact:.9g}" if exact else "", cell(own), f"{own.get('gap', float('nan')):.1e}"]
+            row += [str(own.get("iterations", "")), f"{own.get('gigabytes', float('nan')):.2f}"]
+            row += [f"{own.get('load', float('nan')):.1f}"]
+            row += [cell(store.get(f"{kind}/{name}/{peer}", {})) for peer in PEERS]
+            lines.append("| " + " | ".join(row) + " |")
+    for axis in ("width", "depth"):
+        if any(key.startswith("random/") for key in store):
+            lines += ["", f"![seconds and memory against {axis}](low_rank_{axis}.png)"]
+    if "profile" in store:
+        profile = store["profile"]
+        lines += [
+            "",
+            "## Where the time goes",
+            "",
+            f"Network {profile['name']}, {profile['seconds']:.1f} s.",
+            "",
+        ]
+        lines += ["| part | share |", "|---|---|"]
+        lines += [f"| {part} | {100 * share:.0f} % |" for part, share in profile["shares"].items()]
+    (RESULTS / "low_rank.md").write_text("\n".join(lines) + "\n")
+
+
+def plot(store: dict) -> None:
+    """Log-log plots of seconds and memory, with the slope of the last half."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    axes = {"width": [(w, f"2x{w}") for w in WIDTHS], "depth": [(d, f"{d}x40") for d in DEPTHS]}
+    for axis, points in axes.items():
+        figure, panels = plt.subplots(1, 2, figsize=(9, 4))
+        for solver in ("LowRank", "LowRank-matrix-free"):
+            found = [(x, store.get(f"random/{name}/{solver}", {})) for x, name in points]
+            found = [(x, f) for x, f in found if "seconds" in f]
+            for panel, field in zip(panels, ("seconds", "gigabytes"), strict=True):
+                if len(found) > 1:
+                    x, y = np.array([(x, f[field]) for x, f in found]).T
+                    half = len(x) // 2
+                    slope = (
+                        np.polyfit(np.log(x[half:]), np.log(y[half:]), 1)[0] if len(x) - half > 1 else np.nan
+                    )
+                    panel.loglog(x, y, "o-", label=f"{solver}, slope {slope:.1f}")
+                    panel.set(xlabel=axis, ylabel=field)
+                    panel.legend()
+        figure.tight_layout()
+        figure.savefig(RESULTS / f"low_rank_{axis}.png", dpi=110)
+        plt.close(figure)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["table", "maxcut", "growth", "profile", "report", "one"])
+    parser.add_argument("--only", help="comma-separated names")
+    parser.add_argument("--peers", default="", help="comma-separated peers to run as well, or 'all'")
+    parser.add_argument("--cap", type=float, default=250.0, help="seconds per measurement")
+    parser.add_argument("--again", action="store_true")
+    for name in ("--kind", "--name", "--solver"):
+        parser.add_argument(name)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    if args.what == "one":
+        print(json.dumps(solve_here(args.kind, args.name, args.solver)))
+        return
+    store = load()
+    peers = PEERS if args.peers == "all" else tuple(p for p in args.peers.split(",") if p)
+    if args.what in ("table", "maxcut"):
+        kind, names = ("network", problems.TABLE) if args.what == "table" else ("sdplib", problems.MAX_CUT)
+        for name in chosen(tuple(names), args.only):
+            for solver in ("LowRank", *peers):
+                measure(store, kind, name, solver, args.cap, args.again)
+    if args.what == "growth":
+        names = [f"2x{w}" for w in WIDTHS] if args.only in (None, "width") else []
+        names += [f"{d}x40" for d in DEPTHS] if args.only in (None, "depth") else []
+        for name in names if args.only in (None, "width", "depth") else args.only.split(","):
+            for solver in ("LowRank", "LowRank-matrix-free"):
+                measure(store, "random", name, solver, args.cap, args.again)
+    if args.what == "profile":
+        name = args.only or "random_4x400"
+        store["profile"] = problems.profile(problems.build("network", name), name)
+        STORE.write_text(json.dumps(store, indent=1, sort_keys=True))
+    plot(store)
+    report(store)
+
+
+if __name__ == "__main__":
+    main()
