@@ -1,6 +1,6 @@
 """LowRank against its peers: known networks, max-cut, growth, profile; tables and plots in docs/results.
 
-    python benchmarks/low_rank.py table  --only lyr2n80test1,random_4x80 --peers CVXPY-Clarabel,CVXPY-SCS,CVXOPT
+    python benchmarks/low_rank.py table  --only lyr2n80test1,random_4x80 --peers CVXPY-SCS,CVXOPT
     python benchmarks/low_rank.py maxcut --only mcp100,maxG11
     python benchmarks/low_rank.py growth --only width,depth
     python benchmarks/low_rank.py profile

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from lmikit import Network
 from lmikit.formulations import JointLipSDP
 from lmikit.lmi import SDP, read_sdpa
-from lmikit.network import reduce
+from lmikit.network import reduce, with_scaled_layers
 from lmikit.solvers import CVXPY, LowRank
 
 TABLE = {  # the exact bound where it is known
@@ -68,7 +68,10 @@ def build(kind: str, name: str) -> SDP:
         network = random_network(hidden, width)
     else:
         network = stored_network(name)
-    return JointLipSDP(reduce(network).network).sdp()
+    reduction = reduce(network)
+    layers = len(reduction.network.layers)
+    restored = with_scaled_layers(reduction.network, (-sum(reduction.layer_pow2), *[0] * (layers - 1)))
+    return JointLipSDP(restored).sdp()
 
 
 def least_eigenvalue(sdp: SDP, y: np.ndarray) -> float:

@@ -161,8 +161,8 @@ def sandwich(A: Markov, M: BlockTridiagonal, B: Markov) -> BlockTridiagonal:
     T, V = _forward(A, M, B), _backward(A, M, B)
     diag, low = [], [None]
     for i in range(len(A.diag)):
-        rest = V[i] - M.diag[i]
-        diag.append(_symmetric(T[i] + A.diag[i] @ rest @ B.diag[i]))
+        above = 0.0 if i == len(A.diag) - 1 else A.diag[i] @ (V[i] - M.diag[i]) @ B.diag[i]
+        diag.append(_symmetric(T[i] + above))
         if i:
             down = M.low[i]
             right = V[i] @ B.low[i] + down @ B.diag[i - 1]

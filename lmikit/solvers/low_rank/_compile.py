@@ -157,12 +157,22 @@ def _plan(lmi: LMI, uses: np.ndarray, merge: bool) -> _Plan:
     last = _last_level(lmi, level)
     simple_terms, variables, shared = [], [], []
     for k in range(sizes.size):
+        simple &= ~_few_wide(simple & (last == k), np.diff(lmi.P.indptr))
         here = np.flatnonzero(simple & (last == k))
         here = here[np.argsort(own[here], kind="stable")]
         simple_terms.append(here)
         variables.append(own[here])
         shared.append(np.flatnonzero(nonzero & ~simple & (last == k) & (per_term > 0)))
     return _Plan(lmi, rows, sizes, simple_terms, variables, shared)
+
+
+def _few_wide(terms: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """The terms whose p has several entries, where they are few among terms that have one.
+
+    They go with the shared ones: a single wide column would make the level's whole P dense.
+    """
+    wide = terms & (entries > 1)
+    return wide if 10 * wide.sum() <= terms.sum() else np.zeros_like(wide)
 
 
 def _last_level(lmi: LMI, level: np.ndarray) -> np.ndarray:

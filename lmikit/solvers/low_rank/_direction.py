@@ -6,7 +6,7 @@ from typing import Any
 from ..._errors import SolveFailed
 from ._chain import BlockTridiagonal, Markov, complete, sandwich
 from ._compile import Compiled
-from ._iterative import IterativeSchur
+from ._iterative import IterativeSchur, schur_product
 from ._schur import add_inequalities, schur_complement
 from ._state import Dual, Point
 
@@ -22,11 +22,14 @@ class SchurFactor:
         m = problem.c.size
         self.problem, self.matrix = problem, problem.am.xp.empty((m, m))
         self.scale: Any = None
+        self.refine = False
+        self.operands: tuple[list[Markov], list[Markov], Any] | None = None
 
     def form(self, X: list[Markov], R: list[Markov], z_over_s: Any) -> None:
         """Form and factorise; a ridge, relative to the diagonal, grows until the factorisation succeeds."""
         problem, out = self.problem, self.matrix
         xp = problem.am.xp
+        self.operands = (X, R, z_over_s)
         for ridge in _RIDGES:
             schur_complement(problem, X, R, out)
             add_inequalities(problem, z_over_s, out)
@@ -42,7 +45,13 @@ class SchurFactor:
         raise SolveFailed("the Schur complement is not positive definite: the data are too badly scaled.")
 
     def solve(self, b: Any) -> Any:
-        """O^-1 b."""
+        """O^-1 b; with `refine`, one step of refinement with products by block recursions."""
+        x = self._solve(b)
+        if self.refine and self.operands is not None:
+            x = x + self._solve(b - schur_product(self.problem, *self.operands, x))
+        return x
+
+    def _solve(self, b: Any) -> Any:
         return self.scale * self.problem.am.solve_in_place_factor(self.matrix, self.scale * b)
 
 

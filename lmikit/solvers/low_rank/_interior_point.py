@@ -25,6 +25,7 @@ _FRACTION = 0.95  # of the way to the boundary
 _STALL = 8  # iterations without progress
 _UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothing
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
+_LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
 _REDUCED = 1e-3  # relative gap up to which an early end is INACCURATE and not LIMIT
 
 
@@ -131,6 +132,7 @@ class _Run:
         iterate = Iterate(problem, point, self.dual, R)
         with self.wide():
             self.schur.form(self.dual.X, R, iterate.z_over_s)
+        self.schur.refine = self.unmet <= _UNMET and measures.mu * problem.degree <= _LATE * measures.scale
         affine = iterate.direction(self.schur, 0.0)
         ahead, above = self._predicted(affine)
         step = self._corrected(iterate, affine, measures.mu, ahead, above)

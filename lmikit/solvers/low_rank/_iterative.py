@@ -10,7 +10,13 @@ from ._chain import Markov, sandwich
 from ._compile import Compiled
 from ._schur import diagonal_tiles
 
-__all__ = ["IterativeSchur"]
+__all__ = ["IterativeSchur", "schur_product"]
+
+
+def schur_product(problem: Compiled, X: list[Markov], R: list[Markov], z_over_s: Any, v: Any) -> Any:
+    """O v without O: F*(sym(X F(v) R)) + G'diag(z/s)G v."""
+    K = [sandwich(x, c.linear(v), r) for x, c, r in zip(X, problem.chains, R, strict=True)]
+    return problem.adjoint(K, -z_over_s * (problem.G @ v) if problem.h.size else z_over_s)
 
 
 class IterativeSchur:
@@ -18,6 +24,7 @@ class IterativeSchur:
 
     def __init__(self, problem: Compiled, tol: float = 1e-3, steps: int = 400) -> None:
         self.problem, self.tol, self.steps = problem, tol, steps
+        self.refine = False  # conjugate gradients measure their residual anyway
         self.products = 0
         self.X: list[Markov] = []
         self.R: list[Markov] = []
@@ -50,11 +57,8 @@ class IterativeSchur:
         self.others = xp.where(covered | (diagonal <= 0), 0.0, 1.0 / xp.where(diagonal > 0, diagonal, 1.0))
 
     def _product(self, v: Any) -> Any:
-        problem = self.problem
         self.products += 1
-        K = [sandwich(x, c.linear(v), r) for x, c, r in zip(self.X, problem.chains, self.R, strict=True)]
-        weights = -self.z_over_s * (problem.G @ v) if problem.h.size else self.z_over_s
-        return problem.adjoint(K, weights)
+        return schur_product(self.problem, self.X, self.R, self.z_over_s, v)
 
     def _precondition(self, v: Any) -> Any:
         result = self.others * v

@@ -51,13 +51,13 @@ def _extent(support: sp.csc_array, level: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _merged(sizes: np.ndarray) -> np.ndarray:
-    """Neighbouring levels merged until each has at least `_SMALL` rows or all are one."""
+    """Neighbouring levels merged where both are small."""
     merged: list[int] = []
-    for size in sizes:
-        if merged and (merged[-1] < _SMALL and merged[-1] + size <= 2 * _SMALL):
-            merged[-1] += int(size)
+    for size in (int(n) for n in sizes):
+        if merged and merged[-1] < _SMALL and merged[-1] + size <= 2 * _SMALL:
+            merged[-1] += size
         else:
-            merged.append(int(size))
+            merged.append(size)
     return np.array(merged)
 
 
