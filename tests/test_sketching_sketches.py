@@ -120,6 +120,15 @@ def test_a_smaller_gaussian_is_a_prefix():
     np.testing.assert_array_equal(big[:, :3], small)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sketches_do_not_repeat_the_stream_that_drew_a_layer(seed):
+    """NumPy pads seeds with zeros: default_rng([0, 0]) is default_rng(0), which draws many a test layer."""
+    weight = np.random.default_rng(seed).standard_normal((400, 400))
+    s = Gaussian().draw(as_operator(weight), 4, seed=seed).matrix
+    cosines = (weight / np.linalg.norm(weight, axis=1, keepdims=True)) @ (s / np.linalg.norm(s, axis=0))
+    assert np.abs(cosines).max() < 0.3
+
+
 @st.composite
 def layers(draw):
     out, n = draw(st.integers(1, 12)), draw(st.integers(1, 12))

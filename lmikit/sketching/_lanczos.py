@@ -12,6 +12,7 @@ import scipy.linalg
 import scipy.special
 
 from ._operators import AbstractOperator
+from ._random import random_stream
 from ._threads import threads_for
 
 __all__ = [
@@ -40,7 +41,7 @@ class LanczosRun:
         """b starts, each uniform on the unit sphere of R^n, drawn on the host."""
         am = operator.am
         run = cls(operator, starts, 1.0)
-        rng = np.random.default_rng([seed, 7])
+        rng = random_stream(2, seed)
         x = rng.standard_normal((starts, operator.shape[1]))
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         run._basis = am.xp.zeros((starts, min(max_steps, 32) + 1, operator.shape[1]), dtype=operator.dtype)

@@ -16,6 +16,7 @@ from ._lanczos import (
     start_component,
 )
 from ._operators import AbstractOperator
+from ._random import random_stream
 from ._sketches import check_seed
 from ._types import ProbabilisticBound
 
@@ -161,7 +162,7 @@ def _dixon(
     norm of p alternating products serves: sigma_max <= (0.8 sqrt(n)/delta)^(1/p) |...|^(1/p).
     """
     am, n, products = operator.am, operator.shape[1], int(max_matvecs or 100)
-    x = np.random.default_rng([seed, 7]).standard_normal((n, 1))
+    x = random_stream(2, seed).standard_normal((n, 1))
     vector = am.asarray(x / np.linalg.norm(x), dtype=operator.dtype)
     lengths = am.xp.zeros(products)
     for k in range(products):
@@ -191,7 +192,7 @@ def _halko_martinsson_tropp(
     (Halko, Martinsson, Tropp 2011, lemma 4.1, with alpha = delta^(-1/r).)
     """
     am, n, r = operator.am, operator.shape[1], int(max_matvecs or 100)
-    omega = np.random.default_rng([seed, 7]).standard_normal((r, n)).T
+    omega = random_stream(2, seed).standard_normal((r, n)).T
     image = operator.matmat(am.asarray(np.ascontiguousarray(omega), dtype=operator.dtype))
     lengths = am.to_numpy(_lengths(am, image))
     value = delta ** (-1.0 / r) * np.sqrt(2.0 / np.pi) * float(lengths.max())

@@ -11,6 +11,7 @@ import scipy.sparse.linalg as spla
 
 from .._arrays import ArrayModule, array_module
 from .._errors import InputError
+from ._random import random_stream
 
 __all__ = [
     "AbstractOperator",
@@ -215,7 +216,7 @@ def check_adjoint(operator: AbstractOperator, *, seed: int = 0, trials: int = 2)
     when its error is far above rounding; errors near rounding are not seen.
     """
     am, (rows, columns) = operator.am, operator.shape
-    rng = np.random.default_rng(seed)
+    rng = random_stream(0, seed)
     eps = float(np.finfo(operator.dtype).eps)
     for _ in range(trials):
         x = am.asarray(rng.standard_normal((columns, 1)), dtype=operator.dtype)

@@ -16,6 +16,7 @@ from .._arrays import ArrayModule
 from .._errors import OptionError
 from ._operators import AbstractOperator
 from ._projection import AbstractProjection, DenseProjection, SparseProjection, TransformProjection
+from ._random import random_stream
 from ._threads import threads_for
 from ._transforms import power_of_two_at_least
 
@@ -52,7 +53,7 @@ class AbstractSketch(abc.ABC):
         n = operator.shape[1]
         check_size(m, n)
         check_seed(seed)
-        return self._draw(operator, int(m), np.random.default_rng([int(seed), int(block)]))
+        return self._draw(operator, int(m), random_stream(1, seed, block))
 
     @abc.abstractmethod
     def _draw(self, operator: AbstractOperator, m: int, rng: np.random.Generator) -> AbstractProjection: ...
