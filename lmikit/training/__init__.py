@@ -5,7 +5,8 @@ from ._baselines_admm import ADMMResult, ADMMStep, admm_pauli
 from ._baselines_sgd import SGDResult, SGDState, sgd, with_weight_decay
 from ._callback import LossAndGrad, TrainingDiverged
 from ._reference import MLP, Minibatches
-from ._shallow import ShallowResult, ShallowStep, convex_shallow
+from ._shallow import convex_shallow
+from ._shallow_result import ShallowResult, ShallowStep
 
 __all__ = [
     "MLP",

@@ -5,6 +5,7 @@ Starting from a trained net, its activation patterns and signs are kept, which m
 Lipschitz-regularized shallow neural networks", Algorithm 1 and Corollaries 10 and 11.
 """
 
+import contextlib
 import dataclasses
 import time
 from typing import Any, Literal
@@ -12,56 +13,20 @@ from typing import Any, Literal
 import numpy as np
 
 from .._api import lipschitz as prove_lipschitz
-from .._errors import OptionError, SolveFailed
+from .._errors import NotCertified, OptionError, SolveFailed
 from .._progress import ProgressCallback
-from ..certificates import Certificate
+from .._witness import Witness
+from ..certificates import Certificate, verify
 from ..network import Network
 from ..solvers import AbstractSolver, Clarabel
 from ._shallow_model import ShallowModel, read_model
 from ._shallow_program import lipschitz_program, pattern_rows, penalty_rho, weight_decay_program
+from ._shallow_result import ShallowResult, ShallowStep
 from ._shallow_rows import solve_with_rows
 
-__all__ = ["ShallowResult", "ShallowStep", "convex_shallow"]
+__all__ = ["convex_shallow"]
 
 _SHRINK = (1.0, 0.99, 0.9, 0.5)  # of the way to the solver's point, until the true objective does not rise
-
-
-@dataclasses.dataclass(frozen=True)
-class ShallowStep:
-    """The state after a step: mean squared loss, penalty term without its weight, and the objective.
-
-    `stage` is "start", "multipliers", "weights" or "joint". `accepted` is False where the solver's point
-    did not lower the true objective and was dropped.
-    """
-
-    stage: str
-    loss: float
-    penalty: float
-    objective: float
-    seconds: float
-    accepted: bool = True
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ShallowResult:
-    """The network found, objectives in floating point, the steps, and the proven Lipschitz bound.
-
-    objective = loss + weight * penalty; penalty is L^2 (the rho of LipSDP), or 1/2 sum_j ||u_j||^2 + a_j^2.
-    `history` never rises. `reason` says why the iteration stopped.
-    """
-
-    network: Network
-    objective: float
-    initial_objective: float
-    certificate: Certificate
-    history: tuple[ShallowStep, ...]
-    reason: str
-    seconds: float
-
-    @property
-    def improvement(self) -> float:
-        """1 - objective / initial_objective."""
-        return 1.0 - self.objective / self.initial_objective if self.initial_objective > 0 else 0.0
 
 
 def convex_shallow(
@@ -261,6 +226,19 @@ class _Run:
     def _unpack(self, y: np.ndarray) -> np.ndarray:
         return y[: self.V.size].reshape(self.V.shape)
 
+    def _certificate(self, network: Network, magnitudes: np.ndarray | None) -> Certificate:
+        """The better of LipSDP's and, for a Lipschitz penalty, that of the multipliers in hand."""
+        certificate = prove_lipschitz(network)
+        rho = self._rho(self.V, self.p)
+        if magnitudes is not None or not (np.isfinite(rho) and (self.p > 0).all()):
+            return certificate
+        t = np.zeros(self.model.hidden)
+        t[self.model.live] = self.model.magnitudes**2 / self.p
+        witness = Witness("lipsdp", rho, (t,), produced_by="convex_shallow")
+        with contextlib.suppress(NotCertified):
+            certificate = min(certificate, verify(network, witness), key=lambda c: c.bound)
+        return certificate
+
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
 
@@ -280,7 +258,7 @@ class _Run:
             network=network,
             objective=self.history[-1].objective,
             initial_objective=initial.objective,
-            certificate=prove_lipschitz(network),
+            certificate=self._certificate(network, magnitudes),
             history=tuple(self.history),
             reason=reason,
             seconds=self._seconds(),

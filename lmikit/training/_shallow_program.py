@@ -42,7 +42,7 @@ def pattern_rows(model: ShallowModel) -> sp.csr_array:
     columns = np.arange(model.units)[:, None, None] * width + np.arange(width)[None, None, :]
     starts = np.arange(signs.size + 1) * width
     G = sp.csr_array(
-        (values.ravel(), np.broadcast_to(columns, values.shape).ravel(), starts),
+        (values.flatten(), np.broadcast_to(columns, values.shape).flatten(), starts),
         shape=(signs.size, model.units * width),
     )
     G.eliminate_zeros()

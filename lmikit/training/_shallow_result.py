@@ -1,0 +1,46 @@
+"""What convex training of a shallow network hands back."""
+
+import dataclasses
+
+from ..certificates import Certificate
+from ..network import Network
+
+__all__ = ["ShallowResult", "ShallowStep"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShallowStep:
+    """The state after a step: mean squared loss, penalty term without its weight, and the objective.
+
+    `stage` is "start", "multipliers", "weights" or "joint". `accepted` is False where the solver's point
+    did not lower the true objective and was dropped.
+    """
+
+    stage: str
+    loss: float
+    penalty: float
+    objective: float
+    seconds: float
+    accepted: bool = True
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShallowResult:
+    """The network found, objectives in floating point, the steps, and the proven Lipschitz bound.
+
+    objective = loss + weight * penalty; penalty is L^2 (the rho of LipSDP), or 1/2 sum_j ||u_j||^2 + a_j^2.
+    `history` never rises. `reason` says why the iteration stopped.
+    """
+
+    network: Network
+    objective: float
+    initial_objective: float
+    certificate: Certificate
+    history: tuple[ShallowStep, ...]
+    reason: str
+    seconds: float
+
+    @property
+    def improvement(self) -> float:
+        """1 - objective / initial_objective."""
+        return 1.0 - self.objective / self.initial_objective if self.initial_objective > 0 else 0.0
