@@ -3,7 +3,8 @@
 import dataclasses
 import logging
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..methods import AbstractMethod, LipSDP
 from ..network import Network
 from ..sketching import gram_bound
 from ..solvers import AbstractSolver
-from ._weights import Arrays, Layout
+from ._weights import Arrays
 
 __all__ = ["Certified", "certified", "check_target", "within_target"]
 
@@ -47,7 +48,7 @@ def certified(
     product, taus = _layerwise(network)
     best = product
     try:
-        witness = method.propose(network, **({"solver": solver} if method.uses_solver else {}))
+        witness = method.propose(network, solver=solver if method.uses_solver else None)
         best = _better(product, verify(network, witness))
     except (SolveFailed, NotCertified) as error:
         _log.info("%s gave no certificate (%s); the product of layer norms stands", method.label, error)
@@ -73,21 +74,31 @@ def _upper_square(norm: float) -> float:
     return math.nextafter(norm * norm, math.inf) if norm > 0.0 else 0.0
 
 
+class Scalable(Protocol):
+    """What turns weights into a network, and knows which of them scale its output."""
+
+    def network(self, weights: Sequence[np.ndarray]) -> Network:
+        """The float64 network of these weights."""
+
+    def with_scaled_output(self, weights: Sequence[np.ndarray], factor: float) -> Arrays:
+        """The weights of factor * f."""
+
+
 def within_target(
-    found: Certified, weights: Arrays, layout: Layout, activation: Any, target: float
+    found: Certified, weights: Arrays, model: Scalable, target: float
 ) -> tuple[Certified, Arrays]:
     """Weights with a proven bound of at most `target`: the output layer (with its bias) is scaled.
 
     c f has the bound c L, by the same multipliers times c^2, and a classifier's decisions stay as they
     are. Weights that meet the target already come back as they are.
     """
-    margin = 4.0 * float(max(np.finfo(d).eps for d in layout.dtypes))
+    margin = 4.0 * float(max(np.finfo(w.dtype).eps for w in weights))
     for _ in range(8):
         if found.certificate.bound <= target:
             return found, weights
         factor = target / found.certificate.bound * (1.0 - margin)
-        weights = layout.with_scaled_output(weights, factor)
-        found = _rescaled(found, layout.network(weights, activation), factor)
+        weights = model.with_scaled_output(weights, factor)
+        found = _rescaled(found, model.network(weights), factor)
         margin *= 4.0
     raise NotCertified(
         f"scaling the output layer reached {found.certificate.bound:.9g} and not the target {target:.9g}."

@@ -6,6 +6,7 @@
 
 import abc
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -73,7 +74,7 @@ def initial_weights(dims: Sequence[int], seed: int = 0, dtype: Any = np.float64)
     """[W0, b0, ...] for layers of these sizes: normal entries of variance 2/n_in, biases zero (He et al.)."""
     rng = np.random.default_rng([seed, 0x57])
     weights = []
-    for n_in, n_out in zip(dims[:-1], dims[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(dims):
         weights.append((rng.standard_normal((n_out, n_in)) * math.sqrt(2.0 / n_in)).astype(dtype))
         weights.append(np.zeros(n_out, dtype=dtype))
     return weights

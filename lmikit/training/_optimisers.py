@@ -50,7 +50,8 @@ class AbstractOptimiser(abc.ABC):
     ) -> tuple[Arrays, Arrays]:
         """(weights, memory) after step t = 0, 1, ... of a run of `steps`."""
         rate = self.learning_rate * (cosine(t, steps) if self.decay == "cosine" else 1.0)
-        moved, kept = [], []
+        moved: list[np.ndarray] = []
+        kept: list[np.ndarray] = []
         for i, (w, g) in enumerate(zip(weights, gradients, strict=True)):
             own = memory[self.slots * i : self.slots * (i + 1)]
             move, own = self._direction(g, own, t)

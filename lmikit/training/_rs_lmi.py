@@ -32,7 +32,7 @@ from ._result import TrainingResult
 from ._rs_lmi_options import RSLMIOptions
 from ._rs_lmi_taus import TauState
 from ._state import TrainingState
-from ._weights import Arrays, CallbackError, Layout, LossAndGrad, evaluate
+from ._weights import Arrays, CallbackError, ChainModel, Layout, LossAndGrad, evaluate
 
 __all__ = ["rs_lmi"]
 
@@ -54,7 +54,7 @@ def rs_lmi(
     save_every: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> TrainingResult:
-    """Train weights under sketched layerwise LMIs; the result carries a proven L, at most prod sqrt(tau_k) m_k.
+    """Train weights under sketched layerwise LMIs; the result has a proven L <= prod sqrt(tau_k) m_k.
 
     `loss_and_grad(weights) -> (loss, gradients)` on arrays [W0, b0, W1, b1, ...] (or without biases),
     W_k (out, in), float32 or float64; a callback with `seek(step)` is told the step first. With
@@ -65,8 +65,9 @@ def rs_lmi(
     `save_to` is written every `save_every` steps, at the end, and when anything interrupts.
 
     Raises TrainingDiverged (a SolveFailed) for a NaN loss or gradient and CallbackError (an InputError) for
-    gradients of a wrong shape, both with the last good weights in their `state`; InputError for other arrays, a target that is not positive, a state of another
-    run; OptionError; NotCertified. Not checked: that the callback's network is that of the arrays.
+    gradients of a wrong shape, both with the last good weights in their `state`;
+    InputError for other arrays, a target that is not positive, a state of another run; OptionError;
+    NotCertified. Not checked: that the callback's network is that of the arrays.
     """
     check_target(target)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -92,11 +93,12 @@ class _Run:
         solver: AbstractSolver | None,
         steps: int,
     ) -> None:
-        self.callback, self.activation, self.target = callback, activation, target
+        self.callback, self.target = callback, target
         self.options, self.method, self.solver, self.steps = options, method, solver, steps
         self.layout = Layout.of(weights)
         self.weights = self.layout.own(weights)
-        network = self.layout.network(self.weights, activation)
+        self.model = ChainModel(self.layout, activation)
+        network = self.model.network(self.weights)
         self.gain = math.prod(slope_gains(network))
         goal = math.nan if target is None else 2.0 * math.log(target / self.gain)
         squares = np.array([float(np.linalg.norm(w, 2)) ** 2 for w in network.weights])
@@ -240,7 +242,7 @@ class _Run:
         self.rows.append(np.array([*head, *self.taus.tau, *self.taus.alpha, *violation]))
 
     def _certify(self) -> None:
-        found = certified(self.layout.network(self.weights, self.activation), self.method, self.solver)
+        found = certified(self.model.network(self.weights), self.method, self.solver)
         bound = found.certificate.bound
         self._record(np.full(self.taus.alpha.size, math.nan), bound, found.product)
         if self.target is not None and self.options.tighten and bound > 0.0:
@@ -249,10 +251,10 @@ class _Run:
             self.taus.fix(self.taus.log_tau)
 
     def finish(self) -> TrainingResult:
-        found = certified(self.layout.network(self.weights, self.activation), self.method, self.solver)
+        found = certified(self.model.network(self.weights), self.method, self.solver)
         state, weights = self.state(), self.weights
         if self.target is not None:
-            found, weights = within_target(found, weights, self.layout, self.activation, self.target)
+            found, weights = within_target(found, weights, self.model, self.target)
         return TrainingResult(
             weights,
             found.network,

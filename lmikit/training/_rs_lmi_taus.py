@@ -29,7 +29,7 @@ class TauState:
 
     @classmethod
     def initial(cls, squares: np.ndarray, options: RSLMIOptions, log_product: float) -> "TauState":
-        """tau_k = |W_k|^2; where the product is fixed, all equal, or in the same proportions without `clip`."""
+        """tau_k = |W_k|^2; where the product is fixed, all equal, or in proportion without `clip`."""
         log_tau = np.log(np.maximum(squares, 1e-12))
         if not math.isnan(log_product):
             log_tau = np.zeros_like(log_tau) if options.clip else log_tau
@@ -86,8 +86,8 @@ class TauState:
         self.alpha = np.clip(alpha, options.alpha, options.alpha_max)
         self.price = np.where(grew & ~violated, 2.0 * self.price, self.price)
         said = [
-            f"tau_{k} grew by a factor of {math.exp(self.log_tau[k] - self.before[k]):.3g} in a window: alpha_{k} "
-            f"is now {self.alpha[k]:.3g}, its price {self.price[k]:.3g}"
+            f"tau_{k} grew by a factor of {math.exp(self.log_tau[k] - self.before[k]):.3g} in a window: "
+            f"alpha_{k} is now {self.alpha[k]:.3g}, its price {self.price[k]:.3g}"
             for k in np.flatnonzero(grew)
         ]
         self.before, self.violation, self.counted = self.log_tau.copy(), 0.0 * self.violation, 0
@@ -101,7 +101,7 @@ class TauState:
     def arrays(self) -> dict[str, tuple[np.ndarray, ...]]:
         """For a `TrainingState`."""
         names = ("log_tau", "alpha", "price", "start", "before", "violation")
-        groups = {f"tau.{n}": (np.array(getattr(self, n)),) for n in names}
+        groups: dict[str, tuple[np.ndarray, ...]] = {f"tau.{n}": (np.array(getattr(self, n)),) for n in names}
         groups["tau.memory"] = tuple(self.memory)
         groups["tau.scalars"] = (np.array([self.log_product, self.counted, self.updates]),)
         return groups

@@ -87,8 +87,8 @@ class TrainingState:
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{os.fspath(path)} is not a training state ({type(error).__name__}: {error}); expected a file "
-                "written by TrainingState.save."
+                f"{os.fspath(path)} is not a training state ({type(error).__name__}: {error}); expected a "
+                "file written by TrainingState.save."
             ) from error
         for group in arrays.values():
             for array in group:

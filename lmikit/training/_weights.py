@@ -12,7 +12,16 @@ from ..network import Network
 from ._callback import TrainingDiverged
 from ._state import TrainingState
 
-__all__ = ["Arrays", "CallbackError", "Layout", "LossAndGrad", "Stepped", "evaluate", "read_only"]
+__all__ = [
+    "Arrays",
+    "CallbackError",
+    "ChainModel",
+    "Layout",
+    "LossAndGrad",
+    "Stepped",
+    "evaluate",
+    "read_only",
+]
 
 Arrays = tuple[np.ndarray, ...]
 LossAndGrad = Callable[[Sequence[np.ndarray]], tuple[Any, Sequence[Any]]]
@@ -66,8 +75,8 @@ class Layout:
                 biases[-1] = i
             else:
                 raise InputError(
-                    f"weights[{i}] has shape {w.shape}; expected matrices (out, in) in the order of the forward "
-                    "pass, each followed by at most one bias (out,). Unroll convolutions."
+                    f"weights[{i}] has shape {w.shape}; expected matrices (out, in) in the order of the "
+                    "forward pass, each followed by at most one bias (out,). Unroll convolutions."
                 )
         if not matrices:
             raise InputError("weights holds no matrix; expected [W0, b0, W1, b1, ...] or [W0, W1, ...].")
@@ -119,6 +128,22 @@ class Layout:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChainModel:
+    """Arrays in a layout, with activations: a chain."""
+
+    layout: Layout
+    activation: Any
+
+    def network(self, weights: Sequence[np.ndarray]) -> Network:
+        """The float64 network of these weights."""
+        return self.layout.network(weights, self.activation)
+
+    def with_scaled_output(self, weights: Sequence[np.ndarray], factor: float) -> Arrays:
+        """The weights of factor * f."""
+        return self.layout.with_scaled_output(weights, factor)
+
+
 def read_only(array: np.ndarray) -> np.ndarray:
     """The same array, not writeable."""
     array.setflags(write=False)
@@ -144,12 +169,12 @@ def evaluate(callback: LossAndGrad, step: int, weights: Arrays, layout: Layout) 
     loss = float(value.reshape(()))
     if not np.isfinite(loss):
         raise TrainingDiverged(
-            f"the loss is {loss} at step {step}; expected a finite number. The weights before that step are in "
-            "this error's `state`; resume from it with a smaller learning rate.",
+            f"the loss is {loss} at step {step}; expected a finite number. The weights before that step are "
+            "in this error's `state`; resume from it with a smaller learning rate.",
         )
     if len(gradients) != len(layout.shapes):
         raise CallbackError(
-            f"loss_and_grad returned {len(gradients)} gradients; expected {len(layout.shapes)}, one per array.",
+            f"loss_and_grad returned {len(gradients)} gradients; expected {len(layout.shapes)}, one each."
         )
     return loss, tuple(_checked(i, g, layout, step) for i, g in enumerate(gradients))
 
