@@ -54,7 +54,7 @@ def bound_against_time(comparison: Comparison, path: str | os.PathLike[str]) -> 
         label = f"sampled lower bound: {comparison.lower:.5g}"
         axes.axhline(comparison.lower, color="0.3", ls="--", lw=1, label=label)
     axes.set_xscale("log")
-    heights = [row.bound for row in proven] + ([comparison.lower] if comparison.lower else [])
+    heights = [height for height in (comparison.lower, *(row.bound for row in proven)) if height]
     if heights and max(heights) > 20.0 * min(heights):  # within a decade a log axis has no readable ticks
         axes.set_yscale("log")
     axes.set_xlabel("seconds (proposal and proof)")
