@@ -102,7 +102,7 @@ def _own(sdp: SDP, **options: object) -> dict:
 
 
 def _through_cvxpy(name: str, sdp: SDP) -> dict:
-    solution = CVXPY(name).solve(sdp)
+    solution = CVXPY(solver=name).solve(sdp)
     return {
         "value": value_of(solution.objective, sdp),
         "status": solution.status.name,

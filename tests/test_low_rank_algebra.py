@@ -69,7 +69,7 @@ def close(a, b, scale=1.0):
     return np.allclose(a, b, rtol=1e-8, atol=1e-9 * max(scale, np.abs(b).max(initial=0.0)))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(chains())
 def test_inverse_and_completion_are_those_of_dense_algebra(case):
     sdp, problem, point, dual, _ = case
@@ -83,7 +83,7 @@ def test_inverse_and_completion_are_those_of_dense_algebra(case):
     assert np.abs(inverse[~pattern(sizes)]).max(initial=0.0) <= 1e-7 * np.abs(inverse).max()
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(chains())
 def test_direction_and_schur_complement_are_those_of_dense_algebra(case):
     sdp, problem, point, dual, rng = case

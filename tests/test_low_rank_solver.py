@@ -11,7 +11,7 @@ from low_rank_helpers import lipsdp, max_cut, random_network, ring_cut
 
 from lmikit import Network, OptionError, Slopes
 from lmikit.formulations import JointLipSDP
-from lmikit.lmi import SDP, SOC, Status, read_sdpa
+from lmikit.lmi import LMI, SDP, SOC, Status, read_sdpa
 from lmikit.solvers import Clarabel, LowRank
 
 
@@ -80,7 +80,7 @@ def odd_networks(draw):
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(network=odd_networks())
 def test_odd_networks_end_honestly(network):
     sdp = lipsdp(network)
@@ -222,3 +222,21 @@ def test_what_it_does_not_suit_names_a_solver():
         with pytest.raises(OptionError, match="Clarabel"):
             LowRank().solve(problem)
     assert LowRank().suits(sdp) is None
+
+
+def test_the_matrix_free_mode_knows_its_gap():
+    sdp = lipsdp(random_network(np.random.default_rng(11), (4, 20, 20, 20, 20, 2)))
+    exact = LowRank().solve(sdp)
+    free = LowRank(memory_limit=1).solve(sdp)
+    assert free.status is Status.SOLVED
+    assert gap(free) <= 1e-3
+    assert free.bound_on_optimum <= exact.objective * (1 - 1e-6)
+    assert free.objective == pytest.approx(exact.objective, rel=1e-3)
+    check_feasible(sdp, free.y)
+
+
+def test_terms_with_weights_are_not_taken_for_max_cut():
+    # minimise y s.t. 4 y >= 2: P = Q, but the weight 4 belongs to the term
+    one = sp.csc_array(np.ones((1, 1)))
+    solution = LowRank().solve(SDP([1.0], (LMI(-2 * one, one, one, 4 * one),)))
+    assert solution.y == pytest.approx([0.5], abs=1e-6)

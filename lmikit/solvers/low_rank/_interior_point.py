@@ -22,7 +22,8 @@ from ._state import Dual, Point, complementarity, dual_at, dual_objective, point
 __all__ = ["Limits", "Outcome", "solve_interior"]
 
 _FRACTION = 0.95  # of the way to the boundary
-_STALL = 8  # iterations without progress
+_STALL = 5  # iterations without progress
+_STALL_INFEASIBLE = 25  # the same while X or y is not feasible: plateaus of 15 are normal on deep chains
 _UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothing
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
@@ -214,7 +215,7 @@ class _Run:
         missing = 0.0 if self.point.feasible else 1.0
         state = (measures.mu / measures.scale, measures.residual / measures.scale, self.best[0], missing)
         self.history.append(state)
-        window = _STALL if self.unmet <= _UNMET and self.point.feasible else 3 * _STALL
+        window = _STALL if self.unmet <= _UNMET and self.point.feasible else _STALL_INFEASIBLE
         if len(self.history) <= window:
             return None
         old = self.history[-1 - window]
