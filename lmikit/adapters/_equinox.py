@@ -48,6 +48,8 @@ class _Reader:
                 self.layer(f"{where}[{k}]", part)
         elif kind is nn.Linear:
             self.chain.affine(where, layer.weight, None if layer.bias is None else np.ravel(layer.bias))
+        elif kind is nn.Lambda and type(layer.fn) is nn.PReLU:
+            self.layer(where, layer.fn)
         elif kind is nn.Lambda:
             self.chain.activation(where, self._function(where, layer.fn))
         elif kind is nn.PReLU:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._errors import BackendMissing, InputError
 from ..network import Activation, Network, resolve_activation
-from ._chain import Chain, activation_list, import_error_extra, natural_key, refusal
+from ._chain import Chain, activation_list, import_error_extra, refusal
 from ._jax_activations import function_name, jax_activation
 
 __all__ = ["from_flax"]
@@ -17,10 +17,10 @@ def from_flax(model: Any, activation: Any = None, *, order: Sequence[str] | None
     """The network of a Flax parameter tree (linen) or of an `nnx.Sequential`.
 
     A tree {"params": {"Dense_0": {"kernel", "bias"}, ...}} says nothing of activations or of the
-    order: `activation` is required (an instance, a name, or one per hidden layer), and `order`
-    (paths such as "encoder/Dense_0") unless the layers are siblings numbered as linen numbers
-    them, which is then taken for the order of the forward pass (not checked). For an
-    `nnx.Sequential` of Linear, functions of `jax.nn` and Dropout that is off both come from it.
+    order in which layers are applied (linen numbers them as they are constructed, which may
+    differ): `activation` is required (an instance, a name, or one per hidden layer), and for more
+    than one layer `order`, a list of paths such as "encoder/Dense_0". Neither can be checked. For
+    an `nnx.Sequential` of Linear, functions of `jax.nn` and Dropout that is off both come from it.
 
     Raises InputError naming every parameter that is not a Dense layer's, BackendMissing without
     flax where `model` is an nnx module.
@@ -50,7 +50,11 @@ def _from_tree(tree: Mapping[str, Any], activation: Any, order: Sequence[str] | 
     groups = _dense_layers(tree["params"] if set(tree) == {"params"} else tree, "")
     if not groups:
         raise InputError("the tree has no parameters; expected Dense layers with 'kernel' and 'bias'.")
-    paths = _in_order(list(groups)) if order is None else list(order)
+    if order is None and len(groups) > 1:
+        raise InputError(
+            f"the layers are {sorted(groups)}, whose order in the forward pass is not known; pass order."
+        )
+    paths = list(groups) if order is None else list(order)
     if sorted(paths) != sorted(groups):
         raise InputError(f"order is {paths}; expected each of {sorted(groups)} once.")
     phis: list[Activation | None] = [*activation_list(activation, len(paths) - 1), None]
@@ -73,16 +77,6 @@ def _dense_layers(tree: Mapping[Any, Any], path: str) -> dict[str, dict[str, Any
             raise refusal(here, f"a parameter of shape {np.shape(value)} that is not a Dense layer's")
         found |= _dense_layers(value, here)
     return found
-
-
-def _in_order(paths: list[str]) -> list[str]:
-    """Siblings numbered 0, 1, 2, ... after one name, as linen names them."""
-    heads = {path.rpartition("_")[0] for path in paths}
-    numbers = sorted(path.rpartition("_")[2] for path in paths)
-    expected = sorted(str(k) for k in range(len(paths)))
-    if len(paths) > 1 and (len(heads) != 1 or numbers != expected):
-        raise InputError(f"the layers are {sorted(paths)}, whose order is not known; pass order=[...].")
-    return sorted(paths, key=natural_key)
 
 
 def _read_sequential(chain: Chain, where: str, model: Any, nnx: Any, jax: Any) -> None:
