@@ -46,6 +46,7 @@ PAPER = {  # min / max / average per cent, Table 1 of the paper
     "rastrigin": ("3.7 / 3.9 / 3.9", "4.4 / 3.2 / 3.9"),
     "wine": ("1.2 / 2.1 / 1.6", "3.5 / 7.2 / 5.6"),
 }
+KINDS = ("beta", "alternating", "joint", "crossed")
 Row = dict[str, Any]
 
 
@@ -59,7 +60,7 @@ def load(name: str) -> tuple[np.ndarray, np.ndarray]:
     elif name == "wine":
         table = np.loadtxt(UCI / "winequality-red.csv", delimiter=";", skiprows=1)
     else:
-        x = np.random.default_rng(2026).uniform(-1.5, 1.5, (400, 2))
+        x = np.random.default_rng(2026).uniform(-1.0, 1.0, (400, 2))
         table = np.column_stack([x, 20.0 + (x**2 - 10.0 * np.cos(2 * np.pi * x)).sum(axis=1)])
     table = (table - table.mean(axis=0)) / table.std(axis=0)
     return table[:, :-1], table[:, -1]
@@ -88,10 +89,13 @@ def run_trial(name: str, trial: int, figure: bool) -> Row:
     tuned = model.network(admm.weights)
     joint = convex_shallow(tuned, X, y, lipschitz=LIPSCHITZ)
     row["joint"] = summary(joint)
-    paper = convex_shallow(
-        tuned, X, y, lipschitz=LIPSCHITZ, multipliers="alternating", max_iterations=3, tol=1e-3
-    )
-    row["alternating"] = summary(paper)
+    if figure and (name != "wine" or trial == 0):  # several programs, each as large as the joint one
+        paper = convex_shallow(
+            tuned, X, y, lipschitz=LIPSCHITZ, multipliers="alternating", max_iterations=3, tol=1e-3
+        )
+        row["alternating"] = summary(paper)
+        crossed = convex_shallow(tuned, X, y, lipschitz=LIPSCHITZ, pattern_updates=1 if name == "wine" else 5)
+        row["crossed"] = summary(crossed)
     if figure:
         nets = {"SGD": base, "ADMM": tuned, "ADMM-C-lip": joint.network}
         nets["SGD-C-lip"] = convex_shallow(base, X, y, lipschitz=LIPSCHITZ).network
@@ -123,12 +127,12 @@ def adversarial(network: Network, X: np.ndarray, y: np.ndarray) -> list[float]:
 
 
 def spread(values: list[float]) -> str:
-    return f"{min(values):.1f} / {max(values):.1f} / {np.mean(values):.1f}"
+    return f"{min(values):.1f} / {max(values):.1f} / {np.mean(values):.1f}" if values else "-"
 
 
 def report(rows: list[Row]) -> str:
     """The tables, as Markdown."""
-    monotone = all(r[k]["monotone"] for r in rows for k in ("beta", "alternating", "joint"))
+    monotone = all(r[k]["monotone"] for r in rows for k in KINDS if k in r)
     lines = [
         "# Convex training of shallow ReLU networks",
         "",
@@ -142,33 +146,35 @@ def report(rows: list[Row]) -> str:
         "## Reduction of the training objective, per cent: min / max / mean over the trials",
         "",
         "| data | trials | weight decay: C-beta over SGD | (paper) | Lipschitz, alternating, over ADMM "
-        "| Lipschitz, joint, over ADMM | (paper) |",
-        "|---|---|---|---|---|---|---|",
+        "| Lipschitz, joint, over ADMM | joint, patterns updated | (paper) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     groups = {name: [r for r in rows if r["data"] == name] for name in NAMES}
     for name, group in groups.items():
         if group:
-            gains = [spread([r[k]["gain"] for r in group]) for k in ("beta", "alternating", "joint")]
+            gains = [spread([r[k]["gain"] for r in group if k in r]) for k in KINDS]
             decay, lip = PAPER[name]
             lines.append(
-                f"| {name} | {len(group)} | {gains[0]} | {decay} | {gains[1]} | {gains[2]} | {lip} |"
+                f"| {name} | {len(group)} | {gains[0]} | {decay} | {gains[1]} | {gains[2]} | {gains[3]} | {lip} |"
             )
     lines += [
         "",
         "The paper's settings (weights of the penalties, epochs, splits) are not all published, so its "
-        "figures show the order of magnitude only. Alternating: at most three iterations. Every history "
+        "figures show the order of magnitude only. Alternating (the paper's method): at most three iterations; "
+        "patterns updated: five more joint programs (wine: one); both in the first three trials (wine: the "
+        "first). Every history "
         f"falls monotonically: {monotone}.",
         "",
         "## Seconds (whole calls, proof included; largest over the trials) and proven bounds (mean)",
         "",
-        "| data | rows x inputs | SGD | ADMM | C-beta | joint | alternating | L of ADMM | L after joint |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| data | rows x inputs | SGD | ADMM | C-beta | alternating | joint | updated | L of ADMM | L after joint |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, group in groups.items():
         if not group:
             continue
         seconds = [max(r[k] for r in group) for k in ("sgd_seconds", "admm_seconds")]
-        seconds += [max(r[k]["seconds"] for r in group) for k in ("beta", "joint", "alternating")]
+        seconds += [max((r[k]["seconds"] for r in group if k in r), default=np.nan) for k in KINDS]
         figures = [r for r in group if "bounds" in r]
         before = f"{np.mean([r['bounds']['ADMM'] for r in figures]):.3f}" if figures else "-"
         after = f"{np.mean([r['joint']['bound'] for r in figures]):.3f}" if figures else "-"
@@ -243,7 +249,7 @@ def main() -> None:
             row = run_trial(name, trial, trial < args.figure_trials)
             with record.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            gains = {k: round(row[k]["gain"], 2) for k in ("beta", "alternating", "joint")}
+            gains = {k: round(row[k]["gain"], 2) for k in KINDS if k in row}
             print(name, trial, gains, {k: round(row[k]["seconds"], 1) for k in gains}, flush=True)
     rows = sorted(read(record), key=lambda r: (NAMES.index(r["data"]), r["trial"]))
     args.out.write_text(report(rows), encoding="utf-8")

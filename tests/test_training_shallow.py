@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -248,6 +249,28 @@ def test_joint_beats_alternating_and_nothing_near_it_is_better(trained):
         assert model.loss(V) + weight * rho >= joint.objective - 1e-6
 
 
+@pytest.mark.parametrize("penalty", ["lipschitz", "weight_decay"])
+def test_patterns_that_change_sides_lower_the_objective_further(trained, penalty):
+    network, X, y, *_ = trained
+    once = convex_shallow(network, X, y, **{penalty: 0.02})
+    more = convex_shallow(network, X, y, **{penalty: 0.02}, pattern_updates=3, tol=0.0)
+    objectives = [step.objective for step in more.history]
+    assert all(b <= a for a, b in itertools.pairwise(objectives))
+    assert more.objective < once.objective * (1 - 1e-4)
+
+
+def test_changed_patterns_keep_the_point_feasible(trained):
+    network, X, y, *_ = trained
+    model = read_model(network, np.vstack([X[:9], X[:3]]), np.append(y[:9], y[:3]))
+    G = pattern_rows(model)
+    assert G.shape[0] == model.units * 9
+    rows = np.zeros(G.shape[0], dtype=bool)
+    rows[[0, 9 + 5]] = True
+    signs = np.where(rows, -1.0, 1.0)
+    assert abs(pattern_rows(model.crossed(rows)) - sp.diags_array(signs) @ G).max() == 0.0
+    assert (model.crossed(rows).patterns != model.patterns).sum() == 3  # the first row occurs twice
+
+
 def test_constraint_generation_finds_the_same_optimum(trained):
     network, X, y, *_ = trained
     whole = convex_shallow(network, X, y, lipschitz=0.02)
@@ -349,6 +372,8 @@ def test_bad_data_and_options_are_refused():
         ({"lipschitz": 1.0, "working_set": 0.0}, "a share in"),
         ({"lipschitz": 1.0, "max_iterations": 0}, "integer >= 1"),
         ({"lipschitz": 1.0, "tol": -1.0}, "tol is"),
+        ({"lipschitz": 1.0, "pattern_updates": -1}, "integer >= 0"),
+        ({"lipschitz": 1.0, "multipliers": "alternating", "pattern_updates": 1}, "keeps its patterns"),
     ):
         with pytest.raises(OptionError, match=message):
             convex_shallow(network, X, y, **options)

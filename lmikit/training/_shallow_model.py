@@ -6,6 +6,7 @@ On the data the unit's activation pattern is D_j = diag(1{X u_j >= 0}), and two 
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,20 @@ class ShallowModel:
     def inputs(self) -> int:
         """d, without the column of ones."""
         return int(self.X.shape[1]) - 1
+
+    @functools.cached_property
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """(first, which): the first of each group of equal rows of X in order, and each row's group."""
+        _, index, inverse = np.unique(self.X, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(index)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(order.size)
+        return index[order], rank[inverse.ravel()]
+
+    def crossed(self, rows: np.ndarray) -> "ShallowModel":
+        """The model with the patterns of these rows of `pattern_rows` changed: (n * distinct,) bool."""
+        flip = rows.reshape(self.units, -1)[:, self.distinct[1]]
+        return dataclasses.replace(self, patterns=self.patterns ^ flip)
 
     def loss(self, V: np.ndarray) -> float:
         """The mean squared error (1/N) ||f(X) - y||^2 of the net with effective weights V."""

@@ -34,8 +34,7 @@ def pattern_rows(model: ShallowModel) -> sp.csr_array:
 
     Rows of X that repeat are implied and left out. Rows are ordered unit by unit.
     """
-    _, first = np.unique(model.X, axis=0, return_index=True)
-    first.sort()
+    first, _ = model.distinct
     X, width = model.X[first], model.X.shape[1]
     signs = 1.0 - 2.0 * model.patterns[:, first]  # (n, N)
     values = signs[:, :, None] * X[None, :, :]

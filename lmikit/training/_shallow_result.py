@@ -12,7 +12,8 @@ __all__ = ["ShallowResult", "ShallowStep"]
 class ShallowStep:
     """The state after a step: mean squared loss, penalty term without its weight, and the objective.
 
-    `stage` is "start", "multipliers", "weights" or "joint". `accepted` is False where the solver's point
+    `stage` is "start" (the given net), "restricted" (idle units at zero, best scaling), "joint", "weights"
+    or "multipliers". `accepted` is False where the solver's point
     did not lower the true objective and was dropped.
     """
 

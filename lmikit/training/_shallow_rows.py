@@ -4,7 +4,6 @@ A program with fewer rows is a relaxation, so the first point that violates none
 is optimal for all of them.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -13,7 +12,7 @@ import scipy.sparse as sp
 
 from .._errors import SolveFailed
 from .._progress import ProgressCallback
-from ..lmi import SDP, Solution
+from ..lmi import SDP
 from ..solvers import AbstractSolver
 
 __all__ = ["solve_with_rows"]
@@ -31,9 +30,10 @@ def solve_with_rows(
     rounds: int = 20,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
-) -> Solution:
-    """Solve `program(G)`; `start` in (0, 1] begins with that share of the rows, None with all of them.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve `program(G)`: (y, a multiplier for every row of G, 0 where it was left out).
 
+    `start` in (0, 1] begins with that share of the rows, None with all of them.
     The first working set holds the rows that `v` (the leading variables) is nearest to violating.
     Raises SolveFailed where a solve has no usable point.
     """
@@ -60,4 +60,7 @@ def solve_with_rows(
         working |= violated
     else:
         raise SolveFailed(f"rows were still violated after {rounds} rounds; start with more of them.")
-    return dataclasses.replace(solution, seconds=time.perf_counter() - began)
+    multipliers = np.zeros(G.shape[0])
+    if solution.dual is not None and solution.dual.z.size:
+        multipliers[working] = solution.dual.z
+    return solution.y, multipliers

@@ -1,0 +1,118 @@
+"""The descent loop of convex shallow training: solve, move where the objective falls, repeat."""
+
+import dataclasses
+import time
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._errors import SolveFailed
+from .._progress import ProgressCallback
+from ..network import Network
+from ..solvers import AbstractSolver
+from ._shallow_model import ShallowModel
+from ._shallow_program import pattern_rows
+from ._shallow_result import ShallowResult, ShallowStep
+from ._shallow_rows import solve_with_rows
+from ._shallow_tasks import Point, Task
+
+__all__ = ["Descent"]
+
+_SHRINK = (1.0, 0.99, 0.9, 0.5)  # of the way to the solver's point, until the true objective does not rise
+
+
+@dataclasses.dataclass(eq=False)
+class Descent:
+    """One call: the task, the model with its present patterns, the clock and the history.
+
+    `iterations` programs are solved at most, fewer where one gains less than `tol` of the objective or
+    `deadline` (of time.perf_counter) has passed. With `cross` the patterns change in between: rows that
+    hold a unit back change sides, and the point stays feasible, since it lies on the border.
+    """
+
+    task: Task
+    model: ShallowModel
+    solver: AbstractSolver
+    iterations: int
+    tol: float
+    cross: bool
+    working_set: float | None = None
+    deadline: float = np.inf
+    progress: ProgressCallback | None = None
+    history: list[ShallowStep] = dataclasses.field(default_factory=list)
+    started: float = dataclasses.field(default_factory=time.perf_counter)
+
+    def run(self, network: Network) -> ShallowResult:
+        """Descend from `network`, whose patterns the model holds."""
+        penalty, point = self.task.start(self.model, network)
+        self._record("start", self.model.loss(point.V), penalty)
+        reason = "no unit is active on the data"
+        if self.model.units:
+            # idle units are at zero now, and the units at their best scaling: equal or better
+            best = min(self.task.penalty(self.model, point), penalty)
+            self._record("restricted", self.model.loss(point.V), best)
+            point, reason = self._iterate(point)
+        network, certificate = self.task.result(self.model, point)
+        if not self.model.units:
+            self._record("restricted", self.model.loss(point.V), 0.0)
+        return ShallowResult(
+            network=network,
+            objective=self.history[-1].objective,
+            initial_objective=self.history[0].objective,
+            certificate=certificate,
+            history=tuple(self.history),
+            reason=reason,
+            seconds=time.perf_counter() - self.started,
+        )
+
+    def _iterate(self, point: Point) -> tuple[Point, str]:
+        for k in range(self.iterations):
+            before = self.history[-1].objective
+            G = pattern_rows(self.model)
+            try:
+                y, z = self._solve(point, G)
+            except SolveFailed as error:
+                if k == 0:
+                    raise
+                return point, f"the solver failed; the last good weights are kept: {error}"
+            point = self._move(self.task.stage, point, self.task.target(self.model, point, y))
+            better = self.task.polished(self.model, point)
+            if better is not None:
+                point = self._move("multipliers", point, better)
+            if k + 1 < self.iterations and before - self.history[-1].objective <= self.tol * before:
+                return point, f"an iteration gained less than {self.tol:g} of the objective"
+            if time.perf_counter() > self.deadline:
+                return point, "the time limit was reached"
+            if self.cross:
+                self.model = self.model.crossed(z > -(G @ y[: point.V.size]))
+        return point, "the program was solved" if self.iterations == 1 else f"{self.iterations} were solved"
+
+    def _solve(self, point: Point, G: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+        left = None if np.isinf(self.deadline) else max(self.deadline - time.perf_counter(), 1e-3)
+        return solve_with_rows(
+            lambda rows: self.task.program(self.model, point, rows),
+            G,
+            point.V.ravel(),
+            self.solver,
+            start=self.working_set,
+            time_limit=left,
+            progress=self.progress,
+        )
+
+    def _move(self, stage: str, point: Point, target: Point) -> Point:
+        """The longest listed step towards `target` at which the true objective does not rise, or none."""
+        for share in _SHRINK:
+            at = point.towards(target, share)
+            loss, penalty = self.model.loss(at.V), self.task.penalty(self.model, at)
+            if loss + self.task.weight * penalty <= self.history[-1].objective:
+                self._record(stage, loss, penalty)
+                return at
+        seconds = time.perf_counter() - self.started
+        self.history.append(
+            dataclasses.replace(self.history[-1], stage=stage, seconds=seconds, accepted=False)
+        )
+        return point
+
+    def _record(self, stage: str, loss: float, penalty: float) -> None:
+        objective = loss + self.task.weight * penalty
+        self.history.append(ShallowStep(stage, loss, penalty, objective, time.perf_counter() - self.started))

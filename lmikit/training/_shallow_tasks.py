@@ -1,0 +1,170 @@
+"""The three regularised training problems of shallow nets, as the descent loop sees them.
+
+A point is effective weights V and inverse multipliers p (`_shallow_program`); a task knows its penalty,
+its convex program at a point, and what to do with the program's solution. LipSDP proposes multipliers.
+"""
+
+import abc
+import contextlib
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._api import lipschitz as prove_lipschitz
+from .._errors import NotCertified, SolveFailed
+from .._witness import Witness
+from ..certificates import Certificate, verify
+from ..lmi import SDP
+from ..network import Network
+from ._shallow_model import ShallowModel
+from ._shallow_program import lipschitz_program, penalty_rho, weight_decay_program
+
+__all__ = ["Alternating", "Joint", "Point", "Task", "WeightDecay"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Point:
+    """V (n, d+1) and p (n,); p plays no role under weight decay."""
+
+    V: np.ndarray
+    p: np.ndarray
+
+    def towards(self, other: "Point", share: float) -> "Point":
+        """The point that share of the way to `other`."""
+        return Point(self.V + share * (other.V - self.V), self.p + share * (other.p - self.p))
+
+
+class Task(abc.ABC):
+    """minimise loss(V) + weight * penalty(V, p) from a given net."""
+
+    stage: ClassVar[str]
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    @abc.abstractmethod
+    def start(self, model: ShallowModel, network: Network) -> tuple[float, Point]:
+        """The penalty of the given net, and the point where the descent begins."""
+
+    @abc.abstractmethod
+    def penalty(self, model: ShallowModel, point: Point) -> float:
+        """The penalty without its weight, infinite where the point shows none."""
+
+    @abc.abstractmethod
+    def program(self, model: ShallowModel, point: Point, G: sp.csr_array) -> SDP:
+        """The convex program at the point, with the pattern rows G."""
+
+    @abc.abstractmethod
+    def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
+        """The solution y of the program as a point."""
+
+    def polished(self, model: ShallowModel, point: Point) -> Point | None:
+        """The same weights with perhaps a smaller penalty, or None where there is no such step."""
+        return None
+
+    @abc.abstractmethod
+    def result(self, model: ShallowModel, point: Point) -> tuple[Network, Certificate]:
+        """The network of a point, and a proven bound of it."""
+
+
+class Joint(Task):
+    """Penalty rho; one SDP over weights and multipliers."""
+
+    stage = "joint"
+
+    def start(self, model: ShallowModel, network: Network) -> tuple[float, Point]:
+        certificate = prove_lipschitz(network)
+        rho = certificate.bound**2
+        if not model.units:
+            return rho, Point(model.V, np.zeros(0))
+        point = Point(model.V, _inverse_multipliers(model, model.V, certificate, model.magnitudes))
+        if not np.isfinite(self.penalty(model, point)):
+            raise SolveFailed("LipSDP gave no usable multipliers for the network; scale its weights.")
+        return rho, point
+
+    def penalty(self, model: ShallowModel, point: Point) -> float:
+        return penalty_rho(point.V, model.signs, point.p)
+
+    def program(self, model: ShallowModel, point: Point, G: sp.csr_array) -> SDP:
+        return lipschitz_program(model, self.weight, None, G)[0]
+
+    def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
+        V = y[: point.V.size].reshape(point.V.shape)
+        found = Point(V, np.maximum(y[V.size + 1 :], 0.0))
+        # the solver's p is right to its tolerance only, and a small p is sensitive
+        return min(found, Point(V, _best(model, V)), key=lambda at: self.penalty(model, at))
+
+    def result(self, model: ShallowModel, point: Point) -> tuple[Network, Certificate]:
+        network = model.network(point.V)
+        certificate = prove_lipschitz(network)
+        rho = self.penalty(model, point)
+        if np.isfinite(rho) and (point.p > 0).all():
+            t = np.zeros(model.hidden)
+            t[model.live] = model.magnitudes**2 / point.p
+            witness = Witness("lipsdp", rho, (t,), produced_by="convex_shallow")
+            with contextlib.suppress(NotCertified):
+                certificate = min(certificate, verify(network, witness), key=lambda c: c.bound)
+        return network, certificate
+
+
+class Alternating(Joint):
+    """Penalty rho; multipliers by LipSDP, then an SDP over the weights with them fixed."""
+
+    stage = "weights"
+
+    def program(self, model: ShallowModel, point: Point, G: sp.csr_array) -> SDP:
+        return lipschitz_program(model, self.weight, point.p, G)[0]
+
+    def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
+        return Point(y[: point.V.size].reshape(point.V.shape), point.p)
+
+    def polished(self, model: ShallowModel, point: Point) -> Point | None:
+        return Point(point.V, _best(model, point.V))
+
+
+class WeightDecay(Task):
+    """Penalty 1/2 sum_j ||u_j||^2 + a_j^2, which the best rescaling of the units makes sum_j ||v_j||."""
+
+    stage = "weights"
+
+    def start(self, model: ShallowModel, network: Network) -> tuple[float, Point]:
+        arrays = (*network.weights, network.layers[0].bias)
+        return 0.5 * sum(float((w**2).sum()) for w in arrays), Point(model.V, np.zeros(model.units))
+
+    def penalty(self, model: ShallowModel, point: Point) -> float:
+        return float(np.linalg.norm(point.V, axis=1).sum())
+
+    def program(self, model: ShallowModel, point: Point, G: sp.csr_array) -> SDP:
+        return weight_decay_program(model, self.weight, G)[0]
+
+    def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
+        return Point(y[: point.V.size].reshape(point.V.shape), point.p)
+
+    def result(self, model: ShallowModel, point: Point) -> tuple[Network, Certificate]:
+        network = model.network(point.V, np.sqrt(np.linalg.norm(point.V, axis=1)))
+        return network, prove_lipschitz(network)
+
+
+def _best(model: ShallowModel, V: np.ndarray) -> np.ndarray:
+    """p by LipSDP for the weights V, with a_j = s_j."""
+    ones = np.ones(model.units)
+    return _inverse_multipliers(model, V, prove_lipschitz(model.network(V, ones)), ones)
+
+
+def _inverse_multipliers(
+    model: ShallowModel, V: np.ndarray, certificate: Certificate, magnitudes: np.ndarray
+) -> np.ndarray:
+    """p_j = nu_j^2 / t_j for the units scaled to a_j = s_j.
+
+    With weights 2^-k W the LMI has T' where that of W has 4^k1 T', k1 the output layer's power.
+    Units that do not see the input may have p_j = 0; a little more keeps the next program strict.
+    """
+    powers = certificate.witness.layer_pow2
+    multipliers = certificate.witness.multipliers
+    t = np.array(multipliers[0])[model.live] if multipliers else np.zeros(model.units)
+    t = np.ldexp(t, 2 * powers[1]) if powers else t
+    moving = V[:, :-1].any(axis=1) & (t > 0)
+    p = np.where(moving, magnitudes**2 / np.where(moving, t, 1.0), 0.0)
+    return np.where(moving, p, 1e-6 * max(2.0 - float(p.sum()), 0.0) / p.size)
