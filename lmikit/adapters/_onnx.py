@@ -104,7 +104,7 @@ class _Reader:
         return result[::-1]
 
     def _where(self, node: Any) -> str:
-        return f"{node.name or node.output[0]!r}"
+        return str(node.name) or f"giving {node.output[0]!r}"
 
     def _kind(self, node: Any) -> str:
         domain = f"{node.domain}." if node.domain not in _DOMAINS else ""
