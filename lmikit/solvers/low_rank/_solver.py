@@ -25,6 +25,7 @@ from ._start import starting_point
 __all__ = ["LowRank"]
 
 _MATRIX_FREE_TOL = 1e-3  # relative gap at which the matrix-free mode calls a problem solved
+_WIDE = 300  # level from which all steps use all threads
 _MOST_TERMS = 6000  # per LMI, not counting terms with a variable of their own
 
 
@@ -110,13 +111,14 @@ class LowRank(AbstractSolver):
             else:
                 schur = IterativeSchur(problem)
                 limits = dataclasses.replace(limits, tol=max(self.tol, _MATRIX_FREE_TOL))
-            outcome = solve_interior(problem, start, limits, lambda: self._wide(problem), schur)
+            with self._wide(problem) if _widest(problem) >= _WIDE else contextlib.nullcontext():
+                outcome = solve_interior(problem, start, limits, lambda: self._wide(problem), schur)
         return solution_of(sdp, problem, scaling, outcome, started)
 
     def _fits(self, problem: Compiled) -> bool:
         """Whether the Schur complement and the panels that form it fit the memory limit."""
         m = problem.c.size
-        widest = max(int(chain.sizes.max()) for chain in problem.chains)
+        widest = _widest(problem)
         limit = self.memory_limit or _half_of_free(problem)
         return 8 * m * (m + 12 * min(widest, m)) <= limit
 
@@ -135,6 +137,10 @@ def _sizes(sdp: SDP) -> list[int]:
         shared = lmi.E[:, np.flatnonzero(uses > 1)]
         counts.append(int((np.diff(shared.tocsr().indptr) > 0).sum()))
     return counts
+
+
+def _widest(problem: Compiled) -> int:
+    return max(int(chain.sizes.max()) for chain in problem.chains)
 
 
 def _half_of_free(problem: Compiled) -> float:
