@@ -151,6 +151,7 @@ def networks(
     max_hidden: int = 3,
     max_width: int = 4,
     max_outputs: int = 3,
+    min_outputs: int = 1,
     kinds: Sequence[str] = WEIGHT_KINDS,
     activation: Any = None,
     concrete: bool = False,
@@ -165,7 +166,7 @@ def networks(
     """
     hidden = draw(st.integers(min_hidden, max_hidden))
     dims = [draw(st.integers(1, max_width)) for _ in range(hidden + 1)]
-    dims.append(draw(st.integers(1, max_outputs)))
+    dims.append(draw(st.integers(min_outputs, max_outputs)))
     weights = [
         draw(weight_matrices(rows, columns, kinds, layer_pow2)) for columns, rows in itertools.pairwise(dims)
     ]

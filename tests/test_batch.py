@@ -1,0 +1,191 @@
+"""certify_many: order kept, nothing lost, failures and dead workers reported, resume, any executor."""
+
+import functools
+import itertools
+import multiprocessing
+import time
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from adapters_helpers import importorskip
+from batch_helpers import Fails, KillsItsWorker, TellsItsProcess
+
+from lmikit import (
+    EclipseFast,
+    InputError,
+    Job,
+    LipSDP,
+    Network,
+    OptionError,
+    Witness,
+    certify_many,
+    lipschitz,
+)
+from lmikit import _batch as batch_module
+
+SPAWN = multiprocessing.get_context("spawn")
+processes = functools.partial(ProcessPoolExecutor, 2, SPAWN)
+
+
+def network(seed, dims=(3, 6, 5, 2)):
+    rng = np.random.default_rng(seed)
+    return Network.from_arrays(
+        [rng.standard_normal((m, n)) / np.sqrt(n) for n, m in itertools.pairwise(dims)]
+    )
+
+
+def jobs(count, method=None):
+    return [
+        Job(network(k), EclipseFast() if method is None else method, name=f"net {k}") for k in range(count)
+    ]
+
+
+def expected(batch):
+    return [lipschitz(job.network, job.method).bound for job in batch]
+
+
+class Backwards(Executor):
+    """Runs everything at shutdown or when asked, in reverse: the worst order of completion."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def submit(self, function, /, *args, **kwargs):
+        future = Future()
+        self.waiting.append((future, function, args))
+        if len(self.waiting) == 5:
+            for one, run, given in reversed(self.waiting):
+                one.set_result(run(*given))
+        return future
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: ThreadPoolExecutor(2), Backwards])
+def test_results_are_those_of_lipschitz_in_order(make):
+    batch = jobs(5)
+    seen, counted = [], []
+    results = certify_many(batch, make(), on_result=seen.append, progress=counted.append)
+    assert [r.certificate.bound for r in results] == expected(batch)
+    assert [r.index for r in results] == list(range(5))
+    assert [r.name for r in results] == [job.name for job in batch]
+    assert sorted(r.index for r in seen) == list(range(5))
+    assert [(p.iteration, p.total) for p in counted] == [(k, 5) for k in range(1, 6)]
+
+
+def test_networks_alone_take_the_default_method():
+    (result,) = certify_many([network(0)])
+    assert result.certificate.bound == lipschitz(network(0), LipSDP()).bound
+    assert certify_many([]) == []
+
+
+def test_one_failure_does_not_lose_the_others():
+    batch = jobs(4)
+    batch[1] = Job(network(1), Fails())
+    huge = Network.from_arrays([[[1e300]], [[1e300]]])
+    batch[2] = Job(huge, EclipseFast())
+    results = certify_many(batch)
+    assert [r.proven for r in results] == [True, False, False, True]
+    assert results[1].error == "ZeroDivisionError: a defect"
+    assert "overflow" in results[2].error or "NotCertified" in results[2].error
+
+
+def test_a_workers_word_is_not_taken_for_a_proof(monkeypatch):
+    def lying(job, parent):
+        good = lipschitz(job.network, job.method).witness
+        return batch_module._Answer(
+            Witness(good.kind, good.rho * 0.5, good.multipliers, good.layer_pow2), "", 0.0
+        )
+
+    monkeypatch.setattr(batch_module, "_run", lying)
+    (result,) = certify_many(jobs(1))
+    assert not result.proven
+    assert "was not proven here: NotCertified" in result.error
+
+
+def test_a_folder_is_resumed_and_what_is_broken_in_it_is_solved_again(tmp_path):
+    batch = jobs(4)
+    first = certify_many(batch, folder=tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 4
+    assert not any(r.resumed for r in first)
+    files[0].write_text(files[0].read_text()[:100])
+    files[1].write_text(files[2].read_text())  # another network's
+    again = certify_many([*batch, Job(network(9), EclipseFast())], folder=tmp_path)
+    assert sum(r.resumed for r in again) == 2
+    assert [r.certificate.bound for r in again[:4]] == [r.certificate.bound for r in first]
+    other = certify_many([Job(job.network, LipSDP()) for job in batch], folder=tmp_path)
+    assert not any(r.resumed for r in other)  # another method is another job
+
+
+def test_callbacks_that_fail_stop_the_batch():
+    def stop(result):
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
+        certify_many(jobs(3), pool, on_result=stop)
+
+
+def test_what_is_no_job_or_executor_is_refused():
+    with pytest.raises(InputError, match=r"jobs\[1\] is a str"):
+        certify_many([network(0), "net.npz"])
+    with pytest.raises(OptionError, match="executor is 3"):
+        certify_many(jobs(1), 3)
+    with pytest.raises(OptionError, match=r"executor\(\) returned 3"):
+        certify_many(jobs(1), lambda: 3)
+
+
+def test_processes_that_die_are_replaced_and_the_job_at_fault_is_named(tmp_path):
+    batch = jobs(6)
+    batch[1] = Job(network(1), KillsItsWorker(marker=str(tmp_path / "marker")), name="once")
+    batch[4] = Job(network(4), KillsItsWorker(), name="always")
+    results = certify_many(batch, processes)
+    assert [r.proven for r in results] == [True, True, True, True, False, True]
+    assert results[4].error == "its worker process died"
+    assert [r.certificate.bound for r in results if r.proven] == expected([*jobs(4), jobs(6)[5]])
+
+
+def test_a_ready_made_pool_that_breaks_is_reported(tmp_path):
+    batch = [*jobs(2), Job(network(2), KillsItsWorker())]
+    with processes() as pool:
+        results = certify_many(batch, pool, folder=tmp_path)
+    assert not results[2].proven
+    assert "broke" in results[2].error
+    done = certify_many(batch[:2], folder=tmp_path)
+    assert all(r.proven for r in done)
+
+
+@pytest.mark.slow
+def test_two_hundred_networks_and_one_killed_worker(tmp_path):
+    batch = [Job(network(k), LipSDP()) for k in range(200)]
+    batch[97] = Job(network(97), KillsItsWorker(marker=str(tmp_path / "marker")))
+    results = certify_many(batch, processes)
+    assert [r.index for r in results] == list(range(200))
+    assert all(r.proven for r in results)
+    assert (tmp_path / "marker").exists()
+    for index in (0, 50, 97, 98, 199):
+        method = batch[index].method if index != 97 else EclipseFast()
+        assert results[index].certificate.bound == lipschitz(network(index), method).bound
+
+
+@pytest.mark.slow
+def test_the_work_is_done_by_several_processes():
+    results = certify_many([Job(network(k, (20, 40, 40, 5)), TellsItsProcess()) for k in range(8)], processes)
+    assert len({r.certificate.produced_by.split()[0] for r in results}) == 2
+
+
+@pytest.mark.slow
+def test_a_dask_cluster():
+    distributed = importorskip("distributed")
+    batch = [*jobs(10), Job(network(10), Fails())]
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.wait_for_workers(2)
+        start = time.perf_counter()
+        results = certify_many(batch, client.get_executor())
+        assert time.perf_counter() - start < 120
+    assert [r.certificate.bound for r in results[:10]] == expected(batch[:10])
+    assert results[10].error == "ZeroDivisionError: a defect"
