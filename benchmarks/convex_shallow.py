@@ -60,8 +60,8 @@ def load(name: str) -> tuple[np.ndarray, np.ndarray]:
     elif name == "wine":
         table = np.loadtxt(UCI / "winequality-red.csv", delimiter=";", skiprows=1)
     else:
-        x = np.random.default_rng(2026).uniform(-1.0, 1.0, (400, 2))
-        table = np.column_stack([x, 20.0 + (x**2 - 10.0 * np.cos(2 * np.pi * x)).sum(axis=1)])
+        x = np.random.default_rng(2026).uniform(-1.0, 1.0, (400, 4))
+        table = np.column_stack([x, 40.0 + (x**2 - 10.0 * np.cos(2 * np.pi * x)).sum(axis=1)])
     table = (table - table.mean(axis=0)) / table.std(axis=0)
     return table[:, :-1], table[:, -1]
 
@@ -161,7 +161,8 @@ def report(rows: list[Row]) -> str:
         "The paper's settings (weights of the penalties, epochs, splits) are not all published, so its "
         "figures show the order of magnitude only. Alternating (the paper's method): at most three "
         "iterations; patterns updated: five more joint programs (wine: one); both in the first three "
-        "trials (wine: the first). Every history "
+        "trials (wine: the first). Rastrigin: 400 points of "
+        "[-1, 1]^4; on [-1, 1]^2 ADMM ended 0.01 % above the optimum for its patterns. Every history "
         f"falls monotonically: {monotone}.",
         "",
         "## Seconds (whole calls, proof included; largest over the trials) and proven bounds (mean)",
