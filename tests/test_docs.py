@@ -2,7 +2,7 @@
 
 import contextlib
 import doctest
-import importlib
+import importlib.util
 import io
 import pathlib
 import re
@@ -16,9 +16,17 @@ from lmikit.cli import main as command_line
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = ("index", "tutorial", "howto/iqc", "howto/solver", "howto/method", "howto/certificate")
+PAGES = (
+    "index",
+    "tutorial",
+    "howto/iqc",
+    "howto/solver",
+    "howto/method",
+    "howto/certificate",
+    "theory/lipsdp",
+)
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
-LINK = re.compile(r"(?<!`)\[[^\]\n]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 
 
 def blocks(page):
@@ -64,3 +72,122 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
         pytest.importorskip("matplotlib")
     assert any(language == "python" for language, _ in blocks(page))
     run_page(page, {"__name__": "__page__"})
+
+
+def test_the_torch_page_runs(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    run_page("howto/torch", {"__name__": "__page__"})
+
+
+def pages_with_links():
+    return sorted([*DOCS.rglob("*.md"), ROOT / "README.md", *(ROOT / "benchmarks").glob("*.md")])
+
+
+@pytest.mark.parametrize("path", pages_with_links(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_internal_links_lead_to_files(path):
+    if "_build" in path.parts:
+        pytest.skip("build output")
+    text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", path.read_text(encoding="utf-8")))
+    targets = [t for t in LINK.findall(text) if "://" not in t and not t.startswith("#")]
+    missing = [t for t in targets if not (path.parent / t.split("#")[0]).exists()]
+    assert not missing, f"{path.name} links to {missing}"
+
+
+def stable_names():
+    """(module or class, name) of every row of the page's table."""
+    text = (DOCS / "public_names.md").read_text(encoding="utf-8")
+    for where, names in re.findall(r"^\| `(lmikit[\w.]*)` \| (.+) \|$", text, re.M):
+        for name in re.findall(r"`(\w+)`", names):
+            yield where, name
+
+
+def resolve(where):
+    """A module, or a class in a module."""
+    if where == "lmikit.testing":
+        pytest.importorskip("hypothesis")
+    try:
+        return importlib.import_module(where)
+    except ModuleNotFoundError:
+        module, name = where.rsplit(".", 1)
+        return getattr(importlib.import_module(module), name)
+
+
+def has(owner, name):
+    """An attribute, or a field of a dataclass, which has no attribute without a default."""
+    return hasattr(owner, name) or name in getattr(owner, "__dataclass_fields__", ())
+
+
+def test_stable_names_exist():
+    pairs = list(stable_names())
+    assert len(pairs) > 100
+    missing = [f"{where}.{name}" for where, name in pairs if not has(resolve(where), name)]
+    assert not missing, missing
+
+
+def test_stable_names_cover_what_lmikit_exports():
+    import lmikit
+
+    listed = {name for where, name in stable_names() if where == "lmikit"}
+    exported = {n for n in lmikit.__all__ if not hasattr(getattr(lmikit, n), "__path__") and n != "__version__"}
+    assert listed == exported
+
+
+def test_the_page_of_the_command_line_names_every_command(capsys):
+    with pytest.raises(SystemExit):
+        command_line(["--help"])
+    choices = set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.M))
+    page = (DOCS / "api" / "cli.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `lmikit (\w+)", page, re.M)) == choices
+
+
+@pytest.mark.slow
+def test_the_pages_build_without_warnings(tmp_path):
+    for needed in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(needed)
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "index.html").is_file()
+
+
+def gallery(name):
+    """The module docs/gallery/NAME.py, loaded without being installed."""
+    spec = importlib.util.spec_from_file_location(f"gallery_{name}", DOCS / "gallery" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+EXAMPLES = sorted(path.stem for path in (DOCS / "gallery").glob("*.py"))
+
+
+def test_every_example_has_its_page_and_picture():
+    pages = {path.stem for path in (DOCS / "gallery").glob("*.md")} - {"index"}
+    pictures = {path.stem for path in (DOCS / "gallery").glob("*.png")}
+    assert pages == pictures == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs(name):
+    if name == "digits":
+        pytest.importorskip("sklearn")
+    value, reference = gallery(name).run()
+    if name == "pattern":
+        assert value == pytest.approx(reference, rel=1e-6)
+    else:
+        assert value >= reference > 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_draws_its_picture(name, tmp_path):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("Agg")
+    gallery(name).figure(tmp_path / f"{name}.png")
+    plt.close("all")
+    assert (tmp_path / f"{name}.png").stat().st_size > 5000
