@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import pathlib
+import re
 import time
 
 import numpy as np
@@ -567,3 +569,13 @@ def test_servo_with_a_hundred_units(data_dir):
     result = convex_shallow(model.network(admm.weights), X, y, lipschitz=0.01)
     assert time.perf_counter() - started < 30.0
     assert result.improvement > 0.01
+
+
+def test_the_page_runs(tmp_path, monkeypatch):
+    page = pathlib.Path(__file__).resolve().parent.parent / "docs" / "theory" / "convex_shallow.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["result"].objective < 0.95 * names["result"].initial_objective
+    assert (tmp_path / "smoother.npz").exists()
