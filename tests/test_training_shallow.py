@@ -427,12 +427,16 @@ def test_sgd_resumes_bit_for_bit_and_is_reproducible(optimiser):
     model = MLP(dims=(2, 8, 1))
 
     def run(*parts):
-        batches, state, losses = Minibatches(model, X, y, batch_size=8, seed=1), None, ()
+        state, losses = None, ()
         for steps in parts:
             batches = Minibatches(model, X, y, batch_size=8, seed=1)
-            batches.seek(0 if state is None else state.step)
             result = sgd(
-                batches, model.initial(0), steps=steps, optimiser=optimiser, total_steps=60, state=state
+                with_weight_decay(batches, 0.01),
+                model.initial(0),
+                steps=steps,
+                optimiser=optimiser,
+                total_steps=60,
+                state=state,
             )
             state, losses = result.state, losses + result.losses
         return result.weights, losses

@@ -9,6 +9,7 @@ import numpy as np
 from .._errors import InputError, OptionError
 from .._progress import Progress, ProgressCallback
 from ._callback import LossAndGrad, TrainingDiverged, Weights, as_weights, evaluate
+from ._weights import Stepped
 
 __all__ = ["SGDResult", "SGDState", "sgd", "with_weight_decay"]
 
@@ -41,15 +42,26 @@ def with_weight_decay(
     if not (np.isfinite(weight) and weight >= 0):
         raise OptionError(f"weight is {weight}; expected a finite number >= 0.")
 
-    def penalised(weights: Weights) -> tuple[float, Weights]:
-        loss, gradients = loss_and_grad(weights)
-        result = [np.array(g, dtype=np.float64) for g in gradients]
-        for k in range(len(weights)) if arrays is None else arrays:
-            loss += 0.5 * weight * float(np.vdot(weights[k], weights[k]))
-            result[k] = result[k] + weight * weights[k]
-        return loss, result
+    return _Decayed(loss_and_grad, float(weight), arrays)
 
-    return penalised
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Decayed:
+    loss_and_grad: LossAndGrad
+    weight: float
+    arrays: tuple[int, ...] | None
+
+    def seek(self, step: int) -> None:
+        if isinstance(self.loss_and_grad, Stepped):
+            self.loss_and_grad.seek(step)
+
+    def __call__(self, weights: Weights) -> tuple[float, Weights]:
+        loss, gradients = self.loss_and_grad(weights)
+        result = [np.array(g, dtype=np.float64) for g in gradients]
+        for k in range(len(weights)) if self.arrays is None else self.arrays:
+            loss += 0.5 * self.weight * float(np.vdot(weights[k], weights[k]))
+            result[k] = result[k] + self.weight * weights[k]
+        return loss, result
 
 
 def sgd(
@@ -69,8 +81,8 @@ def sgd(
 
     The learning rate falls as cos from `learning_rate` to 0 over `total_steps` (None: the steps of this
     call and those of `state`). The same callback, weights and steps give the same weights, bit for bit,
-    in one call or in several with the same `total_steps`, where the callback depends on the step only
-    (`Minibatches` with `calls` set to `state.step`).
+    in one call or in several with the same `total_steps`, where the callback depends on the step only:
+    one with `seek`, as `Minibatches` has, is told the step before each call.
 
     Raises InputError for gradients of the wrong shape, TrainingDiverged with the last good state where
     loss or gradients are not finite, OptionError.
@@ -83,6 +95,8 @@ def sgd(
     total = state.step + steps if total_steps is None else total_steps
     losses = []
     for _ in range(steps):
+        if isinstance(loss_and_grad, Stepped):
+            loss_and_grad.seek(state.step)
         loss, gradients = evaluate(loss_and_grad, [w.copy() for w in state.weights], state)
         rate = learning_rate
         if schedule == "cosine":
