@@ -1,28 +1,58 @@
 """Training with Lipschitz penalties and constraints, through a callback on weight arrays."""
 
+from ._adapters import JaxLoss, TorchLoss
 from ._attack import AdversarialMinibatches, pgd_attack
 from ._baselines_admm import ADMMResult, ADMMStep, admm_pauli
 from ._baselines_sgd import SGDResult, SGDState, sgd, with_weight_decay
 from ._callback import LossAndGrad, TrainingDiverged
+from ._dense_loss import CrossEntropy, DenseLoss, SquaredError, dense_forward, initial_weights
+from ._lip_loop import lip_loop
+from ._lip_loop_options import LipLoopOptions
+from ._optimisers import AbstractOptimiser, Adam, Momentum
+from ._projection import ProjectionResult, project_weights
 from ._reference import MLP, Minibatches
+from ._result import TrainingResult
+from ._rs_lmi import rs_lmi
+from ._rs_lmi_options import RSLMIOptions
 from ._shallow import convex_shallow
 from ._shallow_result import ShallowResult, ShallowStep
+from ._state import TrainingState
+from ._weights import CallbackError
 
 __all__ = [
     "MLP",
     "ADMMResult",
     "ADMMStep",
+    "AbstractOptimiser",
+    "Adam",
     "AdversarialMinibatches",
+    "CallbackError",
+    "CrossEntropy",
+    "DenseLoss",
+    "JaxLoss",
+    "LipLoopOptions",
     "LossAndGrad",
     "Minibatches",
+    "Momentum",
+    "ProjectionResult",
+    "RSLMIOptions",
     "SGDResult",
     "SGDState",
     "ShallowResult",
     "ShallowStep",
+    "SquaredError",
+    "TorchLoss",
     "TrainingDiverged",
+    "TrainingResult",
+    "TrainingState",
     "admm_pauli",
     "convex_shallow",
+    "dense_forward",
+    "initial_weights",
+    "lip_loop",
     "pgd_attack",
+    "project_weights",
+    "rs_lmi",
     "sgd",
     "with_weight_decay",
 ]

@@ -17,6 +17,8 @@ from .._errors import InputError, OptionError
 
 __all__ = ["AbstractLoss", "CrossEntropy", "DenseLoss", "SquaredError", "dense_forward", "initial_weights"]
 
+_ACTIVATIONS = ("relu", "abs", "tanh")
+
 
 class AbstractLoss(abc.ABC):
     """A loss of outputs Z (N, m), averaged over the rows."""
@@ -84,6 +86,8 @@ def _phi(name: str, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(phi(v), phi'(v))."""
     if name == "relu":
         return np.maximum(v, 0), v > 0
+    if name == "abs":
+        return np.abs(v), np.sign(v)
     w = np.tanh(v)
     return w, 1 - w * w
 
@@ -101,7 +105,7 @@ def dense_forward(weights: Sequence[np.ndarray], X: np.ndarray, activation: str 
 class DenseLoss:
     """`loss_and_grad` of a fully connected network on (X, y), on minibatches that the step determines.
 
-    `activation` is "relu" or "tanh"; `batch` None takes all rows at each step. Rows are shuffled anew
+    `activation` is "relu", "abs" or "tanh"; `batch` None takes all rows at each step. Rows are shuffled anew
     in every epoch by a generator seeded with (seed, epoch), so that `seek(step)` can go anywhere.
     Raises InputError where X and y do not fit, OptionError for other options.
     """
@@ -121,8 +125,8 @@ class DenseLoss:
             raise InputError(
                 f"X has shape {self._X.shape}, y {self._y.shape}; expected (N, n) and N targets."
             )
-        if activation not in ("relu", "tanh"):
-            raise OptionError(f"activation is {activation!r}; expected 'relu' or 'tanh'.")
+        if activation not in _ACTIVATIONS:
+            raise OptionError(f"activation is {activation!r}; expected one of {_ACTIVATIONS}.")
         if batch is not None and not 1 <= batch <= len(self._X):
             raise OptionError(f"batch is {batch!r}; expected None or an integer from 1 to {len(self._X)}.")
         self._activation, self._batch, self._seed = activation, batch, seed

@@ -4,9 +4,10 @@
 
 alternates gradient steps in W, the best t in closed form, Z by a semidefinite program (a projection) and
 U += K - Z. M is diagonal, 1/t^2 where K holds T W, so that |.|_M is about a distance of weights: a
-neuron with a small multiplier would be free to move otherwise. After Abdeen, Kekatos, Jin, arXiv 2506.23977; the conditions are derived in `_lip_loop_sets`.
-The set is convex, the problem is not (the loss, and K is bilinear): ADMM has no guarantee here, so
-every run reports its residuals |K - Z|_M and rho |Z - Z_before|_M, and the bound of the result is proven on the final weights by itself.
+neuron with a small multiplier would be free to move otherwise. After Abdeen, Kekatos, Jin, arXiv
+2506.23977; the conditions are derived in `_lip_loop_sets`. The set is convex, the problem is not (the
+loss, and K is bilinear): ADMM has no guarantee here, so every run reports its residuals |K - Z|_M and
+rho |Z - Z_before|_M, and the bound of the result is proven on the final weights by itself.
 """
 
 import contextlib
@@ -61,12 +62,12 @@ def lip_loop(
     [A, B, C, D, b, c] of a network with all forward skips in loop-transformed coordinates and
     hidden sizes `hidden` (`JointCondition`); `activation` plays no part, the callback applies psi with
     slopes in [-1, 1]. Weights are taken as float64. `solver` solves the projections (None: Clarabel);
-    SCS is faster and less accurate, which the certificate does not depend on. Where the final weights miss
-    the target by what is left of the residual, the weights of Z, which meet it to the solver's tolerance,
-    are tried too; each is scaled at its output where it must be, and the smaller loss wins (`events`). `reason` says
-    whether the residuals met the tolerance. `resume` and `save_to` (at the end, or when anything
-    interrupts) as in `rs_lmi`. Memory and time: one LMI of order n_0 + 2N + m per iteration, and
-    sum_k n_k n_{k-1} variables; beyond some 5,000 variables use SCS, or `rs_lmi`.
+    SCS is faster and less accurate, which the certificate does not depend on. The last weights may miss
+    the target by what is left of the residual; those of Z meet it to the solver's tolerance. Each is scaled
+    at its output where it must be, and the smaller loss wins (`events`). `reason` says whether the
+    residuals met the tolerance. `resume` and `save_to` (at the end, or when anything interrupts) as in
+    `rs_lmi`. Memory and time: one LMI of order n_0 + 2N + m per iteration, and sum_k n_k n_{k-1}
+    variables; beyond some 5,000 variables use SCS, or `rs_lmi`.
 
     Raises TrainingDiverged, CallbackError (with the last good weights in `state`), SolveFailed,
     InputError, OptionError, NotCertified.
@@ -268,7 +269,7 @@ class _Run:
         return found.certificate.bound, found.product
 
     def finish(self) -> TrainingResult:
-        """The better, by the callback's loss, of the last weights and those of Z, both brought to the target."""
+        """The better, by the callback's loss, of the last weights and those of Z, both within the target."""
         state = self.state()
         candidates = [self._within("the last weights", self.weights)]
         with contextlib.suppress(LmikitError):  # Z may belong to no network that can be certified

@@ -60,7 +60,7 @@ class AbstractCondition(abc.ABC):
 
     @abc.abstractmethod
     def recover(self, weights: Sequence[np.ndarray], point: Point) -> Arrays:
-        """Weights whose image, at the point's own multipliers, is `point`; biases are taken from `weights`."""
+        """Weights whose image at the point's own multipliers is `point`; biases are those of `weights`."""
 
     @abc.abstractmethod
     def project(
@@ -176,8 +176,8 @@ class JointCondition(AbstractCondition):
         total = sum(self.hidden)
         if len(arrays) not in (4, 5, 6) or arrays[0].ndim != 2 or min(self.hidden, default=0) < 1:
             raise InputError(
-                f"the joint form takes [A, B, C, D], then b and c if any, and hidden sizes; got {len(arrays)} "
-                f"arrays and hidden={self.hidden}."
+                f"the joint form takes [A, B, C, D], then b and c if any, and hidden sizes; got "
+                f"{len(arrays)} arrays and hidden={self.hidden}."
             )
         m, n = arrays[0].shape
         expected = ((m, n), (m, total), (total, n), (total, total), (total,), (m,))[: len(arrays)]

@@ -1,6 +1,6 @@
-"""The convex sets of Lip-Loop: changes of variables in which "L <= target" is a linear matrix inequality.
+"""The convex sets of Lip-Loop: changes of variables in which "L <= target" is an LMI.
 
-Slopes in [alpha, beta] per neuron, L the target, T > 0 diagonal; both follow from LipSDP by Schur complements.
+Slopes in [alpha, beta] per neuron, L the target, T > 0 diagonal; both by Schur complements from LipSDP.
 
 chain. Y_k = T_k W_{k-1}, S = alpha + beta, P = sqrt(-2 alpha beta) (sectors with alpha beta > 0 are
 widened to touch zero first):
@@ -135,7 +135,7 @@ def chain_set(
             diagonal.append(choose @ T[k] @ choose.T)
     problem.add(_symmetric_block(diagonal, below) >> 0)
     problem.minimise(T[0].trace() if hidden else last[0, 0])
-    shapes = [*((dims[k + 1], dims[k]) for k in range(hidden)), (dims[-1], dims[-2])]
+    shapes: list[tuple[int, ...]] = [*((dims[k + 1], dims[k]) for k in range(hidden)), (dims[-1], dims[-2])]
     shapes += [(dims[k + 1],) for k in range(hidden)]
     return ConvexSet(problem.compile(), tuple(shapes), (None,) * len(shapes))
 

@@ -40,6 +40,10 @@ class AbstractOptimiser(abc.ABC):
         """Zeros: `slots` arrays per weight."""
         return tuple(read_only(np.zeros_like(w)) for w in weights for _ in range(self.slots))
 
+    def rate(self, t: int, steps: int) -> float:
+        """The learning rate at step t of a run of `steps`."""
+        return self.learning_rate * (cosine(t, steps) if self.decay == "cosine" else 1.0)
+
     def step(
         self,
         weights: Sequence[np.ndarray],
@@ -49,7 +53,7 @@ class AbstractOptimiser(abc.ABC):
         steps: int,
     ) -> tuple[Arrays, Arrays]:
         """(weights, memory) after step t = 0, 1, ... of a run of `steps`."""
-        rate = self.learning_rate * (cosine(t, steps) if self.decay == "cosine" else 1.0)
+        rate = self.rate(t, steps)
         moved: list[np.ndarray] = []
         kept: list[np.ndarray] = []
         for i, (w, g) in enumerate(zip(weights, gradients, strict=True)):

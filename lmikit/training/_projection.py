@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import blas_threads
-from .._errors import InputError, NotCertified, OptionError, SolveFailed
+from .._errors import NotCertified, OptionError, SolveFailed
 from ..certificates import Certificate
 from ..network import Network
 from ..solvers import AbstractSolver

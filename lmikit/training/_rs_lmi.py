@@ -22,7 +22,7 @@ import numpy as np
 from .._arrays import blas_threads
 from .._errors import OptionError
 from .._progress import Progress, ProgressCallback
-from ..formulations.rs_lmi import sketched_penalty, slope_gains
+from ..formulations.rs_lmi import SquaredHinge, sketched_penalty, slope_gains
 from ..methods import AbstractMethod
 from ..sketching import as_operator
 from ..solvers import AbstractSolver
@@ -32,7 +32,7 @@ from ._result import TrainingResult
 from ._rs_lmi_options import RSLMIOptions
 from ._rs_lmi_taus import TauState
 from ._state import TrainingState
-from ._weights import Arrays, CallbackError, ChainModel, Layout, LossAndGrad, evaluate
+from ._weights import Arrays, CallbackError, ChainModel, Layout, LossAndGrad, evaluate, read_only
 
 __all__ = ["rs_lmi"]
 
@@ -95,6 +95,8 @@ class _Run:
     ) -> None:
         self.callback, self.target = callback, target
         self.options, self.method, self.solver, self.steps = options, method, solver, steps
+        hinge = isinstance(options.penalty, SquaredHinge)
+        self.decoupled = target is not None and hinge if options.decoupled is None else options.decoupled
         self.layout = Layout.of(weights)
         self.weights = self.layout.own(weights)
         self.model = ChainModel(self.layout, activation)
@@ -199,36 +201,52 @@ class _Run:
 
     def _take(self) -> float:
         loss, gradients = evaluate(self.callback, self.step, self.weights, self.layout)
-        if self.step % self.options.every == 0:
-            gradients = self._penalised(gradients)
+        due = self.step % self.options.every == 0
+        if due and not self.decoupled:
+            gradients = self._plus(gradients, self._pulls(), 1.0)
         self.weights, self.memory = self.options.optimiser.step(
             self.weights, gradients, self.memory, self.step, self.steps
         )
+        if due and self.decoupled:
+            rate = self.options.optimiser.rate(self.step, self.steps)
+            self.weights = self._plus(self.weights, self._pulls(rate), -1.0)
         self.loss_sum += loss
         self.loss_count += 1
         return loss
 
-    def _penalised(self, gradients: Arrays) -> Arrays:
-        """Adds the gradients of the penalties, and moves tau by its own."""
+    def _plus(self, arrays: Arrays, pulls: Arrays, sign: float) -> Arrays:
+        result = list(arrays)
+        for i, pull in zip(self.layout.matrices, pulls, strict=True):
+            result[i] = read_only(result[i] + pull if sign > 0.0 else result[i] - pull)
+        return tuple(result)
+
+    def _pulls(self, rate: float | None = None) -> Arrays:
+        """`every` times the gradients of the penalties, at fresh sketches; moves tau by its own.
+
+        With a `rate`, steps: rate times the gradient, at most the one that ends a violation at once.
+        """
         options, tau = self.options, self.taus.tau
-        result, tau_gradients, violation = list(gradients), np.ones_like(tau), np.zeros_like(tau)
+        tau_gradients, violation = np.ones_like(tau), np.zeros_like(tau)
+        pulls: list[np.ndarray] = []
         for k, i in enumerate(self.layout.matrices):
             w = self.weights[i]
             flip = w.shape[1] > w.shape[0]
             a = w.T if flip else w
-            operator = as_operator(a)
             block = self.step * tau.size + k
             projection = options.sketch.draw(
-                operator, min(options.m, a.shape[1]), seed=options.seed, block=block
+                as_operator(a), min(options.m, a.shape[1]), seed=options.seed, block=block
             )
             term = sketched_penalty(a, w.dtype.type(tau[k]), projection, options.penalty)
             weight = float(self.taus.price[k] * self.taus.alpha[k])
-            left = term.left * w.dtype.type(weight * options.every)
-            result[i] = result[i] + (term.right @ left.T if flip else left @ term.right.T)
+            size = options.every * weight
+            if rate is not None:  # phi(sigma^2 - tau) = (.)_+^2 has the second derivative 8 tau at the edge
+                size = min(rate * size, 0.125 / tau[k])
+            left = term.left * w.dtype.type(size)
+            pulls.append(term.right @ left.T if flip else left @ term.right.T)
             tau_gradients[k] = self.taus.price[k] + weight * float(term.tau_gradient)
             violation[k] = max(float(term.eigenvalues[-1]), 0.0) / tau[k]
         self.taus.move(tau_gradients, violation, options, self.steps)
-        return tuple(result)
+        return tuple(pulls)
 
     def _adapt(self) -> None:
         mean, said = self.taus.adapt(self.options)

@@ -16,13 +16,18 @@ class RSLMIOptions:
     """loss + sum_k price_k [tau_k + alpha_k P_k(W_k, tau_k; S_k)], by first-order steps.
 
     `optimiser` moves the weights; `tau_rate` is Adam's rate for log tau_k; `price` is the price of tau where
-    no target is given (with one it is 1, for prod tau_k is fixed). Sketches of m columns are
-    drawn afresh at every step from `sketch`, on the smaller side of each W_k, and the penalty acts at
-    every `every`-th step with `every` times its weight. After `window` such steps, alpha_k is doubled
-    where the mean of max(lambda_max(S'(W'W - tau I)S), 0)/tau was above `tolerance` (up to `alpha_max`)
-    and relaxed towards `alpha` where it was below a quarter of it; where tau_k grew by more than
-    `growth` in a window, alpha_k is doubled too, and the price of tau_k where the sketched LMI held all
-    the same, for then alpha has no say. A tau_k beyond `divergence` times its start ends the run.
+    no target is given (with one it is 1, for prod tau_k is fixed). Sketches of m columns are drawn
+    afresh from `sketch` at every `every`-th step, on the smaller side of each W_k, and the penalty acts
+    with `every` times its weight. `decoupled`: it moves the weights after the optimiser's step, at the
+    learning rate and by no more than its own curvature bears, instead of adding to the gradient that Adam
+    rescales (as weight decay does in AdamW); that is what `every` > 1 wants. None: where there is a target
+    and the penalty is SquaredHinge; without a target the gradients have to add up.
+
+    After `window` sketched steps, alpha_k is doubled where the mean of max(lambda_max(S'(W'W - tau
+    I)S), 0)/tau was above `tolerance` (up to `alpha_max`) and relaxed towards `alpha` where it was below a
+    quarter of it; where tau_k grew by more than `growth` in a window, alpha_k is doubled too, and the price
+    of tau_k where the sketched LMI held all the same, for then alpha has no say. A tau_k beyond
+    `divergence` times its start ends the run.
 
     `certify_every` steps (None: never) a certificate of the current weights is proven; with a target
     and `tighten`, prod tau_k is then set to the target times product/bound, since the exact bound is
@@ -40,6 +45,7 @@ class RSLMIOptions:
     tolerance: float = 1e-2
     tau_rate: float = 1e-2
     every: int = 1
+    decoupled: bool | None = None
     window: int = 50
     growth: float = 2.0
     divergence: float = 1e6
@@ -61,6 +67,10 @@ class RSLMIOptions:
             raise OptionError(
                 f"growth={self.growth!r}, alpha={self.alpha!r}, alpha_max={self.alpha_max!r}; expected "
                 "growth > 1 and alpha <= alpha_max."
+            )
+        if self.decoupled and not isinstance(self.penalty, SquaredHinge):
+            raise OptionError(
+                f"decoupled steps take SquaredHinge(); with {self.penalty!r} pass decoupled=False."
             )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise OptionError(f"seed is {self.seed!r}; expected an integer >= 0.")
