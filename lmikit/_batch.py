@@ -99,7 +99,7 @@ def certify_many(
     todo = [_as_job(k, job) for k, job in enumerate(jobs)]
     if executor is not None and not isinstance(executor, Executor) and not callable(executor):
         raise OptionError(
-            f"executor is {executor!r}; expected a concurrent.futures.Executor, a function making one, or None."
+            f"executor is {executor!r}; expected a concurrent.futures.Executor, a function making one or None"
         )
     batch = _Batch(todo, None if folder is None else pathlib.Path(folder), progress, on_result)
     batch.resume()

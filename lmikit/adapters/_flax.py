@@ -85,6 +85,8 @@ def _read_sequential(chain: Chain, where: str, model: Any, nnx: Any, jax: Any) -
         if kind is nnx.Sequential:
             _read_sequential(chain, f"{here}.layers", layer, nnx, jax)
         elif kind is nnx.Linear:
+            if layer.dot_general is not jax.lax.dot_general:
+                raise refusal(here, "a linear layer with a product of its own (dot_general)")
             bias = None if layer.bias is None else np.asarray(layer.bias[...])
             chain.affine(here, np.asarray(layer.kernel[...]).T, bias)
         elif kind is nnx.Dropout:
