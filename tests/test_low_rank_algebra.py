@@ -94,7 +94,7 @@ def test_direction_and_schur_complement_are_those_of_dense_algebra(case):
     step = (lmi.evaluate(dy) - lmi.F0).toarray()
     K = completed(dual.X[0], sizes) @ step @ completed(R, sizes)
     K = 0.5 * (K + K.T)
-    found = chain_ops.sandwich(dual.X[0], chain.linear(problem.internal(dy)), R)
+    found = chain_ops.sandwich(problem.am, dual.X[0], chain.linear(problem.internal(dy)), R)
     assert close(dense(found, sizes), np.where(pattern(sizes), K, 0.0))
     schur = np.zeros((m, m))
     schur_complement(problem, dual.X, [R], schur)

@@ -88,7 +88,7 @@ class Iterate:
         ]
         if problem.h.size:
             self.missing_s = problem.h - problem.G @ point.y - point.s
-        K = [sandwich(x, m, r) for x, m, r in zip(self.dual.X, self.missing, self.R, strict=True)]
+        K = [sandwich(problem.am, x, m, r) for x, m, r in zip(self.dual.X, self.missing, self.R, strict=True)]
         self.missing_rhs = -problem.adjoint(K, self.z_over_s * self.missing_s)
 
     def direction(
@@ -105,7 +105,7 @@ class Iterate:
         if self.missing is not None:
             dZ = [a.plus(1.0, b) for a, b in zip(dZ, self.missing, strict=True)]
             ds = ds + self.missing_s
-        K = [sandwich(x, dz, r) for x, dz, r in zip(dual.X, dZ, self.R, strict=True)]
+        K = [sandwich(problem.am, x, dz, r) for x, dz, r in zip(dual.X, dZ, self.R, strict=True)]
         dX = [r.times(target).plus(-1.0, x).plus(-1.0, k) for x, k, r in zip(dual.X, K, self.R, strict=True)]
         dz = target * self.inverse_s - dual.z - self.z_over_s * ds
         if correction is not None:
@@ -125,7 +125,7 @@ class Iterate:
             moved = complete(problem.am, x.plus(length, dx))
             if moved is None:
                 return None
-            parts.append(sandwich(moved, dz, r).plus(-1.0, k).times(1.0 / length))
+            parts.append(sandwich(problem.am, moved, dz, r).plus(-1.0, k).times(1.0 / length))
         return Correction(parts, affine.z * affine.s * self.inverse_s)
 
 

@@ -17,7 +17,7 @@ from ._chain import BlockTridiagonal, Markov, inner
 from ._compile import Compiled
 from ._direction import Direction, Iterate, SchurFactor
 from ._iterative import IterativeSchur
-from ._state import Dual, Point, complementarity, dual_at, dual_objective, point_at
+from ._state import Dual, Point, complementarity, dual_at, dual_holds, dual_objective, point_at
 
 __all__ = ["Limits", "Outcome", "solve_interior"]
 
@@ -244,7 +244,7 @@ class _Run:
     def _predicted(self, affine: Direction) -> tuple[float, float]:
         """Rough step lengths (dual, primal) of the affine direction."""
         return (
-            _longest(lambda t: self._dual_after(affine, t), 1.0, refinements=2)[0],
+            _longest(lambda t: self._dual_holds(affine, t), 1.0, refinements=2)[0],
             _longest(lambda t: self._point_after(affine, t), 1.0, refinements=2)[0],
         )
 
@@ -267,7 +267,7 @@ class _Run:
 
     def _move(self, step: Direction) -> Outcome | None:
         far = 1.0 / _FRACTION
-        ahead, _ = _longest(lambda t: self._dual_after(step, t), far)
+        ahead, _ = _longest(lambda t: self._dual_holds(step, t), far)
         above, _ = _longest(lambda t: self._point_after(step, t), far)
         ahead, above = min(1.0, _FRACTION * ahead), min(1.0, _FRACTION * above)
         dual, point = self._dual_after(step, ahead), self._point_after(step, above, exact=True)
@@ -277,11 +277,17 @@ class _Run:
         self.unmet *= 1.0 - ahead
         return None
 
+    def _dual_holds(self, step: Direction, t: float) -> bool | None:
+        """True where `_dual_after` gives multipliers, else None; cheaper."""
+        return dual_holds(self.problem, *self._moved(step, t)) or None
+
     def _dual_after(self, step: Direction, t: float) -> Dual | None:
+        return dual_at(self.problem, *self._moved(step, t))
+
+    def _moved(self, step: Direction, t: float) -> tuple[list[BlockTridiagonal], Any]:
         dual = self.dual
         assert dual is not None
-        X = [x.plus(t, d) for x, d in zip(dual.X, step.X, strict=True)]
-        return dual_at(self.problem, X, dual.z + t * step.z)
+        return [x.plus(t, d) for x, d in zip(dual.X, step.X, strict=True)], dual.z + t * step.z
 
     def _point_after(self, step: Direction, t: float, exact: bool = False) -> Point | None:
         """The point after the step; with `exact`, slacks are recomputed from y where that is feasible."""

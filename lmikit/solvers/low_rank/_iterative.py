@@ -15,7 +15,7 @@ __all__ = ["IterativeSchur", "schur_product"]
 
 def schur_product(problem: Compiled, X: list[Markov], R: list[Markov], z_over_s: Any, v: Any) -> Any:
     """O v without O: F*(sym(X F(v) R)) + G'diag(z/s)G v."""
-    K = [sandwich(x, c.linear(v), r) for x, c, r in zip(X, problem.chains, R, strict=True)]
+    K = [sandwich(problem.am, x, c.linear(v), r) for x, c, r in zip(X, problem.chains, R, strict=True)]
     return problem.adjoint(K, -z_over_s * (problem.G @ v) if problem.h.size else z_over_s)
 
 

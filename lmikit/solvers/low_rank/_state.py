@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any
 
-from ._chain import BlockTridiagonal, Factor, Markov, complete, factorise, inner, invert
+from ._chain import BlockTridiagonal, Factor, Markov, completable, complete, factorise, inner, invert
 from ._compile import Compiled
 
-__all__ = ["Dual", "Point", "complementarity", "dual_at", "dual_objective", "point_at"]
+__all__ = ["Dual", "Point", "complementarity", "dual_at", "dual_holds", "dual_objective", "point_at"]
 
 
 @dataclasses.dataclass
@@ -50,6 +50,13 @@ def point_at(
             return None
         factors.append(factor)
     return Point(y, Z, factors, s, feasible)
+
+
+def dual_holds(problem: Compiled, X: list[BlockTridiagonal], z: Any) -> bool:
+    """Whether `dual_at` gives multipliers."""
+    if problem.h.size and not bool(problem.am.xp.all(z > 0)):
+        return False
+    return all(completable(problem.am, block) for block in X)
 
 
 def dual_at(problem: Compiled, X: list[BlockTridiagonal], z: Any) -> Dual | None:
