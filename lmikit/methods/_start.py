@@ -18,7 +18,7 @@ def closed_form_start(network: Network, multipliers: str, time_limit: float | No
     """A feasible witness for `network` itself (no layer scaling).
 
     "neuron": `LayerScaling`'s under a time limit, where the start may be all that there is in the end,
-    else `ClosedForm`'s, which costs a tenth. "layer": `EclipseFast`'s where that has one multiplier per layer,
+    else `ClosedForm`'s, which costs a tenth. "layer": `EclipseFast`'s where that has one multiplier a layer,
     which it does when a layer's neurons have the same slopes, else `uniform_witness`.
     """
     quick = ClosedForm() if time_limit is None else LayerScaling()
