@@ -1,4 +1,4 @@
-"""The library's docstrings are plain text with `code` in single backticks; this makes them safe reStructuredText.
+"""The library's docstrings, plain text with `code` in single backticks, as safe reStructuredText.
 
 Formulas hold characters that reStructuredText reads as markup (|x|, 2**p, N_vx'), so everything
 outside backticks is escaped, code in backticks becomes literal, and indented lines become literal blocks.

@@ -30,7 +30,10 @@ def figure(path: pathlib.Path) -> None:
     curves = np.array([bounds(s) for s in spreads])
     fig, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for values, label, style in zip(
-        curves.T, ("product of norms", "LipSDP, proven", "vertex maximum"), ("C7-", "C0o-", "k--"), strict=True
+        curves.T,
+        ("product of norms", "LipSDP, proven", "vertex maximum"),
+        ("C7-", "C0o-", "k--"),
+        strict=True,
     ):
         axes.plot(spreads, values, style, label=label, ms=4)
     axes.set_xlabel("s, for slopes in [-s, 1 + s]")
