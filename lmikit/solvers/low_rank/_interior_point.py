@@ -212,16 +212,17 @@ class _Run:
 
     def _stalled(self, measures: _Measures) -> Outcome | None:
         """Stop where neither the objective, nor mu, nor a residual has moved for some iterations."""
-        missing = 0.0 if self.point.feasible else 1.0
-        state = (measures.mu / measures.scale, measures.residual / measures.scale, self.best[0], missing)
+        scale = measures.scale  # it falls with mu from a dominant start: both mu and mu / scale count
+        state = (measures.mu / scale, measures.residual / scale, self.best[0], measures.mu)
         self.history.append(state)
         window = _STALL if self.unmet <= _UNMET and self.point.feasible else _STALL_INFEASIBLE
         if len(self.history) <= window:
             return None
         old = self.history[-1 - window]
         # the objective counts only where it moves by more than the gap that remains
-        gained = old[2] - state[2] > 1e-2 * max(state[0] * self.problem.degree, 1e-9) * measures.scale
-        if gained or state[0] < 0.7 * old[0] or state[1] < 0.7 * old[1] or not math.isfinite(old[2]):
+        gained = old[2] - state[2] > 1e-2 * max(state[0] * self.problem.degree, 1e-9) * scale
+        fallen = any(state[k] < 0.7 * old[k] for k in (0, 1, 3))
+        if gained or fallen or not math.isfinite(old[2]):
             return None
         return self._stopped("no further progress in floating point")
 
