@@ -27,8 +27,8 @@ autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
-# Options of no interest to a reader of the page: arrays print as they are.
 add_module_names = False
+smartquotes = False  # phi'' is a derivative
 
 html_theme = "furo"
 html_title = f"lmikit {release}"

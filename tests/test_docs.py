@@ -193,3 +193,9 @@ def test_an_example_draws_its_picture(name, tmp_path):
     gallery(name).figure(tmp_path / f"{name}.png")
     plt.close("all")
     assert (tmp_path / f"{name}.png").stat().st_size > 5000
+
+
+def test_the_page_of_lmikit_documents_what_it_exports():
+    page = (DOCS / "api" / "lmikit.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.M)
+    assert sorted(documented) == sorted({name for where, name in stable_names() if where == "lmikit"})
