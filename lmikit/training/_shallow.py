@@ -54,7 +54,8 @@ def convex_shallow(
     tolerance 1e-7; `time_limit` in seconds counts for the whole call, and the best point so far comes
     back.
 
-    Units that are active on no row, or have a_j = 0, become zero: that never raises the objective. A
+    The result has |a_j| as given ("alternating"), or balanced, ||u_j|| = |a_j|, which both other
+    problems allow. Units that are active on no row, or have a_j = 0, become zero: that never raises the objective. A
     step is taken only where the objective, recomputed from the network, does not rise.
 
     Raises InputError (not a shallow ReLU net with one output, shapes, NaN), OptionError, SolveFailed

@@ -7,6 +7,7 @@ its convex program at a point, and what to do with the program's solution. LipSD
 import abc
 import contextlib
 import dataclasses
+import logging
 from typing import ClassVar
 
 import numpy as np
@@ -17,9 +18,12 @@ from .._errors import NotCertified, SolveFailed
 from .._witness import Witness
 from ..certificates import Certificate, verify
 from ..lmi import SDP
+from ..methods import ClosedForm
 from ..network import Network
 from ._shallow_model import ShallowModel
 from ._shallow_program import lipschitz_program, penalty_rho, weight_decay_program
+
+_log = logging.getLogger(__name__)
 
 __all__ = ["Alternating", "Joint", "Point", "Task", "WeightDecay"]
 
@@ -93,20 +97,34 @@ class Joint(Task):
     def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
         V = y[: point.V.size].reshape(point.V.shape)
         found = Point(V, np.maximum(y[V.size + 1 :], 0.0))
-        # the solver's p is right to its tolerance only, and a small p is sensitive
-        return min(found, Point(V, _best(model, V)), key=lambda at: self.penalty(model, at))
+        better = self._by_lipsdp(model, found)  # the solver's p is right to its tolerance only
+        return found if better is None else min(found, better, key=lambda at: self.penalty(model, at))
+
+    def _by_lipsdp(self, model: ShallowModel, point: Point) -> Point | None:
+        """The same weights with multipliers by LipSDP; None where its solver gives up."""
+        ones = np.ones(model.units)
+        try:
+            certificate = prove_lipschitz(model.network(point.V, ones))
+        except (SolveFailed, NotCertified) as error:
+            _log.info("no better multipliers: %s", error)
+            return None
+        return Point(point.V, _inverse_multipliers(model, point.V, certificate, ones))
+
+    def magnitudes(self, model: ShallowModel, point: Point) -> np.ndarray:
+        """|a_j|: balanced, since p allows any; with the old ones some u_j would be huge."""
+        return np.sqrt(np.linalg.norm(point.V, axis=1))
 
     def result(self, model: ShallowModel, point: Point) -> tuple[Network, Certificate]:
-        network = model.network(point.V)
-        certificate = prove_lipschitz(network)
-        rho = self.penalty(model, point)
+        """With the better proof of LipSDP and of the multipliers in hand."""
+        nu = self.magnitudes(model, point)
+        network = model.network(point.V, nu)
+        rho, t, proven = self.penalty(model, point), np.zeros(model.hidden), [_proven(network)]
         if np.isfinite(rho) and (point.p > 0).all():
-            t = np.zeros(model.hidden)
-            t[model.live] = model.magnitudes**2 / point.p
-            witness = Witness("lipsdp", rho, (t,), produced_by="convex_shallow")
+            t[model.live] = nu**2 / point.p
             with contextlib.suppress(NotCertified):
-                certificate = min(certificate, verify(network, witness), key=lambda c: c.bound)
-        return network, certificate
+                witness = Witness("lipsdp", rho, (t,), produced_by="convex_shallow")
+                proven.append(verify(network, witness))
+        return network, min(proven, key=lambda c: c.bound)
 
 
 class Alternating(Joint):
@@ -121,7 +139,10 @@ class Alternating(Joint):
         return Point(y[: point.V.size].reshape(point.V.shape), point.p)
 
     def polished(self, model: ShallowModel, point: Point) -> Point | None:
-        return Point(point.V, _best(model, point.V))
+        return self._by_lipsdp(model, point)
+
+    def magnitudes(self, model: ShallowModel, point: Point) -> np.ndarray:
+        return model.magnitudes
 
 
 class WeightDecay(Task):
@@ -144,13 +165,16 @@ class WeightDecay(Task):
 
     def result(self, model: ShallowModel, point: Point) -> tuple[Network, Certificate]:
         network = model.network(point.V, np.sqrt(np.linalg.norm(point.V, axis=1)))
-        return network, prove_lipschitz(network)
+        return network, _proven(network)
 
 
-def _best(model: ShallowModel, V: np.ndarray) -> np.ndarray:
-    """p by LipSDP for the weights V, with a_j = s_j."""
-    ones = np.ones(model.units)
-    return _inverse_multipliers(model, V, prove_lipschitz(model.network(V, ones)), ones)
+def _proven(network: Network) -> Certificate:
+    """LipSDP's bound, or that of a closed form where the SDP's solver gives up."""
+    try:
+        return prove_lipschitz(network)
+    except SolveFailed as error:
+        _log.info("a closed form proves the bound instead of LipSDP: %s", error)
+        return prove_lipschitz(network, ClosedForm())
 
 
 def _inverse_multipliers(
