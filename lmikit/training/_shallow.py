@@ -55,8 +55,8 @@ def convex_shallow(
     back.
 
     The result has |a_j| as given ("alternating"), or balanced, ||u_j|| = |a_j|, which both other
-    problems allow. Units that are active on no row, or have a_j = 0, become zero: that never raises the objective. A
-    step is taken only where the objective, recomputed from the network, does not rise.
+    problems allow. Units that are active on no row, or have a_j = 0, become zero: that never raises the
+    objective. A step is taken only where the objective, recomputed from the network, does not rise.
 
     Raises InputError (not a shallow ReLU net with one output, shapes, NaN), OptionError, SolveFailed
     where the first program has no usable point, NotCertified.
