@@ -22,9 +22,11 @@ from ._state import Dual, Point, complementarity, dual_at, dual_holds, dual_obje
 __all__ = ["Limits", "Outcome", "solve_interior"]
 
 _FRACTION = 0.95  # of the way to the boundary
+_BACK = (1.0, 0.9, 0.7, 0.4, 0.1)  # of the step lengths, until the step succeeds
 _STALL = 5  # iterations without progress
 _STALL_INFEASIBLE = 25  # the same while X or y is not feasible: plateaus of 15 are normal on deep chains
 _UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothing
+_FAR = 1e7  # times the data: no objective is there that is not on its way to minus infinity
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
 _REDUCED = 1e-3  # relative gap up to which an early end is INACCURATE and not LIMIT
@@ -208,7 +210,7 @@ class _Run:
         if len(self.objectives) < 5 or measures.objective >= 0 or math.isfinite(self.best_bound):
             return False
         grown = self.objectives[-1] < 1e3 * min(-1e-300, self.objectives[-5])
-        return grown and -measures.objective > 1e7 * self.data
+        return grown and -measures.objective > _FAR * self.data
 
     def _stalled(self, measures: _Measures) -> Outcome | None:
         """Stop where neither the objective, nor mu, nor a residual has moved for some iterations."""
@@ -231,6 +233,8 @@ class _Run:
         objective, bound = self.best[0], self.best_bound
         if not math.isfinite(objective):
             return self._outcome(Status.FAILED, reason)
+        if self.unmet > _UNMET and -objective > _FAR * self.data:
+            return self._outcome(Status.UNBOUNDED, "the point runs along a ray")
         close = math.isfinite(bound) and objective - bound <= _REDUCED * max(abs(objective), abs(bound))
         return self._outcome(Status.INACCURATE if close else Status.LIMIT, reason)
 
@@ -271,12 +275,14 @@ class _Run:
         ahead, _ = _longest(lambda t: self._dual_holds(step, t), far)
         above, _ = _longest(lambda t: self._point_after(step, t), far)
         ahead, above = min(1.0, _FRACTION * ahead), min(1.0, _FRACTION * above)
-        dual, point = self._dual_after(step, ahead), self._point_after(step, above, exact=True)
-        if dual is None or point is None:
-            return self._stopped("the step left the cone in floating point")
-        self.dual, self.point = dual, point
-        self.unmet *= 1.0 - ahead
-        return None
+        for back in _BACK:  # at the edge of the cone, rounding may refuse what a longer step passed
+            dual = self._dual_after(step, back * ahead)
+            point = None if dual is None else self._point_after(step, back * above, exact=True)
+            if dual is not None and point is not None:
+                self.dual, self.point = dual, point
+                self.unmet *= 1.0 - back * ahead
+                return None
+        return self._stopped("the step left the cone in floating point")
 
     def _dual_holds(self, step: Direction, t: float) -> bool | None:
         """True where `_dual_after` gives multipliers, else None; cheaper."""
