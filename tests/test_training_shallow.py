@@ -37,6 +37,7 @@ from lmikit.training._shallow_program import (
     penalty_rho,
     weight_decay_program,
 )
+from lmikit.training._shallow_rows import solve_with_rows
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -334,6 +335,28 @@ def test_a_solver_that_fails_is_reported(trained):
     assert result.objective < result.initial_objective
 
 
+def test_rows_that_stay_violated_are_reported(trained):
+    network, X, y, *_ = trained
+    model = read_model(network, X, y)
+    with pytest.raises(SolveFailed, match="still violated after 1 rounds"):
+        solve_with_rows(
+            lambda G: weight_decay_program(model, 0.02, G)[0],
+            pattern_rows(model),
+            model.V.ravel(),
+            Clarabel(),
+            start=0.01,
+            rounds=1,
+        )
+
+
+def test_a_limit_in_time_returns_the_best_point_so_far(trained):
+    network, X, y, *_ = trained
+    result = convex_shallow(network, X, y, lipschitz=0.02, pattern_updates=50, time_limit=0.2)
+    assert result.reason == "the time limit was reached"
+    assert result.objective <= result.initial_objective
+    assert result.certificate.proven
+
+
 # bad input
 
 
@@ -471,6 +494,8 @@ def test_sgd_keeps_the_last_good_state_and_refuses_bad_gradients():
         sgd(lambda w: (1.0, [np.full(2, np.nan)]), start, steps=1)
     with pytest.raises(InputError, match="NaN or infinity"):
         sgd(lambda w: (1.0, w), [np.array([np.inf])], steps=1)
+    with pytest.raises(TrainingDiverged, match="infinite weights"), np.errstate(over="ignore"):
+        sgd(lambda w: (1.0, [np.full(2, 1e300)]), start, steps=3, optimiser="momentum", learning_rate=1e10)
 
 
 @settings(max_examples=20)

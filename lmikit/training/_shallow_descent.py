@@ -79,10 +79,10 @@ class Descent:
             better = self.task.polished(self.model, point)
             if better is not None:
                 point = self._move("multipliers", point, better)
-            if k + 1 < self.iterations and before - self.history[-1].objective <= self.tol * before:
-                return point, f"an iteration gained less than {self.tol:g} of the objective"
             if time.perf_counter() > self.deadline:
                 return point, "the time limit was reached"
+            if k + 1 < self.iterations and before - self.history[-1].objective <= self.tol * before:
+                return point, f"an iteration gained less than {self.tol:g} of the objective"
             if self.cross:
                 self.model = self.model.crossed(z > -(G @ y[: point.V.size]))
         return point, "the program was solved" if self.iterations == 1 else f"{self.iterations} were solved"
