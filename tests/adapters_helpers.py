@@ -36,4 +36,4 @@ def softmax(logits):
 
 def importorskip(name):
     """The module, or a skip that says which extra has it."""
-    return pytest.importorskip(name, reason=f"needs {name}: pip install '.[test_frameworks]'")
+    return pytest.importorskip(name, reason=f"needs {name}: pip install '.[frameworks]'")
