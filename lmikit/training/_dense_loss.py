@@ -33,7 +33,7 @@ class SquaredError(AbstractLoss):
     """(1/N) sum_i |z_i - y_i|^2; y (N, m), or (N,) for one output."""
 
     def __call__(self, Z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-        difference = Z - y.reshape(Z.shape)
+        difference = Z - y.reshape(Z.shape).astype(Z.dtype, copy=False)
         count = len(Z)
         return float((difference**2).sum() / count), difference * Z.dtype.type(2.0 / count)
 

@@ -43,7 +43,7 @@ class RSLMIOptions:
     alpha: float = 10.0
     alpha_max: float = 1e5
     tolerance: float = 1e-2
-    tau_rate: float = 1e-2
+    tau_rate: float = 1e-3
     every: int = 1
     decoupled: bool | None = None
     window: int = 50

@@ -73,7 +73,7 @@ class TrainingState:
     def load(cls, path: str | os.PathLike[str]) -> "TrainingState":
         """Read what `save` wrote; raises InputError where the file is something else or is broken."""
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as data:
                 meta = json.loads(str(data["meta"]))
                 if meta["version"] != _VERSION:
                     raise InputError(
