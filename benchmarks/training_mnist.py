@@ -251,8 +251,8 @@ def page():
         "",
         "`python benchmarks/training_mnist.py`",
         "",
-        "784-128-64-10 ReLU, float32 NumPy, minibatches of 128, Adam at 1e-3 with cosine decay, cross-entropy at "
-        'temperature 10 unless it says otherwise; sketches of m = 16 columns, refined once. "Every fifth step" '
+        "784-128-64-10 ReLU, float32 NumPy, minibatches of 128, Adam at 1e-3 with cosine decay, "
+        'temperature 10 unless it says so; sketches of 16 columns, refined once. "Every fifth step" '
         'takes full decoupled steps on the penalty, "every step" adds it to the gradient. '
         "Mean ± standard deviation over seeds. Bounds are proven LipSDP certificates; accuracies are of "
         "the test set. The machine had 2 cores shared with other work, so times vary.",
@@ -262,8 +262,9 @@ def page():
         text += [
             "## Accuracy and the proven bound",
             "",
-            "The last column is against the net trained without constraint at temperature 1, the usual loss; scaling "
-            "the output scales L and changes no decision, so L alone compares like with like only at one temperature.",
+            "The last column is against the net trained without constraint at temperature 1, as is usual. "
+            "Scaling the output scales L and changes no decision: L alone compares like with like only at "
+            "one temperature, for which the other unconstrained row is there.",
             "",
             "| training | seeds | accuracy | proven L | product of taus | below the unconstrained net |",
             "|---|---|---|---|---|---|",
@@ -283,8 +284,9 @@ def page():
             "## Certified robust accuracy",
             "",
             "Target L = 1, margin 2.2 in the loss. A test image counts if it is classified rightly and "
-            "provably stays so for every perturbation of that l2 norm, by proven bounds of the "
-            "pairs of logits (`certified_accuracy`). `abs` is |x|, which is 1-Lipschitz and loses no gradient.",
+            "provably stays so for every perturbation of that l2 norm, by proven bounds "
+            "of the pairs of logits (`certified_accuracy`). `abs` is the activation |x|: 1-Lipschitz, and "
+            "it loses no gradient.",
             "",
             "| activation | seeds | accuracy | proven L | radius 0.3 | radius 1.58 |",
             "|---|---|---|---|---|---|",
@@ -322,8 +324,8 @@ def page():
             "## Sketches",
             "",
             f'{by["sketch"][0]["epochs"]} epochs, target 1.2 on the product. "Before scaling" is the bound '
-            "proven for the weights as the sketched penalties left them, product that of the weights returned, "
-            "scaled to the target where the bound was above it.",
+            "proven for the weights as the sketched penalties left them; the product is that of the weights "
+            "returned, scaled to the target where the bound was above it.",
             "",
             "| m | sketch | seeds | accuracy | proven L before scaling | product |",
             "|---|---|---|---|---|---|",

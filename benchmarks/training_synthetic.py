@@ -157,7 +157,8 @@ def record(section, **row):
 
 def spread(rows, name):
     values = np.array([r[name] for r in rows], dtype=float)
-    return f"{values.mean():.4g} ± {values.std(ddof=1) if values.size > 1 else 0.0:.2g}"
+    deviation = values.std(ddof=1) if values.size > 1 else 0.0
+    return f"{values.mean():.4g} ± {deviation if deviation > 1e-12 else 0.0:.2g}"
 
 
 def groups(rows, *keys):
@@ -211,9 +212,9 @@ def page():
         "L returned | accuracy |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (rho, adaptive), g in groups(by["rho"], "rho", "adaptive").items():
+    for (rho, adapts), g in groups(by["rho"], "rho", "adaptive").items():
         text.append(
-            f"| {rho:g} | {'yes' if adaptive else 'no'} | {spread(g, 'iterations')} | {spread(g, 'primal')} | "
+            f"| {rho:g} | {'yes' if adapts else 'no'} | {spread(g, 'iterations')} | {spread(g, 'primal')} | "
             f"{spread(g, 'dual')} | {spread(g, 'final_rho')} | {spread(g, 'last')} | {spread(g, 'bound')} | "
             f"{spread(g, 'accuracy')} |"
         )
@@ -224,8 +225,8 @@ def page():
         "",
         boundary,
         "",
-        "Colour: class; darker where the certified l2 radius is larger. The constrained net's margins are the "
-        "wider ones at the same data.",
+        "Colour: class; darker where the certified l2 radius is larger. The constrained net's margins are "
+        "the wider ones at the same data.",
         "",
     ]
     OUT.with_suffix(".md").write_text("\n".join(text))

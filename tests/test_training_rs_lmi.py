@@ -257,6 +257,19 @@ def test_weights_that_grow_without_end_are_noticed_and_stopped():
     assert np.isfinite(r.certificate.bound)
 
 
+@pytest.mark.parametrize("sketch", [Gaussian(), PowerRefined(power=1)])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_full_steps_on_the_penalty_are_stable_from_far_outside(sketch, scale):
+    def still(weights):
+        return 0.0, [np.zeros_like(w) for w in weights]
+
+    start = [scale * np.random.default_rng(0).standard_normal((8, 8)) for _ in range(2)]
+    options = training.RSLMIOptions(sketch=sketch, m=8, alpha=1e4, every=5, clip=False)
+    r = training.rs_lmi(still, start, steps=1500, target=1.0, options=options)
+    assert "steps were taken" in r.reason
+    assert lmikit.lipschitz(lmikit.Network.from_arrays(r.state.weights)).bound < 1.05
+
+
 def test_a_higher_price_gives_a_smaller_bound():
     bounds = [
         training.rs_lmi(

@@ -62,8 +62,10 @@ def _layerwise(network: Network) -> tuple[Certificate, np.ndarray]:
     witness = Witness("layerwise", rho, tuple(np.array([t]) for t in taus), produced_by="product of taus")
     product = verify(network, witness)
     pow2 = product.witness.layer_pow2 or (0,) * len(taus)
-    proven = [math.ldexp(float(t[0]), 2 * p) for t, p in zip(product.witness.multipliers, pow2, strict=True)]
-    return product, np.array(proven)
+    pairs = zip(product.witness.multipliers, pow2, strict=True)
+    with np.errstate(over="ignore"):
+        proven = np.array([np.ldexp(float(t[0]), 2 * p) for t, p in pairs])
+    return product, proven
 
 
 def _better(product: Certificate, other: Certificate) -> Certificate:

@@ -109,6 +109,7 @@ class _Run:
             self.weights = self.layout.clipped(self.weights, np.sqrt(self.taus.tau))
         self.memory = options.optimiser.start(self.weights)
         self.step, self.loss_sum, self.loss_count = 0, 0.0, 0
+        self.worst = 0.0
         self.rows: list[np.ndarray] = []
         self.events: list[str] = []
         self.reason = f"all {steps} steps were taken"
@@ -187,17 +188,23 @@ class _Run:
                     progress(
                         Progress(_METHOD, self.step, self.steps, loss, seconds=time.monotonic() - started)
                     )
-            layer = self.taus.diverged(options)
-            if layer is not None:
-                self.reason = (
-                    f"tau_{layer} diverged at step {self.step}: raise price or alpha, or set a target"
-                )
+            if self._diverged():
                 good.restore()
                 break
             if options.certify_every is not None and self.step % options.certify_every == 0:
                 self._certify()
             if save_to is not None and save_every is not None and self.step % save_every == 0:
                 self.state().save(save_to)
+
+    def _diverged(self) -> bool:
+        layer = self.taus.diverged(self.options)
+        if layer is not None:
+            self.reason = f"tau_{layer} diverged at step {self.step}: raise price or alpha, or set a target"
+        elif not self.worst < self.options.divergence:
+            self.reason = f"the weights diverged at step {self.step}: lower the learning rate or alpha"
+        else:
+            return False
+        return True
 
     def _take(self) -> float:
         loss, gradients = evaluate(self.callback, self.step, self.weights, self.layout)
@@ -239,12 +246,14 @@ class _Run:
             term = sketched_penalty(a, w.dtype.type(tau[k]), projection, options.penalty)
             weight = float(self.taus.price[k] * self.taus.alpha[k])
             size = options.every * weight
-            if rate is not None:  # phi(sigma^2 - tau) = (.)_+^2 has the second derivative 8 tau at the edge
-                size = min(rate * size, 0.125 / tau[k])
+            top = max(float(term.eigenvalues[-1]), 0.0)
+            if rate is not None:
+                size = min(rate * size, _largest_step(tau[k] + top, projection.matrix))
             left = term.left * w.dtype.type(size)
             pulls.append(term.right @ left.T if flip else left @ term.right.T)
             tau_gradients[k] = self.taus.price[k] + weight * float(term.tau_gradient)
-            violation[k] = max(float(term.eigenvalues[-1]), 0.0) / tau[k]
+            violation[k] = top / tau[k]
+        self.worst = float(violation.max())
         self.taus.move(tau_gradients, violation, options, self.steps)
         return tuple(pulls)
 
@@ -291,6 +300,15 @@ class _Run:
         names += [f"{name}_{k}" for name in ("tau", "alpha", "violation") for k in range(layers)]
         table = np.array(self.rows) if self.rows else np.zeros((0, len(names)))
         return {name: table[:, j] for j, name in enumerate(names)}
+
+
+def _largest_step(square: float, sketch: Any) -> float:
+    """A step on P = sum (lambda)_+^2 that takes at most half of a singular value, and all of a small excess.
+
+    d sigma = step 4 sigma (sigma^2 - tau) for orthonormal S; in general |S|^4 times it, at most.
+    """
+    norm = float(np.abs(sketch.T @ sketch).sum(axis=0).max())
+    return 0.125 / (square * norm * norm)
 
 
 class _Snapshot:
