@@ -93,7 +93,7 @@ def accuracy(weights, X, y, activation="relu"):
 
 
 def run_accuracy(args, X, y, Xt, yt):
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.seeds):
         start = training.initial_weights(DIMS, seed, np.float32)
         for temperature in (1.0, TEMPERATURE):
             cb = callback(X, y, seed, temperature=temperature)
@@ -126,7 +126,7 @@ def run_accuracy(args, X, y, Xt, yt):
 
 def run_robust(args, X, y, Xt, yt):
     for activation in ("relu", "abs"):
-        for seed in range(args.seeds):
+        for seed in range(args.first, args.seeds):
             cb = callback(X, y, seed, margin=2.2, activation=activation)
             start = training.initial_weights(DIMS, seed, np.float32)
             steps = args.epochs * cb.steps_per_epoch
@@ -151,7 +151,7 @@ def run_sketch(args, X, y, Xt, yt):
     epochs = max(3 * args.epochs // 10, 1)
     for m in (8, 16, 32, 64):
         for sketch in (Gaussian(), PowerRefined(power=1)):
-            for seed in range(args.seeds):
+            for seed in range(args.first, args.seeds):
                 cb, start = callback(X, y, seed), training.initial_weights(DIMS, seed, np.float32)
                 steps = epochs * cb.steps_per_epoch
                 began = time.perf_counter()
@@ -176,7 +176,7 @@ def network_of(weights):
 
 def run_cost(args, X, y, Xt, yt):
     """Each variant in its own process, in turn, `seeds` times over: seconds of CPU and peak memory."""
-    for repeat in range(args.seeds):
+    for repeat in range(args.first, args.seeds):
         for variant in ("data only", "none", "power iteration", "RS-LMI", "RS-LMI every step", "Lip-Loop"):
             command = [sys.executable, __file__, "--variant", variant]
             done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
@@ -343,6 +343,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--sections", default="accuracy,cost,robust,sketch")
     parser.add_argument("--variant", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -24,6 +24,7 @@ PAGES = (
     "howto/method",
     "howto/certificate",
     "theory/lipsdp",
+    "training",
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
