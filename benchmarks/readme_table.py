@@ -5,6 +5,7 @@
 Seconds are the proposal and the proof together, the best of three calls, one process.
 """
 
+import itertools
 import os
 import pathlib
 import re
@@ -33,7 +34,7 @@ def _load(name: str) -> lmikit.Network:
     shapes = {"lyr2n80test1": [4, 80, 1], "mnist_weights": [784, 50, 10], "fnn3_seed0": [64, 32, 32, 10]}
     sizes = shapes.get(name) or [4, *[80] * (4 if "L5" in name else 9), 1]
     weights = []
-    for n, m in zip(sizes[:-1], sizes[1:], strict=True):
+    for n, m in itertools.pairwise(sizes):
         w = rng.standard_normal((m, n))
         weights.append(w * rng.uniform(0.4, 1.8) / np.linalg.norm(w, 2))
     return lmikit.Network.from_arrays(weights)
