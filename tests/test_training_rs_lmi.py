@@ -11,8 +11,9 @@ from hypothesis import given, settings
 import lmikit
 from lmikit import BackendMissing, InputError, OptionError, training
 from lmikit.formulations.rs_lmi import Hinge, slope_gains
-from lmikit.sketching import Gaussian, PowerRefined
+from lmikit.sketching import Gaussian, PowerRefined, as_operator
 from lmikit.training._certify import certified
+from lmikit.training._rs_lmi_penalties import sketched_pulls
 from lmikit.training._rs_lmi_taus import TauState
 
 DIMS = (3, 6, 5, 2)
@@ -223,6 +224,29 @@ def test_a_state_of_another_run_is_refused(tmp_path):
         training.TrainingState.load(file)
     with pytest.raises(InputError, match="is not a training state"):
         training.TrainingState.load(tmp_path / "absent.npz")
+
+
+@settings(max_examples=20)
+@given(st.booleans(), st.sampled_from([Gaussian(), PowerRefined(power=1)]), st.integers(0, 99))
+def test_pulls_are_the_gradient_of_the_penalised_objective(wide, sketch, seed):
+    rng = np.random.default_rng(seed)
+    W = rng.standard_normal((3, 7) if wide else (7, 3))
+    options = training.RSLMIOptions(m=2, sketch=sketch, price=0.3, alpha=2.0)
+    taus = TauState.initial(np.array([1.5]), options, math.nan)
+    found = sketched_pulls([W], taus, options, 4)
+    a = W.T if wide else W
+    S = sketch.draw(as_operator(a), 2, seed=0, block=4).matrix  # held fixed: the sketch is not differentiated
+
+    def objective(weight, tau):
+        b = weight.T if wide else weight
+        values = np.linalg.eigvalsh(S.T @ (b.T @ b - tau * np.eye(b.shape[1])) @ S)
+        return 0.3 * (tau + 2.0 * float((np.maximum(values, 0.0) ** 2).sum()))
+
+    move, h = rng.standard_normal(W.shape), 1e-6
+    slope = (objective(W + h * move, 1.5) - objective(W - h * move, 1.5)) / (2 * h)
+    assert float((found.pulls[0] * move).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-6)
+    slope = (objective(W, 1.5 + h) - objective(W, 1.5 - h)) / (2 * h)
+    assert found.tau_gradients[0] == pytest.approx(slope, rel=1e-4, abs=1e-6)
 
 
 def test_a_diverging_tau_raises_alpha_and_where_the_lmi_holds_its_price():

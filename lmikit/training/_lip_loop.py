@@ -202,8 +202,8 @@ class _Run:
             if done:
                 self.reason = f"both residuals met tol={self.options.tol:g} at iteration {self.step}"
                 return
-        r, s = self.rows[-1][2:4] if self.rows else (math.nan, math.nan)
-        self.reason += f" without both residuals meeting tol (primal {r:.3g}, dual {s:.3g})"
+        primal, dual = self.rows[-1][2:4] if self.rows else (math.nan, math.nan)
+        self.reason += f" without both residuals meeting tol (primal {primal:.3g}, dual {dual:.3g})"
 
     def _iterate(self, seconds: float) -> bool:
         loss = self._descend()

@@ -22,14 +22,14 @@ import numpy as np
 from .._arrays import blas_threads
 from .._errors import OptionError
 from .._progress import Progress, ProgressCallback
-from ..formulations.rs_lmi import SquaredHinge, sketched_penalty, slope_gains
+from ..formulations.rs_lmi import SquaredHinge, slope_gains
 from ..methods import AbstractMethod
-from ..sketching import as_operator
 from ..solvers import AbstractSolver
 from ._callback import TrainingDiverged
 from ._certify import certified, check_target, within_target
 from ._result import TrainingResult
 from ._rs_lmi_options import RSLMIOptions
+from ._rs_lmi_penalties import sketched_pulls
 from ._rs_lmi_taus import TauState
 from ._state import TrainingState
 from ._weights import Arrays, CallbackError, ChainModel, Layout, LossAndGrad, evaluate, read_only
@@ -228,34 +228,12 @@ class _Run:
         return tuple(result)
 
     def _pulls(self, rate: float | None = None) -> Arrays:
-        """`every` times the gradients of the penalties, at fresh sketches; moves tau by its own.
-
-        With a `rate`, steps: rate times the gradient, at most the one that ends a violation at once.
-        """
-        options, tau = self.options, self.taus.tau
-        tau_gradients, violation = np.ones_like(tau), np.zeros_like(tau)
-        pulls: list[np.ndarray] = []
-        for k, i in enumerate(self.layout.matrices):
-            w = self.weights[i]
-            flip = w.shape[1] > w.shape[0]
-            a = w.T if flip else w
-            block = self.step * tau.size + k
-            projection = options.sketch.draw(
-                as_operator(a), min(options.m, a.shape[1]), seed=options.seed, block=block
-            )
-            term = sketched_penalty(a, w.dtype.type(tau[k]), projection, options.penalty)
-            weight = float(self.taus.price[k] * self.taus.alpha[k])
-            size = options.every * weight
-            top = max(float(term.eigenvalues[-1]), 0.0)
-            if rate is not None:
-                size = min(rate * size, _largest_step(tau[k] + top, projection.matrix))
-            left = term.left * w.dtype.type(size)
-            pulls.append(term.right @ left.T if flip else left @ term.right.T)
-            tau_gradients[k] = self.taus.price[k] + weight * float(term.tau_gradient)
-            violation[k] = top / tau[k]
-        self.worst = float(violation.max())
-        self.taus.move(tau_gradients, violation, options, self.steps)
-        return tuple(pulls)
+        """What the penalties do to the W_k at this step; moves tau by its own gradient."""
+        maps = self.layout.maps(self.weights)
+        found = sketched_pulls(maps, self.taus, self.options, self.step, rate)
+        self.worst = float(found.violation.max())
+        self.taus.move(found.tau_gradients, found.violation, self.options, self.steps)
+        return found.pulls
 
     def _adapt(self) -> None:
         mean, said = self.taus.adapt(self.options)
@@ -300,15 +278,6 @@ class _Run:
         names += [f"{name}_{k}" for name in ("tau", "alpha", "violation") for k in range(layers)]
         table = np.array(self.rows) if self.rows else np.zeros((0, len(names)))
         return {name: table[:, j] for j, name in enumerate(names)}
-
-
-def _largest_step(square: float, sketch: Any) -> float:
-    """A step on P = sum (lambda)_+^2 that takes at most half of a singular value, and all of a small excess.
-
-    d sigma = step 4 sigma (sigma^2 - tau) for orthonormal S; in general |S|^4 times it, at most.
-    """
-    norm = float(np.abs(sketch.T @ sketch).sum(axis=0).max())
-    return 0.125 / (square * norm * norm)
 
 
 class _Snapshot:
