@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg
 
 from .._errors import InputError
 from .._witness import Witness
@@ -70,11 +69,13 @@ def substitute(
 
 def _solved(system: sp.sparray, *right: sp.csr_array) -> list[sp.csr_array]:
     """system^{-1} times each; for a chain the system is unit lower triangular."""
+    from scipy.sparse.linalg import splu  # here, because it is slow to import and seldom needed
+
     message = "I - N_vw C is singular: the substitution makes the loop ill-posed; choose another C."
     if not system.shape[0]:
         return list(right)
     try:
-        factor = scipy.sparse.linalg.splu(sp.csc_array(system))
+        factor = splu(sp.csc_array(system))
     except RuntimeError as error:
         raise InputError(message) from error
     found = [factor.solve(r.toarray()) if r.shape[1] else np.zeros(r.shape) for r in right]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.io
+import scipy
 
 from .._errors import InputError
 from ._activation_base import Activation

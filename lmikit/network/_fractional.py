@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg
 
 from .._errors import InputError
 from ._arrays_in import as_float64
@@ -158,8 +157,10 @@ def _as_csr(label: str, values: Any) -> sp.csr_array:
 
 def _solved(system: sp.sparray, *right: sp.csr_array) -> list[sp.csr_array]:
     """system^-1 times each right-hand side."""
+    from scipy.sparse.linalg import splu  # here, because it is slow to import and seldom needed
+
     try:
-        factor = scipy.sparse.linalg.splu(sp.csc_array(system))
+        factor = splu(sp.csc_array(system))
         found = [factor.solve(r.toarray()) if r.shape[1] else np.zeros(r.shape) for r in right]
     except RuntimeError as error:
         raise InputError("the loop of linear neurons is singular; expected a well-posed network.") from error

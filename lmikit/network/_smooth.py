@@ -10,7 +10,7 @@ import math
 from typing import ClassVar
 
 import numpy as np
-import scipy.special
+import scipy
 
 from .._errors import InputError
 from ._activation_base import Activation, as_scalar

@@ -8,8 +8,8 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import scipy
 import scipy.linalg
-import scipy.special
 
 from ._operators import AbstractOperator
 from ._random import random_stream

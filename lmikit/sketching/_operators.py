@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 
 from .._arrays import ArrayModule, array_module
 from .._errors import InputError
@@ -246,8 +245,10 @@ def as_operator(value: Any, am: ArrayModule | None = None) -> AbstractOperator:
     """
     if isinstance(value, AbstractOperator):
         return value
+    from scipy.sparse.linalg import LinearOperator  # here, because it is slow to import
+
     module = _module_of(value) if am is None else am
-    if isinstance(value, spla.LinearOperator):
+    if isinstance(value, LinearOperator):
         return MatrixFreeOperator(value.shape, value.matmat, value.rmatmat, am=module)
     if sp.issparse(value) and module.name != "numpy":
         raise InputError(
