@@ -225,8 +225,8 @@ def page():
         "",
         boundary,
         "",
-        "Colour: class; darker where the certified l2 radius is larger. At the smaller L radii are larger over "
-        "most of the plane, and the boundary comes close to the inner ends of the spirals.",
+        "Colour: class; darker where the certified l2 radius is larger. At the smaller L radii are larger "
+        "over most of the plane, and the boundary comes close to the inner ends of the spirals.",
         "",
     ]
     OUT.with_suffix(".md").write_text("\n".join(text))
