@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -25,6 +26,8 @@ from ._start import starting_point
 __all__ = ["LowRank"]
 
 _MATRIX_FREE_TOL = 1e-3  # relative gap at which the matrix-free mode calls a problem solved
+_LARGE = 1000  # variables from which the Schur complement may use all threads
+_PROBE = 600  # order of the product that tells whether threads help
 _WIDE = 300  # level from which all steps use all threads
 _MOST_TERMS = 6000  # per LMI, not counting terms with a variable of their own
 
@@ -36,8 +39,10 @@ class LowRank(AbstractSolver):
     `tol` is the relative gap to reach, (c'y - bound) / max(|c'y|, |bound|); y is strictly feasible from
     the first iteration (or from the first full step), so that a limit returns a usable point.
     `array_module` names where to compute. Where the Schur complement of m^2 numbers would not fit
-    `memory_limit` bytes (None: half of what is free), a first-order barrier method takes over: feasible
-    points, status LIMIT, no bound on the optimum, cost linear in the number of levels.
+    `memory_limit` bytes (None: half of what is free), the same method solves with it by preconditioned
+    conjugate gradients, to a relative gap of 1e-3 at best, in memory O(sum n_k^2) and with work per
+    product linear in the number of levels. `threads` is for the BLAS (None: one on small blocks, all
+    cores on large matrices where they are found to help).
     """
 
     module: ClassVar[str] = "numpy"
@@ -123,10 +128,10 @@ class LowRank(AbstractSolver):
         return 8 * m * (m + 12 * min(widest, m)) <= limit
 
     def _wide(self, problem: Compiled) -> contextlib.AbstractContextManager[None]:
-        """All threads for the large matrices; on blocks of 80 two were 30 times slower than one."""
-        if self.threads is not None or problem.c.size < 1000:
+        """More threads for the large matrices; on blocks of 80 two were 30 times slower than one."""
+        if self.threads is not None or problem.c.size < _LARGE:
             return contextlib.nullcontext()
-        return blas_threads(_cores())
+        return blas_threads(_helpful_threads())
 
 
 def _sizes(sdp: SDP) -> list[int]:
@@ -148,6 +153,31 @@ def _half_of_free(problem: Compiled) -> float:
     if free is None and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return math.inf if free is None else 0.5 * free
+
+
+@functools.lru_cache(maxsize=1)
+def _probed(minute: int) -> int:
+    """All cores if a product runs faster on them, else 1: on a busy machine threads wait for each other."""
+    cores = _cores()
+    if cores == 1:
+        return 1
+    a = np.ones((_PROBE, _PROBE))
+    seconds = []
+    for threads in (1, cores):
+        with blas_threads(threads):
+            seconds.append(min(_timed(a) for _ in range(3)))
+    return cores if seconds[1] < 0.8 * seconds[0] else 1
+
+
+def _timed(a: np.ndarray) -> float:
+    started = time.perf_counter()
+    a @ a
+    return time.perf_counter() - started
+
+
+def _helpful_threads() -> int:
+    """How many BLAS threads large products want now, looked at anew every minute."""
+    return _probed(int(time.monotonic() // 60.0))
 
 
 def _cores() -> int:
