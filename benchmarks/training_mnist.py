@@ -288,11 +288,13 @@ def page():
         text += [
             "## Accuracy and the proven bound",
             "",
-            "The last columns are against the nets trained without constraint, at temperature 1, as is usual, and at "
+            "The last columns are against the nets trained without constraint, at temperature 1, as "
+            "is usual, and at "
             "10. Scaling the output scales L and changes no decision, so L compares like with like at one "
             "temperature only.",
             "",
-            "| training | seeds | accuracy | proven L | product of taus | below none at 1 | below none at 10 |",
+            "| training | seeds | accuracy | proven L | product of taus | "
+            "below none at 1 | below none at 10 |",
             "|---|---|---|---|---|---|---|",
         ]
         found = groups(by["accuracy"], "method")
@@ -340,9 +342,10 @@ def page():
         base = np.median([r["cpu"] for r in found.get(("none",), [])] or [np.nan])
         for (variant,), g in found.items():
             cpu = np.median([r["cpu"] for r in g])
+            name = "RS-LMI, every tenth step" if variant == "RS-LMI" else variant
             ratio = f"{cpu / base:.2f}"
             text.append(
-                f"| {'RS-LMI, every tenth step' if variant == 'RS-LMI' else variant} | {spread([r['cpu'] for r in g])} | {ratio} | "
+                f"| {name} | {spread([r['cpu'] for r in g])} | {ratio} | "
                 f"{spread([r['mebibytes'] for r in g])} |"
             )
         text.append("")
