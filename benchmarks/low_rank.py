@@ -25,7 +25,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 STORE = RESULTS / "low_rank.json"
-PEERS = ("CVXPY-Clarabel", "CVXPY-SCS", "CVXOPT")
+PEERS = ("Clarabel", "SCS", "CVXPY-Clarabel", "CVXPY-SCS", "CVXOPT")
 WIDTHS = (50, 100, 200, 400, 800, 1200, 2000)
 DEPTHS = (2, 5, 10, 20, 50, 100, 200)
 

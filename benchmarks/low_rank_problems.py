@@ -14,7 +14,7 @@ from lmikit import Network
 from lmikit.formulations import JointLipSDP
 from lmikit.lmi import SDP, read_sdpa
 from lmikit.network import reduce, with_scaled_layers
-from lmikit.solvers import CVXPY, LowRank
+from lmikit.solvers import CVXPY, SCS, AbstractSolver, Clarabel, LowRank
 
 TABLE = {  # the exact bound where it is known
     "lyr2n80test1": 0.73725698,
@@ -132,7 +132,18 @@ def _cvxopt(sdp: SDP) -> dict:
     return {"value": value_of(float(sdp.c @ y), sdp), "status": found["status"], "y": list(y)}
 
 
+def _native(solver: AbstractSolver, sdp: SDP) -> dict:
+    solution = solver.solve(sdp)
+    return {
+        "value": value_of(solution.objective, sdp),
+        "status": solution.status.name,
+        "y": None if solution.y is None else list(solution.y),
+    }
+
+
 RUNNERS = {
+    "Clarabel": lambda sdp: _native(Clarabel(), sdp),
+    "SCS": lambda sdp: _native(SCS(), sdp),
     "LowRank": _own,
     "LowRank-matrix-free": lambda sdp: _own(sdp, memory_limit=1),
     "CVXPY-Clarabel": lambda sdp: _through_cvxpy("CLARABEL", sdp),
