@@ -78,7 +78,7 @@ def admm_pauli(
             f"weights has {len(theta)} arrays; expected [W_0, b_0, W_1, b_1] of one hidden layer."
         )
     t = _multipliers(Network.from_arrays(theta[0::2], theta[1::2], activation="relu"))
-    step = _SDPStep(t, theta, lipschitz, mu, Clarabel(tol=1e-6) if solver is None else solver)
+    step = _SDPStep(t, theta, lipschitz, mu, Clarabel(tol=1e-6, chordal=True) if solver is None else solver)
     Z, dual = [theta[0].copy(), theta[2].copy()], [np.zeros_like(theta[0]), np.zeros_like(theta[2])]
     loss, rho = evaluate(loss_and_grad, theta)[0], _rho(Z, t)
     best, history, reason = (loss + lipschitz * rho, theta), [], f"{iterations} iterations were done"
