@@ -40,28 +40,30 @@ def _load(name: str) -> lmikit.Network:
     return lmikit.Network.from_arrays(weights)
 
 
-def _measure(network: lmikit.Network, method: object) -> str:
+def _measure(network: lmikit.Network, method: object) -> tuple[float, str]:
     best = np.inf
     for _ in range(3):
         start = time.perf_counter()
         try:
             bound = lmikit.lipschitz(network, method).bound
         except lmikit.LmikitError as error:
-            return type(error).__name__
+            return np.inf, type(error).__name__
         best = min(best, time.perf_counter() - start)
         if best > 5:
             break
-    return f"{bound:.6g} ({best:.3g} s)"
+    return bound, f"{bound:.6g} ({best:.3g} s)"
 
 
 def main() -> None:
     networks = {name: _load(name) for name in NETS}
     lines = ["| method | " + " | ".join(f"{n}<br>{t}" for n, t in NETS.items()) + " |"]
     lines.append("|---" * (len(NETS) + 1) + "|")
+    rows = []
     for method in default_methods():
         cells = [_measure(network, method) for network in networks.values()]
-        lines.append(f"| `{method.label}` | " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
+        rows.append((cells[-1][0], f"| `{method.label}` | " + " | ".join(text for _, text in cells) + " |"))
+        print(rows[-1][1], flush=True)
+    lines += [row for _, row in sorted(rows)]
     lower = [f"{lmikit.lower_bound(network).value:.6g}" for network in networks.values()]
     lines.append("| sampled lower bound | " + " | ".join(lower) + " |")
     table = (
