@@ -1,5 +1,6 @@
 """A witness that always exists, and exact rescaling of witnesses and layers by powers of two."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from .._witness import Witness
 from ..network import Network
 
-__all__ = ["balancing_powers", "norm_product_witness", "scale_witness", "uniform_witness"]
+__all__ = ["balancing_powers", "norm_product_witness", "scale_witness", "unbalanced", "uniform_witness"]
 
 _WIDER = 2.0**-20  # relative widening of the gain of a linear neuron, to keep its multiplier finite
 
@@ -83,3 +84,9 @@ def scale_witness(witness: Witness, powers: tuple[int, ...]) -> Witness:
         produced_by=witness.produced_by,
         optimum_at_least=None if lowest is None else math.ldexp(lowest, -int(after[0])),
     )
+
+
+def unbalanced(witness: Witness, powers: tuple[np.ndarray, ...]) -> Witness:
+    """The claim for the network from which `balanced_neurons` made that of `witness`: T_i 4**-p_i (exact)."""
+    multipliers = tuple(np.ldexp(t, -2 * p) for t, p in zip(witness.multipliers, powers, strict=True))
+    return dataclasses.replace(witness, multipliers=multipliers)

@@ -23,6 +23,7 @@ class EclipseFast(AbstractChainMethod):
     """
 
     name: ClassVar[str] = "eclipse-fast"
+    balances: ClassVar[bool] = False  # the published choice, nothing else
 
     def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:
         return fast

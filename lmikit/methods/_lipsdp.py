@@ -14,9 +14,11 @@ from ..formulations import (
     LoopLipSDP,
     balancing_powers,
     scale_witness,
+    unbalanced,
 )
 from ..formulations.iqc import check_multipliers
-from ..network import Network, reduce, with_scaled_layers
+from ..lmi import Status
+from ..network import Network, balanced_neurons, reduce, with_scaled_layers
 from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._base import AbstractMethod
 from ._polish import polished
@@ -48,10 +50,11 @@ class LipSDP(AbstractMethod):
     is Clarabel, LowRank otherwise.
 
     The network is reduced first (dead neurons, linear layers, rank) and its layers are scaled by
-    powers of two until a closed-form bound is near 1. Linear neurons in a layer with others are
-    eliminated exactly. A point that the solver left infeasible or, with "neuron", above its own lower
-    bound is made feasible and improved by `NeuronScaling`'s ascent. Raises OptionError for other options,
-    SolveFailed where the solver has no usable point. Assumes that the slopes hold globally.
+    powers of two until a closed-form bound is near 1; with "neuron" single neurons are scaled too where
+    they differ widely. Linear neurons in a layer with others are eliminated exactly. A point that the
+    solver left infeasible or, with "neuron", above its own lower bound is made feasible and improved by
+    `NeuronScaling`'s ascent. Raises OptionError for other options, SolveFailed where the solver has no
+    usable point. Assumes that the slopes hold globally.
 
     Fazlyab, Robey, Hassani, Morari, Pappas, NeurIPS 2019, Theorem 2, diagonal multipliers only.
     """
@@ -88,9 +91,12 @@ class LipSDP(AbstractMethod):
         reduction = reduce(network)
         if not reduction.groups:  # a constant function
             return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))
-        start = closed_form_start(reduction.network, self.multipliers, time_limit)
-        powers = balancing_powers(start, reduction.network)
-        scaled = with_scaled_layers(reduction.network, powers)
+        # one multiplier for a whole layer leaves no freedom to scale its neurons
+        balanced = balanced_neurons(reduction.network) if self.multipliers == "neuron" else None
+        network = reduction.network if balanced is None else balanced[0]
+        start = closed_form_start(network, self.multipliers, time_limit)
+        powers = balancing_powers(start, network)
+        scaled = with_scaled_layers(network, powers)
         start = scale_witness(start, powers)
         form = self._formulation(scaled)
         warm = None if isinstance(form, ChordalLipSDP) else form.point(start, _INSIDE)
@@ -100,7 +106,9 @@ class LipSDP(AbstractMethod):
         witness = dataclasses.replace(
             form.witness(solution), produced_by=f"{self.label}, {solution.solver or type(solver).__name__}"
         )
-        ascend = self.multipliers == "neuron"
+        # a solver that says it is done and gives no bound of its own is taken at its word
+        done = solution.status is Status.SOLVED and witness.optimum_at_least is None
+        ascend = self.multipliers == "neuron" and not done
         witness = polished(scaled, witness, start, ascend=ascend, time_limit=clock.left(), progress=progress)
         lowest = witness.optimum_at_least
         witness = dataclasses.replace(
@@ -108,7 +116,7 @@ class LipSDP(AbstractMethod):
             layer_pow2=powers,
             optimum_at_least=None if lowest is None else math.ldexp(lowest, sum(powers)),
         )
-        return reduction.lift(witness)
+        return reduction.lift(witness if balanced is None else unbalanced(witness, balanced[1]))
 
     def _formulation(self, network: Network) -> JointLipSDP | ChordalLipSDP | LoopLipSDP:
         if any((alpha == beta).any() for alpha, beta in network.slopes):

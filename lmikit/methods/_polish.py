@@ -35,7 +35,7 @@ def polished(
 
     Both witnesses are for `network` itself. The multipliers are tilted, or mixed with
     `start`'s, as little as makes the elimination succeed; where rho then stays above the solver's
-    lower bound and `ascend` is set, `NeuronScaling`'s ascent goes on from there. Returns
+    lower bound, or there is none, and `ascend` is set, `NeuronScaling`'s ascent goes on from there. Returns
     `witness` as it is where no mix is feasible: `verify` has further repairs.
     """
     chain = chain_of(network)
@@ -45,7 +45,7 @@ def polished(
         return witness
     aim = _aim(witness, chain.layer_pow2)
     suffix = ""
-    if ascend and aim is not None and best.rho > aim * (1.0 + _TIGHT):
+    if ascend and (aim is None or best.rho > aim * (1.0 + _TIGHT)):
         run = Run("ascent", time_limit, progress)
         best = neuron_scaled(chain, best, run, 0.1 * _TIGHT, _STEPS)
         suffix = ", ascent"
@@ -69,7 +69,7 @@ def _aim(witness: Witness, powers: tuple[int, ...]) -> float | None:
 def _feasible(
     chain: Chain, Lambda: tuple[np.ndarray, ...], fallback: tuple[np.ndarray, ...], claimed: float
 ) -> Evaluation | None:
-    """The best of tilts and mixes; one that reaches the rho that the solver claims ends the search."""
+    """The best of `fallback`, tilts and mixes; those end where one reaches the rho that the solver claims."""
     best: Evaluation | None = None
     for candidate in (*_tilted(Lambda), *_mixed(Lambda, fallback)):
         if any((x <= 0.0).any() for x in candidate):
@@ -79,7 +79,8 @@ def _feasible(
             best = found
         if best is not None and best.rho <= claimed * (1.0 + _TIGHT):
             break
-    return best
+    known = evaluate(chain, [1.0 / x for x in fallback])
+    return known if known is not None and (best is None or known.rho < best.rho) else best
 
 
 def _tilted(Lambda: tuple[np.ndarray, ...]) -> Iterator[list[np.ndarray]]:

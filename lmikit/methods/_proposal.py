@@ -2,14 +2,17 @@
 
 import abc
 import dataclasses
+import math
 import time
+from typing import ClassVar
 
 import numpy as np
 
 from .._arrays import blas_threads
 from .._progress import Progress, ProgressCallback
 from .._witness import Witness
-from ..network import Network, reduce
+from ..formulations import unbalanced
+from ..network import Network, balanced_neurons, reduce
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
 from ._eclipse_pass import fast_pass
@@ -46,7 +49,12 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AbstractChainMethod(AbstractMethod):
-    """A method that chooses the multipliers of a chain by the forward recursion, without a solver."""
+    """A method that chooses the multipliers of a chain by the forward recursion, without a solver.
+
+    `balances`: where the neurons of a layer differ widely in scale, the balanced network is tried as well.
+    """
+
+    balances: ClassVar[bool] = True
 
     def propose(
         self,
@@ -64,14 +72,29 @@ class AbstractChainMethod(AbstractMethod):
         run = Run(self.name, time_limit, progress)
         with blas_threads(1 if max(network.dims[1:]) <= _SMALL_BLOCK else None), np.errstate(under="ignore"):
             reduction = None if _irreducible(network) else reduce(network)
-            chain, fast = fast_pass(chain_of(network if reduction is None else reduction.network))
-            best = self._improved(chain, fast, run) if chain.hidden_layers else fast
-            witness = proposed_witness(chain, best, self.name)
+            smaller = network if reduction is None else reduction.network
+            witness = self._proposed(smaller, run)
+            balanced = balanced_neurons(smaller) if self.balances else None
+            if balanced is not None:
+                witness = _smaller(witness, unbalanced(self._proposed(balanced[0], run), balanced[1]))
             return witness if reduction is None else reduction.lift(witness)
+
+    def _proposed(self, network: Network, run: Run) -> Witness:
+        chain, fast = fast_pass(chain_of(network))
+        best = self._improved(chain, fast, run) if chain.hidden_layers else fast
+        return proposed_witness(chain, best, self.name)
 
     @abc.abstractmethod
     def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:
         """An evaluation whose rho is at most that of `fast`."""
+
+
+def _smaller(first: Witness, second: Witness) -> Witness:
+    """The one with the smaller rho of the network itself; powers of two may differ."""
+    if not (first.rho > 0.0 and second.rho > 0.0):
+        return first
+    shift = 2 * (sum(second.layer_pow2) - sum(first.layer_pow2))
+    return second if math.log2(second.rho) + shift < math.log2(first.rho) else first
 
 
 def _irreducible(network: Network) -> bool:

@@ -2,6 +2,7 @@
 
 from ._activation_base import Activation, Slopes
 from ._activations import resolve_activation
+from ._balancing import balanced_neurons
 from ._fractional import LinearFractional, linear_fractional
 from ._lower import LowerBound, lower_bound
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
@@ -38,6 +39,7 @@ __all__ = [
     "Softplus",
     "SparseMap",
     "Tanh",
+    "balanced_neurons",
     "linear_fractional",
     "lower_bound",
     "normalise",
