@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import networks
 
@@ -75,10 +75,11 @@ def test_a_neuron_of_no_weight_does_not_loosen_the_closed_form():
 @settings(max_examples=25)
 @given(rescaled_pairs())
 def test_witnesses_of_the_balanced_network_are_proven_for_the_original(pair):
+    # linear neurons, whose multipliers should be infinite, loosen proofs by themselves
+    assume(all((alpha < beta).all() for alpha, beta in pair[1].slopes))
     found = balanced_neurons(pair[1])
     if found is None:
         return
     witness = ClosedForm().propose(found[0])
     claimed = math.ldexp(math.sqrt(witness.rho), sum(witness.layer_pow2))
-    # linear neurons, whose multipliers should be infinite, cost up to 3e-6
-    assert verify(pair[1], unbalanced(witness, found[1])).bound <= claimed * (1 + 1e-5)
+    assert verify(pair[1], unbalanced(witness, found[1])).bound <= claimed * (1 + 1e-6)
