@@ -8,6 +8,7 @@ packages add modules through the entry point group `lmikit.array_modules`.
 import contextlib
 import functools
 import importlib.metadata
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,14 +126,30 @@ def _controller() -> Any:
     return threadpoolctl.ThreadpoolController()
 
 
+@functools.cache
+def _product_library() -> str | None:
+    """The file of the BLAS that NumPy multiplies with, where SciPy's LAPACK brings another one."""
+    files = [lib.filepath for lib in _controller().select(user_api="blas").lib_controllers]
+    own = [file for file in files if "numpy" in pathlib.PurePath(file).parent.name]
+    return own[0] if len(files) > 1 and len(own) == 1 else None
+
+
 @contextlib.contextmanager
-def blas_threads(limit: int | None) -> Iterator[None]:
+def blas_threads(limit: int | None, *, products: int | None = None) -> Iterator[None]:
     """Limit the BLAS threads inside the context (None: leave them); not thread-local.
 
-    On blocks of 80 two threads were 30 times slower than one.
+    On blocks of 80 two threads were 30 times slower than one. `products` is the limit for matrix products
+    where NumPy and SciPy each bring a BLAS: the idle threads of one spin while the other works,
+    so that code which uses both in turn ran twice as slowly with both on two threads as with one each.
     """
     if limit is None:
         yield
         return
     with _controller().limit(limits=limit, user_api="blas"):
-        yield
+        if products is None or products == limit:
+            yield
+            return
+        file = _product_library()
+        selected = _controller().select(filepath=file) if file else _controller().select(user_api="blas")
+        with selected.limit(limits=products):
+            yield

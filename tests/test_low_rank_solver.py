@@ -108,7 +108,7 @@ def test_iterations_stay_few_on_deep_networks():
     assert solution.iterations <= 40
 
 
-@pytest.mark.parametrize("iterations", [0, 1, 3, 6, 10])
+@pytest.mark.parametrize("iterations", [0, 1, 3, 5, 8])
 def test_stopped_early_the_point_is_feasible_and_the_bound_holds(iterations):
     sdp = lipsdp(random_network(np.random.default_rng(4), (5, 12, 12, 12, 2)))
     best = LowRank().solve(sdp)

@@ -53,7 +53,7 @@ def _dominating_diagonal(gram: np.ndarray) -> np.ndarray:
     largest = float(diagonal.max())
     if not largest > 0.0:
         return np.ones_like(diagonal)
-    diagonal = np.maximum(diagonal, 1e-6 * largest)
+    diagonal = np.maximum(diagonal, np.finfo(float).tiny + 1e-30 * largest)  # neurons may differ in scale
     root = np.sqrt(diagonal)
     n = gram.shape[0]
     with blas_threads(1):

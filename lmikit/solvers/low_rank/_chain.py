@@ -179,7 +179,7 @@ def sandwich(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> Bloc
     low: list[Any] = [None]
     for i in range(1, last + 1):
         P = A.diag[i - 1] @ M.low[i].T
-        own = (M.low[i] @ B.diag[i - 1]) @ B.G[i].T + _times(am, M.diag[i], B.diag[i])
+        own = M.low[i] @ B.low[i].T + _times(am, M.diag[i], B.diag[i])
         beyond = None if i == last else (V[i] - M.diag[i]) @ B.diag[i]
         S1 = T @ B.G[i].T + P @ B.diag[i]
         S2 = own if beyond is None else own + beyond

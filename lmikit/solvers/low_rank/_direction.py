@@ -1,6 +1,8 @@
 """HKM search directions: one factorisation of the Schur complement serves several right-hand sides."""
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from ..._errors import SolveFailed
@@ -12,14 +14,23 @@ from ._state import Dual, Point
 
 __all__ = ["Direction", "Iterate", "SchurFactor"]
 
+Context = contextlib.AbstractContextManager[None]
+
 _RIDGES = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)
 
 
 class SchurFactor:
     """The Cholesky factor of O = E'S E + G'diag(z/s)G, scaled to a unit diagonal, in one m x m array."""
 
-    def __init__(self, problem: Compiled) -> None:
+    def __init__(
+        self,
+        problem: Compiled,
+        products: Callable[[], Context] = contextlib.nullcontext,
+        factor: Callable[[int], Context] = lambda order: contextlib.nullcontext(),
+    ) -> None:
+        """`products()` and `factor(order)` are contexts for the threads of the two large steps."""
         m = problem.c.size
+        self.products, self.factor = products, factor
         self.problem, self.matrix = problem, problem.am.xp.empty((m, m))
         self.scale: Any = None
         self.refine = False
@@ -31,7 +42,8 @@ class SchurFactor:
         xp = problem.am.xp
         self.operands = (X, R, z_over_s)
         for ridge in _RIDGES:
-            schur_complement(problem, X, R, out)
+            with self.products():
+                schur_complement(problem, X, R, out)
             add_inequalities(problem, z_over_s, out)
             diagonal = xp.diagonal(out).copy()
             positive = diagonal > 0
@@ -40,8 +52,9 @@ class SchurFactor:
             out *= self.scale[:, None]
             index = xp.arange(out.shape[0])
             out[index, index] = 1.0 + ridge
-            if problem.am.cholesky_in_place(out):
-                return
+            with self.factor(out.shape[0]):
+                if problem.am.cholesky_in_place(out):
+                    return
         raise SolveFailed("the Schur complement is not positive definite: the data are too badly scaled.")
 
     def solve(self, b: Any) -> Any:

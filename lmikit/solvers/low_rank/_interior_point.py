@@ -7,17 +7,17 @@ Optim. 7 (1997); Monteiro, SIAM J. Optim. 7 (1997). X is kept on the pattern and
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ..._errors import SolveFailed
 from ..._progress import Progress, ProgressCallback
 from ...lmi import Status
-from ._chain import BlockTridiagonal, Markov, inner
+from ._chain import Markov, inner
 from ._compile import Compiled
-from ._direction import Direction, Iterate, SchurFactor
+from ._direction import Iterate, SchurFactor
 from ._iterative import IterativeSchur
-from ._state import Dual, Point, complementarity, dual_at, dual_holds, dual_objective, point_at
+from ._state import Dual, Point, complementarity, dual_at, dual_objective
+from ._step import Neighbourhood, Step, corrected_step
 
 __all__ = ["Limits", "Outcome", "solve_interior"]
 
@@ -70,14 +70,10 @@ def solve_interior(
     problem: Compiled,
     start: tuple[Point, Point | None],
     limits: Limits,
-    wide: Callable[[], Any],
     schur: SchurFactor | IterativeSchur,
 ) -> Outcome:
-    """Run from the first point; the second is the incumbent.
-
-    `wide()` is a context in which the large factorisation may use all threads.
-    """
-    run = _Run(problem, start[0], limits, wide, schur)
+    """Run from the first point; the second is the incumbent."""
+    run = _Run(problem, start[0], limits, schur)
     incumbent = start[1]
     if incumbent is not None and incumbent.feasible:
         run.best = (float(problem.c @ incumbent.y), incumbent.y)
@@ -96,11 +92,9 @@ class _Run:
         problem: Compiled,
         point: Point,
         limits: Limits,
-        wide: Callable[[], Any],
         schur: SchurFactor | IterativeSchur,
     ) -> None:
-        self.problem, self.point, self.limits, self.wide = problem, point, limits, wide
-        self.schur = schur
+        self.problem, self.point, self.limits, self.schur = problem, point, limits, schur
         self.dual: Dual | None = None
         self.best: tuple[float, Any] = (math.inf, point.y)
         self.best_bound = -math.inf
@@ -108,6 +102,7 @@ class _Run:
         self.objectives: list[float] = []
         self.data = max(1.0, *(math.sqrt(inner(c.F0, c.F0)) for c in problem.chains))
         self.iteration = 0
+        self.lengths = (1.0, 1.0)  # of the last step: where to look for the next one's
         self.floor = 1e-300  # of the scale of the objective: an optimum of zero is never met relatively
         self.unmet = 1.0  # what is left of the first residual of F*(X) - G'z = c
 
@@ -133,13 +128,10 @@ class _Run:
         if finished is not None:
             return finished
         iterate = Iterate(problem, point, self.dual, R)
-        with self.wide():
-            self.schur.form(self.dual.X, R, iterate.z_over_s)
+        self.schur.form(self.dual.X, R, iterate.z_over_s)
         self.schur.refine = self.unmet <= _UNMET and measures.mu * problem.degree <= _LATE * measures.scale
-        affine = iterate.direction(self.schur, 0.0)
-        ahead, above = self._predicted(affine)
-        step = self._corrected(iterate, affine, measures.mu, ahead, above)
-        return self._move(step)
+        around = Neighbourhood(problem, point, self.dual)
+        return self._move(around, corrected_step(around, iterate, self.schur, measures.mu, self.lengths))
 
     def _first_dual(self, R: list[Markov]) -> Dual:
         """X = mu R, z = mu / s with mu the objective's own size: large, as infeasible starts need.
@@ -246,95 +238,14 @@ class _Run:
             status = Status.FAILED
         return Outcome(status, reason, y, self.dual, objective, self.best_bound, self.iteration)
 
-    def _predicted(self, affine: Direction) -> tuple[float, float]:
-        """Rough step lengths (dual, primal) of the affine direction."""
-        return (
-            _longest(lambda t: self._dual_holds(affine, t), 1.0, refinements=2)[0],
-            _longest(lambda t: self._point_after(affine, t), 1.0, refinements=2)[0],
-        )
-
-    def _corrected(
-        self, iterate: Iterate, affine: Direction, mu: float, ahead: float, above: float
-    ) -> Direction:
-        problem, point, dual = self.problem, self.point, self.dual
-        assert dual is not None
-        predicted = complementarity(
-            [Z.plus(above, d) for Z, d in zip(point.Z, affine.Z, strict=True)],
-            point.s + above * affine.s,
-            [X.plus(ahead, d) for X, d in zip(dual.X, affine.X, strict=True)],
-            dual.z + ahead * affine.z,
-        )
-        sigma = min(1.0, max(predicted / problem.degree / mu, 1e-2) ** 3)
-        if min(ahead, above) < 0.1:
-            sigma = max(sigma, 0.3)
-        correction = iterate.correction(affine, 0.9 * ahead) if ahead > 0 else None
-        return iterate.direction(self.schur, max(sigma, 1e-4) * mu, correction)
-
-    def _move(self, step: Direction) -> Outcome | None:
-        far = 1.0 / _FRACTION
-        ahead, _ = _longest(lambda t: self._dual_holds(step, t), far)
-        above, _ = _longest(lambda t: self._point_after(step, t), far)
+    def _move(self, around: Neighbourhood, step: Step) -> Outcome | None:
+        self.lengths = ahead, above = around.lengths(step)
         ahead, above = min(1.0, _FRACTION * ahead), min(1.0, _FRACTION * above)
         for back in _BACK:  # at the edge of the cone, rounding may refuse what a longer step passed
-            dual = self._dual_after(step, back * ahead)
-            point = None if dual is None else self._point_after(step, back * above, exact=True)
+            dual = around.dual_after(step.direction, back * ahead)
+            point = None if dual is None else around.point_after(step.direction, back * above, exact=True)
             if dual is not None and point is not None:
                 self.dual, self.point = dual, point
                 self.unmet *= 1.0 - back * ahead
                 return None
         return self._stopped("the step left the cone in floating point")
-
-    def _dual_holds(self, step: Direction, t: float) -> bool | None:
-        """True where `_dual_after` gives multipliers, else None; cheaper."""
-        return dual_holds(self.problem, *self._moved(step, t)) or None
-
-    def _dual_after(self, step: Direction, t: float) -> Dual | None:
-        return dual_at(self.problem, *self._moved(step, t))
-
-    def _moved(self, step: Direction, t: float) -> tuple[list[BlockTridiagonal], Any]:
-        dual = self.dual
-        assert dual is not None
-        return [x.plus(t, d) for x, d in zip(dual.X, step.X, strict=True)], dual.z + t * step.z
-
-    def _point_after(self, step: Direction, t: float, exact: bool = False) -> Point | None:
-        """The point after the step; with `exact`, slacks are recomputed from y where that is feasible."""
-        point = self.point
-        y = point.y + t * step.y
-        if exact and point.feasible:
-            return point_at(self.problem, y)
-        Z: list[BlockTridiagonal] = [a.plus(t, d) for a, d in zip(point.Z, step.Z, strict=True)]
-        moved = point_at(self.problem, y, Z, point.s + t * step.s)
-        if not exact or moved is None:
-            return moved
-        fresh = point_at(self.problem, y)
-        if fresh is None or self.dual is None:
-            return moved
-        new, old = (complementarity(p.Z, p.s, list(self.dual.X), self.dual.z) for p in (fresh, moved))
-        return fresh if 0.5 * old <= new <= 2.0 * old else moved
-
-
-def _longest(attempt: Callable[[float], Any], cap: float, refinements: int = 4) -> tuple[float, Any]:
-    """The longest t <= cap found with attempt(t) not None, by halving and geometric bisection."""
-    found = attempt(cap)
-    if found is not None:
-        return cap, found
-    low, high = 0.0, cap
-    while low == 0.0:
-        t = 0.5 * high
-        if t < 1e-12:
-            return 0.0, None
-        trial = attempt(t)
-        if trial is None:
-            high = t
-        else:
-            low, found = t, trial
-    for _ in range(refinements):
-        if high < 1.03 * low:
-            break
-        t = math.sqrt(low * high)
-        trial = attempt(t)
-        if trial is None:
-            high = t
-        else:
-            low, found = t, trial
-    return low, found

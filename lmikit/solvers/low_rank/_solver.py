@@ -26,9 +26,9 @@ from ._start import starting_point
 __all__ = ["LowRank"]
 
 _MATRIX_FREE_TOL = 1e-3  # relative gap at which the matrix-free mode calls a problem solved
-_LARGE = 1000  # variables from which the Schur complement may use all threads
+_LARGE = 3000  # variables from which the factorisation may use all threads
 _PROBE = 600  # order of the product that tells whether threads help
-_WIDE = 300  # level from which all steps use all threads
+_WIDE = 300  # level from which products use all threads
 _MOST_TERMS = 6000  # per LMI, not counting terms with a variable of their own
 
 
@@ -112,12 +112,12 @@ class LowRank(AbstractSolver):
             problem = compile_sdp(am, scaled)
             start = starting_point(problem, scaled, None if warm_start is None else warm_start / scaling.y)
             if self._fits(problem):
-                schur: SchurFactor | IterativeSchur = SchurFactor(problem)
+                schur: SchurFactor | IterativeSchur = SchurFactor(problem, self._many_products, self._factor)
             else:
                 schur = IterativeSchur(problem)
                 limits = dataclasses.replace(limits, tol=max(self.tol, _MATRIX_FREE_TOL))
-            with self._wide(problem) if _widest(problem) >= _WIDE else contextlib.nullcontext():
-                outcome = solve_interior(problem, start, limits, lambda: self._wide(problem), schur)
+            with self._many_products() if _widest(problem) >= _WIDE else contextlib.nullcontext():
+                outcome = solve_interior(problem, start, limits, schur)
         return solution_of(sdp, problem, scaling, outcome, started)
 
     def _fits(self, problem: Compiled) -> bool:
@@ -127,11 +127,15 @@ class LowRank(AbstractSolver):
         limit = self.memory_limit or _half_of_free(problem)
         return 8 * m * (m + 12 * min(widest, m)) <= limit
 
-    def _wide(self, problem: Compiled) -> contextlib.AbstractContextManager[None]:
-        """More threads for the large matrices; on blocks of 80 two were 30 times slower than one."""
-        if self.threads is not None or problem.c.size < _LARGE:
+    def _many_products(self) -> contextlib.AbstractContextManager[None]:
+        """Threads for products of large matrices; on blocks of 80 two were 30 times slower than one."""
+        return blas_threads(self.threads or 1, products=self.threads or _helpful_threads())
+
+    def _factor(self, order: int) -> contextlib.AbstractContextManager[None]:
+        """Threads for one large Cholesky factorisation."""
+        if self.threads is not None or order < _LARGE:
             return contextlib.nullcontext()
-        return blas_threads(_helpful_threads())
+        return blas_threads(_helpful_threads(), products=1)
 
 
 def _sizes(sdp: SDP) -> list[int]:
@@ -164,8 +168,9 @@ def _probed(minute: int) -> int:
     a = np.ones((_PROBE, _PROBE))
     seconds = []
     for threads in (1, cores):
-        with blas_threads(threads):
-            seconds.append(max(_timed(a) for _ in range(4)))  # a first fast one says little
+        with blas_threads(1, products=threads):
+            _timed(a)  # starts the threads
+            seconds.append(sorted(_timed(a) for _ in range(5))[3])  # on a busy machine some are fast
     return cores if seconds[1] < 0.8 * seconds[0] else 1
 
 

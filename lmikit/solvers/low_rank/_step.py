@@ -1,0 +1,176 @@
+"""From one iterate to a step: how far a direction can be followed, and Mehrotra's corrections of it."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from ._chain import BlockTridiagonal
+from ._compile import Compiled
+from ._direction import Direction, Iterate, SchurFactor
+from ._iterative import IterativeSchur
+from ._state import Dual, Point, complementarity, dual_at, dual_holds, point_at
+
+__all__ = ["Bracket", "Neighbourhood", "Step", "corrected_step"]
+
+_FULL = 1.0 / 0.95  # steps go 0.95 of the way to the boundary: nothing is gained beyond
+_STRIDE = 1.2  # between two tries of a step length; the last step of an iteration is then bisected
+_BISECTIONS = 2
+_CORRECTIONS = 3  # second-order corrections per factorisation, while they lengthen the step
+_LONG = 0.9  # steps that need no further correction
+_SMALLEST = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class Bracket:
+    """A step length known to stay in the cone, and one known to leave it (or the cap)."""
+
+    inside: float
+    outside: float
+
+    @staticmethod
+    def near(holds: Callable[[float], bool], guess: float) -> "Bracket":
+        """By steps of _STRIDE from `guess` up to _FULL; `inside` is 0 where no step is possible."""
+        low, high = 0.0, math.inf
+        t, stride = min(guess, _FULL), _STRIDE
+        while low == 0.0 or high == math.inf:
+            if holds(t):
+                low = t
+                if t >= _FULL:
+                    return Bracket(t, t)
+                t = min(_FULL, t * _STRIDE)
+            else:
+                high = t
+                t, stride = t / stride, stride * _STRIDE
+                if t < _SMALLEST:
+                    return Bracket(0.0, high)
+        return Bracket(low, high)
+
+    def refined(self, holds: Callable[[float], bool], times: int) -> "Bracket":
+        """After geometric bisection, down to a few per cent."""
+        low, high = self.inside, self.outside
+        for _ in range(times if low > 0.0 else 0):
+            if high < 1.05 * low:
+                break
+            t = math.sqrt(low * high)
+            low, high = (t, high) if holds(t) else (low, t)
+        return Bracket(low, high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A direction with brackets of its lengths for the multipliers (`ahead`) and for y (`above`)."""
+
+    direction: Direction
+    ahead: Bracket
+    above: Bracket
+
+    @property
+    def quality(self) -> float:
+        """The product of both lengths: what is left of the complementarity falls with it."""
+        return min(1.0, self.ahead.inside) * min(1.0, self.above.inside)
+
+    @property
+    def shorter(self) -> float:
+        return min(self.ahead.inside, self.above.inside)
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbourhood:
+    """The cone around one primal-dual point."""
+
+    problem: Compiled
+    point: Point
+    dual: Dual
+
+    def measured(self, direction: Direction, guess: "tuple[float, float] | Step") -> Step:
+        """Rough lengths of a direction, sought near `guess` or slightly beyond those of another step."""
+        if isinstance(guess, Step):
+            guess = (1.1 * guess.ahead.inside, 1.1 * guess.above.inside)
+
+        def dual(t: float) -> bool:
+            return self.dual_holds(direction, t)
+
+        def point(t: float) -> bool:
+            return self.point_after(direction, t) is not None
+
+        return Step(direction, Bracket.near(dual, guess[0] or 1.0), Bracket.near(point, guess[1] or 1.0))
+
+    def lengths(self, step: Step) -> tuple[float, float]:
+        """Finer lengths (dual, primal) of a step that was measured."""
+        ahead = step.ahead.refined(lambda t: self.dual_holds(step.direction, t), _BISECTIONS)
+        above = step.above.refined(lambda t: self.point_after(step.direction, t) is not None, _BISECTIONS)
+        return ahead.inside, above.inside
+
+    def dual_holds(self, direction: Direction, t: float) -> bool:
+        """Whether `dual_after` gives multipliers; cheaper."""
+        return dual_holds(self.problem, *self._moved(direction, t))
+
+    def dual_after(self, direction: Direction, t: float) -> Dual | None:
+        return dual_at(self.problem, *self._moved(direction, t))
+
+    def _moved(self, direction: Direction, t: float) -> tuple[list[BlockTridiagonal], object]:
+        X = [x.plus(t, d) for x, d in zip(self.dual.X, direction.X, strict=True)]
+        return X, self.dual.z + t * direction.z
+
+    def point_after(self, direction: Direction, t: float, exact: bool = False) -> Point | None:
+        """The point after the step; with `exact`, slacks are recomputed from y where that is feasible."""
+        problem, point, dual = self.problem, self.point, self.dual
+        y = point.y + t * direction.y
+        if exact and point.feasible:
+            return point_at(problem, y)
+        Z: list[BlockTridiagonal] = [a.plus(t, d) for a, d in zip(point.Z, direction.Z, strict=True)]
+        moved = point_at(problem, y, Z, point.s + t * direction.s)
+        if not exact or moved is None:
+            return moved
+        fresh = point_at(problem, y)
+        if fresh is None:
+            return moved
+        new, old = (complementarity(p.Z, p.s, list(dual.X), dual.z) for p in (fresh, moved))
+        return fresh if 0.5 * old <= new <= 2.0 * old else moved
+
+    def predicted(self, step: Step) -> float:
+        """The complementarity after a step of the measured lengths."""
+        ahead, above = min(1.0, step.ahead.inside), min(1.0, step.above.inside)
+        direction = step.direction
+        return complementarity(
+            [Z.plus(above, d) for Z, d in zip(self.point.Z, direction.Z, strict=True)],
+            self.point.s + above * direction.s,
+            [X.plus(ahead, d) for X, d in zip(self.dual.X, direction.X, strict=True)],
+            self.dual.z + ahead * direction.z,
+        )
+
+
+def corrected_step(
+    around: Neighbourhood,
+    iterate: Iterate,
+    schur: SchurFactor | IterativeSchur,
+    mu: float,
+    guess: tuple[float, float],
+) -> Step:
+    """Mehrotra's step: the affine one tells the target, and its second-order term the correction.
+
+    While steps stay short, the second-order term is taken from the corrected direction itself and the
+    direction solved for again: a solve costs little beside the factorisation (as in the higher-order
+    methods of Gondzio, Comput. Optim. Appl. 6, 1996). On 9 hidden layers of 80: 12 iterations, not 18.
+    """
+    affine = around.measured(iterate.direction(schur, 0.0), guess)
+    left = around.predicted(affine) / around.problem.degree / mu
+    sigma = min(1.0, max(left, 1e-2) ** 2)
+    if affine.shorter < 0.1:
+        sigma = max(sigma, 0.3)
+    best, before = None, affine
+    for _ in range(_CORRECTIONS):
+        length = min(1.0, before.ahead.inside)
+        correction = iterate.correction(before.direction, length) if length > 0 else None
+        if best is not None and correction is None:
+            break
+        step = around.measured(iterate.direction(schur, max(sigma, 1e-4) * mu, correction), before)
+        if best is None or step.quality > best.quality:
+            best = step
+        else:
+            break
+        if step.shorter >= _LONG or correction is None:
+            break
+        before = step
+    assert best is not None
+    return best
