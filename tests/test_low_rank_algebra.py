@@ -10,7 +10,7 @@ from lmikit import Slopes
 from lmikit._arrays import array_module
 from lmikit.solvers.low_rank import _chain as chain_ops
 from lmikit.solvers.low_rank._compile import compile_sdp
-from lmikit.solvers.low_rank._schur import schur_complement
+from lmikit.solvers.low_rank._schur import schur_complement, window
 from lmikit.solvers.low_rank._start import level_by_level
 from lmikit.solvers.low_rank._state import dual_at, point_at
 
@@ -100,6 +100,23 @@ def test_direction_and_schur_complement_are_those_of_dense_algebra(case):
     schur_complement(problem, dual.X, [R], schur)
     schur = np.tril(schur) + np.tril(schur, -1).T
     assert close(problem.original(schur @ problem.internal(dy)), lmi.adjoint(K))
+
+
+@settings(max_examples=30)
+@given(chains())
+def test_windows_are_principal_submatrices_of_the_schur_complement(case):
+    _, problem, point, dual, _ = case
+    R = point.inverses(problem)
+    whole = np.zeros((problem.c.size, problem.c.size))
+    schur_complement(problem, dual.X, R, whole)
+    levels = problem.chains[0].levels
+    used = [k for k, level in enumerate(levels) if level.simple is not None]
+    for first in used:
+        for last in used[used.index(first) :]:
+            rows, tile = window(problem.chains[0], dual.X[0], R[0], first, last)
+            np.testing.assert_allclose(
+                np.tril(tile), np.tril(whole[rows, rows]), rtol=1e-9, atol=1e-12 * np.abs(tile).max()
+            )
 
 
 def test_factorisation_refuses_what_is_not_positive_definite():

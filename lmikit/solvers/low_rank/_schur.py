@@ -9,7 +9,6 @@ so the rows X_{k,:} P of all terms up to level k follow from those of level k - 
 product with G_k: about 8 N^2 n floating-point operations in all for N terms and levels of n.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from ..._arrays import ArrayModule
@@ -17,7 +16,7 @@ from ._chain import Markov
 from ._compile import Chain, Compiled, Level
 from ._terms import AnyFactor, Group
 
-__all__ = ["add_inequalities", "diagonal_tiles", "schur_complement"]
+__all__ = ["add_inequalities", "schur_complement", "shared_diagonal", "window"]
 
 
 class _Panel:
@@ -94,9 +93,7 @@ def schur_complement(problem: Compiled, X: list[Markov], R: list[Markov], out: A
 
 
 def _add_chain(chain: Chain, X: Markov, R: Markov, out: Any) -> None:
-    am, equal = chain.am, chain.equal_factors
-    simple = [_Panel(am, A, equal) for A in (X, R)]
-    shared = [_Panel(am, A, equal) for A in (X, R)]
+    simple, shared = _panels(chain, X, R), _panels(chain, X, R)
     start = chain.levels[0].simple_variables.start
     seen: list[tuple[slice, Level]] = []  # the columns of `shared` by level
     count = 0
@@ -160,28 +157,35 @@ def add_inequalities(problem: Compiled, weights: Any, out: Any) -> None:
         problem.am.add_gram(problem.G, weights, out)
 
 
-def diagonal_tiles(
-    problem: Compiled, X: list[Markov], R: list[Markov], diagonal: Any
-) -> Iterator[tuple[slice, Any]]:
-    """(variables, tile of S) of the simple variables of each level.
+def shared_diagonal(chain: Chain, X: Markov, R: Markov, out: Any) -> None:
+    """out += the diagonal of E'S E for the variables that share terms, as far as single levels know it."""
+    for k, level in enumerate(chain.levels):
+        if level.shared is not None:
+            panels = _panels(chain, X, R)
+            for panel in panels:
+                panel.advance(k, level.shared)
+            tile = _tile(panels, level.shared, slice(None))
+            weights = level.shared_weights
+            out[level.shared_variables] += (weights * (tile @ weights)).sum(axis=0)
 
-    The diagonal of E'S E, as far as one level contributes to it, is added to `diagonal` for the
-    variables that share terms.
+
+def window(chain: Chain, X: Markov, R: Markov, first: int, last: int) -> tuple[slice, Any]:
+    """(variables, principal submatrix of E'S E) for the simple variables of levels first..last.
+
+    Only the lower triangle is meaningful.
     """
-    for chain, x, r in zip(problem.chains, X, R, strict=True):
-        for k, level in enumerate(chain.levels):
-            if level.shared is not None:
-                tile = _local(chain, x, r, k, level.shared)
-                weights = level.shared_weights
-                diagonal[level.shared_variables] += (weights * (tile @ weights)).sum(axis=0)
-            if level.simple is not None:
-                yield level.simple_variables, _local(chain, x, r, k, level.simple)
+    levels = chain.levels[first : last + 1]
+    start, stop = levels[0].simple_variables.start, levels[-1].simple_variables.stop
+    out = chain.am.xp.zeros((stop - start, stop - start))
+    panels = _panels(chain, X, R)
+    for k, level in enumerate(levels, start=first):
+        for panel in panels:
+            panel.advance(k, level.simple)
+        if level.simple is not None:
+            rows = slice(level.simple_variables.start - start, level.simple_variables.stop - start)
+            out[rows, : rows.stop] = _tile(panels, level.simple, slice(0, rows.stop))
+    return slice(start, stop), out
 
 
-def _local(chain: Chain, X: Markov, R: Markov, k: int, group: Group) -> Any:
-    panels = []
-    for A in (X, R):
-        panel = _Panel(chain.am, A, chain.equal_factors)
-        panel.advance(k, group)
-        panels.append(panel)
-    return _tile(panels, group, slice(None))
+def _panels(chain: Chain, X: Markov, R: Markov) -> list[_Panel]:
+    return [_Panel(chain.am, A, chain.equal_factors) for A in (X, R)]

@@ -25,7 +25,7 @@ from ._start import starting_point
 
 __all__ = ["LowRank"]
 
-_MATRIX_FREE_TOL = 1e-3  # relative gap at which the matrix-free mode calls a problem solved
+_MATRIX_FREE_TOL = 1e-6  # relative gap at which the matrix-free mode calls a problem solved
 _LARGE = 3000  # variables from which the factorisation may use all threads
 _PROBE = 600  # order of the product that tells whether threads help
 _WIDE = 300  # level from which products use all threads
@@ -40,7 +40,7 @@ class LowRank(AbstractSolver):
     the first iteration (or from the first full step), so that a limit returns a usable point.
     `array_module` names where to compute. Where the Schur complement of m^2 numbers would not fit
     `memory_limit` bytes (None: half of what is free), the same method solves with it by preconditioned
-    conjugate gradients, to a relative gap of 1e-3 at best, in memory O(sum n_k^2) and with work per
+    conjugate gradients, to a relative gap of 1e-6 at best, in memory O(sum n_k^2) and with work per
     product linear in the number of levels. `threads` is for the BLAS (None: one on small blocks, all
     cores on large matrices where they are found to help).
     """
