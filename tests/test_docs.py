@@ -167,6 +167,7 @@ def gallery(name):
 
 
 EXAMPLES = sorted(path.stem for path in (DOCS / "gallery").glob("*.py"))
+NEED_SKLEARN = ("digits", "mnist")
 
 
 def test_every_example_has_its_page_and_picture():
@@ -177,7 +178,7 @@ def test_every_example_has_its_page_and_picture():
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name):
-    if name == "digits":
+    if name in NEED_SKLEARN:
         pytest.importorskip("sklearn")
     value, reference = gallery(name).run()
     if name == "pattern":
@@ -186,10 +187,30 @@ def test_an_example_runs(name):
         assert value >= reference > 0.0
 
 
+def test_the_servo_example_runs_without_the_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LMIKIT_DATA", str(tmp_path))
+    servo = gallery("servo")
+    X, y = servo.servo()
+    assert X.shape == (167, 4)
+    assert y.std() == pytest.approx(1.0)
+    value, reference = servo.run()
+    assert value >= reference > 0.0
+
+
+def test_the_mnist_example_takes_digits_where_there_is_no_data_folder(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("LMIKIT_DATA", str(tmp_path))
+    X, y, Xt, yt = gallery("mnist").mnist()
+    assert (X.shape, Xt.shape) == ((1400, 64), (397, 64))
+    assert set(y) == set(yt) == set(range(10))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_draws_its_picture(name, tmp_path):
     plt = pytest.importorskip("matplotlib.pyplot")
+    if name in NEED_SKLEARN:
+        pytest.importorskip("sklearn")
     plt.switch_backend("Agg")
     gallery(name).figure(tmp_path / f"{name}.png")
     plt.close("all")
