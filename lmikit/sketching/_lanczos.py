@@ -13,7 +13,7 @@ import scipy.linalg
 
 from ._operators import AbstractOperator
 from ._random import random_stream
-from ._threads import threads_for
+from ._threads import one_thread_between, threads_for
 
 __all__ = [
     "LanczosRun",
@@ -22,6 +22,8 @@ __all__ = [
     "polynomial_values",
     "start_component",
 ]
+
+_PART = 16  # Lanczos vectors per allocation
 
 
 @dataclasses.dataclass
@@ -41,17 +43,19 @@ class LanczosRun:
         """b starts, each uniform on the unit sphere of R^n, drawn on the host."""
         am = operator.am
         run = cls(operator, starts, 1.0)
+        run._limit = max_steps + 1
         rng = random_stream(2, seed)
         x = rng.standard_normal((starts, operator.shape[1]))
         x /= np.linalg.norm(x, axis=1, keepdims=True)
-        run._basis = am.xp.zeros((starts, min(max_steps, 32) + 1, operator.shape[1]), dtype=operator.dtype)
-        run._basis[:, 0] = am.asarray(x, dtype=operator.dtype)
+        run._basis = []
+        run._store(0, am.asarray(x, dtype=operator.dtype))
         run._alpha = am.xp.zeros((starts, max_steps), dtype=np.float64)
         run._beta = am.xp.zeros((starts, max_steps), dtype=np.float64)
         run.scale = run._first_scale()
         return run
 
-    _basis: Any = None
+    _basis: Any = None  # parts (starts, _PART, n) of the Krylov basis: a list grows without copies
+    _limit: int = 0
     _alpha: Any = None
     _beta: Any = None
 
@@ -62,37 +66,47 @@ class LanczosRun:
         return 0.0 if peak == 0.0 else float(np.ldexp(1.0, np.frexp(peak)[1]))
 
     def _columns(self, j: int) -> Any:
-        return self.operator.am.xp.ascontiguousarray(self._basis[:, j].T)
+        return self.operator.am.xp.ascontiguousarray(self._vector(j).T)
+
+    def _vector(self, j: int) -> Any:
+        return self._basis[j // _PART][:, j % _PART]
+
+    def _store(self, j: int, vector: Any) -> None:
+        if j % _PART == 0:
+            shape = (self.starts, min(_PART, self._limit - j), vector.shape[1])
+            self._basis.append(self.operator.am.xp.zeros(shape, dtype=vector.dtype))
+        self._basis[j // _PART][:, j % _PART] = vector
+
+    def _orthogonalised(self, w: Any, count: int) -> Any:
+        """w minus its components along the first `count` basis vectors."""
+        xp = self.operator.am.xp
+        parts = [part[:, : count - k * _PART] for k, part in enumerate(self._basis) if k * _PART < count]
+        shares = [xp.matmul(part, w[:, :, None]).transpose(0, 2, 1) for part in parts]
+        w = w.copy()
+        for part, share in zip(parts, shares, strict=True):
+            w -= xp.matmul(share, part)[:, 0]
+        return w
 
     def advance(self, steps: int) -> None:
         """`steps` more Lanczos steps with full reorthogonalisation, without a host round trip."""
         with threads_for(self.operator.am, self.operator.call_flops * self.starts):
             for j in range(self.steps, self.steps + steps):
-                self._grow(j + 2)
                 self._step(j)
         self.steps += steps
-
-    def _grow(self, columns: int) -> None:
-        have = self._basis.shape[1]
-        if columns > have:
-            xp = self.operator.am.xp
-            more = min(2 * have, self._alpha.shape[1] + 1) - have
-            extra = xp.zeros((self.starts, more, self._basis.shape[2]), dtype=self._basis.dtype)
-            self._basis = xp.concatenate([self._basis, extra], axis=1)
 
     def _step(self, j: int) -> None:
         xp, scale = self.operator.am.xp, self.operator.dtype.type(self.scale)
         image = self.operator.matmat(self._columns(j)) / scale
         w = (self.operator.rmatmat(image) / scale).T  # (b, n)
-        v = self._basis[:, j]
+        v = self._vector(j)
         alpha = (w * v).sum(axis=1, dtype=np.float64)
         w = w - alpha[:, None].astype(w.dtype) * v
-        known = self._basis[:, : j + 1]
-        w = w - xp.matmul(xp.matmul(known, w[:, :, None]).transpose(0, 2, 1), known)[:, 0]
+        with one_thread_between(self.operator.am, self.operator.call_flops * self.starts):
+            w = self._orthogonalised(w, j + 1)
         beta = xp.sqrt((w * w).sum(axis=1, dtype=np.float64))
         self._alpha[:, j] = alpha
         self._beta[:, j] = beta
-        self._basis[:, j + 1] = w / xp.maximum(beta, np.finfo(np.float64).tiny)[:, None].astype(w.dtype)
+        self._store(j + 1, w / xp.maximum(beta, np.finfo(np.float64).tiny)[:, None].astype(w.dtype))
 
     def coefficients(self) -> tuple[np.ndarray, np.ndarray]:
         """(alpha, beta) on the host, each (b, steps). One transfer."""

@@ -17,7 +17,9 @@ _STRIDE = 1.2  # between two tries of a step length; the last step of an iterati
 _BISECTIONS = 2
 _CORRECTIONS = 3  # second-order corrections per factorisation, while they lengthen the step
 _LONG = 0.9  # steps that need no further correction
+_LOST = 0.1  # affine steps shorter than this are blocked by rounding, near the optimum
 _SMALLEST = 1e-12
+_CENTRING = 0.5  # of mu, the target of a step without correction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,22 +157,24 @@ def corrected_step(
     """
     affine = around.measured(iterate.direction(schur, 0.0), guess)
     left = around.predicted(affine) / around.problem.degree / mu
-    sigma = min(1.0, max(left, 1e-2) ** 2)
+    sigma = min(1.0, max(left, 1e-2) ** 4)  # lower than usual: the corrections keep steps long
     if affine.shorter < 0.1:
         sigma = max(sigma, 0.3)
+    late = schur.refine
     best, before = None, affine
-    for _ in range(_CORRECTIONS):
+    for _ in range(0 if late and affine.shorter < _LOST else _CORRECTIONS):
         length = min(1.0, before.ahead.inside)
         correction = iterate.correction(before.direction, length) if length > 0 else None
         if best is not None and correction is None:
             break
         step = around.measured(iterate.direction(schur, max(sigma, 1e-4) * mu, correction), before)
-        if best is None or step.quality > best.quality:
-            best = step
-        else:
+        if best is not None and step.quality <= best.quality:
             break
+        best = before = step
         if step.shorter >= _LONG or correction is None:
             break
-        before = step
-    assert best is not None
+    if best is None or (late and best.quality < 0.5 * affine.quality):
+        # near the optimum the second-order term drowns in rounding; far from it such steps lose centrality
+        plain = around.measured(iterate.direction(schur, max(sigma, _CENTRING) * mu), affine)
+        best = plain if best is None or plain.quality > best.quality else best
     return best
