@@ -1,11 +1,12 @@
 """A fully connected network as `loss_and_grad` in the dtype of its weights, float32 included.
 
-`MLP` is the float64 reference, and tests hold this one to it. Weights are [W0, b0, W1, b1, ...], W_k
-(out, in); data are rows, X (N, n_0).
+`MLP` is its float64 counterpart for every activation of `Network`, with losses per row; `_dense_pass` serves
+both. Weights are [W0, b0, W1, b1, ...], W_k (out, in); data are rows, X (N, n_0).
 """
 
 import abc
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError, OptionError
+from ._dense_pass import forward, output_gradients, weight_gradients
 
 __all__ = ["AbstractLoss", "CrossEntropy", "DenseLoss", "SquaredError", "dense_forward", "initial_weights"]
 
@@ -95,7 +97,7 @@ def _phi(name: str, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def dense_forward(weights: Sequence[np.ndarray], X: np.ndarray, activation: str = "relu") -> np.ndarray:
     """Outputs (N, m) of [W0, b0, W1, b1, ...]."""
     last = len(weights) // 2 - 1
-    for k in range(last + 1):
+    for k in range(last + 1):  # `forward` would keep every layer's values
         X = X @ weights[2 * k].T + weights[2 * k + 1]
         if k < last:
             X = _phi(activation, X)[0]
@@ -146,19 +148,9 @@ class DenseLoss:
         """(loss, gradients) on the current minibatch; the next call takes the next one."""
         X, y = self._rows()
         self._step += 1
-        inputs, slopes = [X], []
-        last = len(weights) // 2 - 1
-        for k in range(last):
-            w, slope = _phi(self._activation, inputs[-1] @ weights[2 * k].T + weights[2 * k + 1])
-            inputs.append(w)
-            slopes.append(slope)
-        loss, back = self._loss(inputs[-1] @ weights[-2].T + weights[-1], y)
-        gradients: list[np.ndarray] = []
-        for k in range(last, -1, -1):
-            gradients[:0] = [back.T @ inputs[k], back.sum(axis=0)]
-            if k:
-                back = (back @ weights[2 * k]) * slopes[k - 1]
-        return loss, gradients
+        outputs, inputs, slopes = forward(weights, X, functools.partial(_phi, self._activation))
+        loss, gradient = self._loss(outputs, y)
+        return loss, weight_gradients(inputs, output_gradients(weights, slopes, gradient))
 
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
         if self._batch is None:

@@ -10,6 +10,7 @@ import scipy.special
 from .._errors import InputError, OptionError
 from ..network import Activation, Network, ReLU
 from ._callback import Weights
+from ._dense_pass import forward, output_gradients, weight_gradients
 
 __all__ = ["MLP", "Minibatches"]
 
@@ -79,18 +80,13 @@ class MLP:
 
     def forward(self, weights: Weights, X: np.ndarray) -> np.ndarray:
         """Outputs (N, outputs) for X (N, inputs)."""
-        return self._pass(weights, X)[0]
+        return forward(weights, X, self._phi)[0]
 
     def loss_and_grad(self, weights: Weights, X: np.ndarray, y: np.ndarray) -> tuple[float, Weights]:
         """The mean loss over the rows of X and its gradients in the weights."""
-        outputs, values, slopes = self._pass(weights, X)
+        outputs, inputs, slopes = forward(weights, X, self._phi)
         losses, g = self._loss(outputs, y)
-        g = g / losses.size
-        gradients: Weights = []
-        for k in range(len(self.dims) - 2, -1, -1):
-            gradients[:0] = [g.T @ values[k], g.sum(axis=0)]
-            if k:
-                g = (g @ weights[2 * k]) * slopes[k - 1]
+        gradients = weight_gradients(inputs, output_gradients(weights, slopes, g / losses.size))
         if not self.output_bias:
             gradients[-1] = np.zeros_like(gradients[-1])
         return float(losses.mean()), gradients
@@ -99,26 +95,13 @@ class MLP:
         self, weights: Weights, X: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The loss of each row (N,) and its gradient in that row (N, inputs)."""
-        outputs, _, slopes = self._pass(weights, X)
+        outputs, _, slopes = forward(weights, X, self._phi)
         losses, g = self._loss(outputs, y)
-        for k in range(len(self.dims) - 2, -1, -1):
-            g = g @ weights[2 * k]
-            if k:
-                g = g * slopes[k - 1]
-        return losses, g
+        return losses, output_gradients(weights, slopes, g)[0] @ weights[0]
 
-    def _pass(self, weights: Weights, X: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-        values: list[np.ndarray] = [X]
-        slopes: list[np.ndarray] = []
-        value = X
-        for k in range(len(self.dims) - 1):
-            v = value @ weights[2 * k].T + weights[2 * k + 1]
-            if k == len(self.dims) - 2:
-                return v, values, slopes
-            value = self.activation(v, axis=1)
-            slopes.append(np.nan_to_num(self.activation.derivative(v, axis=1), nan=0.0))
-            values.append(value)
-        raise AssertionError("dims has at least two entries")
+    def _phi(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        slope = np.nan_to_num(self.activation.derivative(v, axis=1), nan=0.0)
+        return self.activation(v, axis=1), slope
 
     def _loss(self, outputs: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Per-row losses (N,) and their gradients in the outputs (N, outputs)."""
