@@ -25,6 +25,7 @@ from ._sketches import (
     SubsampledCosine,
     SubsampledHadamard,
 )
+from ._symbol import convolution_bound
 from ._types import DeterministicBound, Estimate, ProbabilisticBound
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "SubsampledHadamard",
     "as_operator",
     "check_adjoint",
+    "convolution_bound",
     "gram_bound",
     "gram_values",
     "largest_pencil_value",

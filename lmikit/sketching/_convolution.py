@@ -66,6 +66,11 @@ class ConvolutionOperator(AbstractOperator):
         )
 
     @property
+    def kernel(self) -> Any:
+        """(out, in, kh, kw), not a copy."""
+        return self._rows.reshape(*self._channels, *self._kernel_shape)
+
+    @property
     def call_flops(self) -> float:
         return 2.0 * float(np.prod(self._rows.shape)) * float(np.prod(self.output_shape))
 
