@@ -54,6 +54,7 @@ class Outcome:
     objective: float
     bound: float
     iterations: int
+    limited: bool = False  # ended by the user's limits
 
 
 @dataclasses.dataclass
@@ -114,7 +115,7 @@ class _Run:
                     return outcome
                 self.iteration += 1
         except KeyboardInterrupt:
-            return self._outcome(Status.LIMIT, "interrupted")
+            return self._outcome(Status.LIMIT, "interrupted", limited=True)
         except SolveFailed as error:
             return self._stopped(str(error))
 
@@ -191,9 +192,9 @@ class _Run:
         if not math.isfinite(measures.mu) or measures.mu <= 0:
             return self._stopped("the complementarity lost its sign")
         if time.perf_counter() >= limits.deadline:
-            return self._outcome(Status.LIMIT, "time limit")
+            return self._outcome(Status.LIMIT, "time limit", limited=True)
         if self.iteration >= limits.iterations:
-            return self._outcome(Status.LIMIT, "iteration limit")
+            return self._outcome(Status.LIMIT, "iteration limit", limited=True)
         return self._stalled(measures)
 
     def _diverges(self, measures: _Measures) -> bool:
@@ -216,7 +217,7 @@ class _Run:
         # the objective counts only where it moves by more than the gap that remains
         gained = old[2] - state[2] > 1e-2 * max(state[0] * self.problem.degree, 1e-9) * scale
         fallen = any(state[k] < 0.7 * old[k] for k in (0, 1, 3))
-        if gained or fallen or not math.isfinite(old[2]):
+        if gained or fallen:
             return None
         return self._stopped("no further progress in floating point")
 
@@ -230,13 +231,13 @@ class _Run:
         close = math.isfinite(bound) and objective - bound <= _REDUCED * max(abs(objective), abs(bound))
         return self._outcome(Status.INACCURATE if close else Status.LIMIT, reason)
 
-    def _outcome(self, status: Status, reason: str) -> Outcome:
+    def _outcome(self, status: Status, reason: str, *, limited: bool = False) -> Outcome:
         objective, y = self.best
         if status is Status.UNBOUNDED:
             y = self.point.y
         if status.has_point and not math.isfinite(objective):
             status = Status.FAILED
-        return Outcome(status, reason, y, self.dual, objective, self.best_bound, self.iteration)
+        return Outcome(status, reason, y, self.dual, objective, self.best_bound, self.iteration, limited)
 
     def _move(self, around: Neighbourhood, step: Step) -> Outcome | None:
         self.lengths = ahead, above = around.lengths(step)

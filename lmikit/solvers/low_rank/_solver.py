@@ -13,7 +13,7 @@ import numpy as np
 from ..._arrays import array_module, blas_threads
 from ..._errors import InputError, OptionError
 from ..._progress import ProgressCallback
-from ...lmi import SDP, Solution
+from ...lmi import SDP, Solution, Status
 from .._base import AbstractSolver
 from ._answer import solution_of
 from ._compile import Compiled, compile_sdp
@@ -29,6 +29,7 @@ _MATRIX_FREE_TOL = 1e-6  # relative gap at which the matrix-free mode calls a pr
 _LARGE = 3000  # variables from which the factorisation may use all threads
 _PROBE = 600  # order of the product that tells whether threads help
 _WIDE = 300  # level from which products use all threads
+_SLACKS = (10.0, 1e3)  # of an infeasible start, relative to the data; the next where one jams
 _MOST_TERMS = 6000  # per LMI, not counting terms with a variable of their own
 
 
@@ -110,14 +111,18 @@ class LowRank(AbstractSolver):
             scaling = Scaling.of(am, sdp)
             scaled = scaling.apply(sdp)
             problem = compile_sdp(am, scaled)
-            start = starting_point(problem, scaled, None if warm_start is None else warm_start / scaling.y)
+            warm = None if warm_start is None else warm_start / scaling.y
             if self._fits(problem):
                 schur: SchurFactor | IterativeSchur = SchurFactor(problem, self._many_products, self._factor)
             else:
                 schur = IterativeSchur(problem)
                 limits = dataclasses.replace(limits, tol=max(self.tol, _MATRIX_FREE_TOL))
             with self._many_products() if _widest(problem) >= _WIDE else contextlib.nullcontext():
-                outcome = solve_interior(problem, start, limits, schur)
+                for size in _SLACKS:
+                    start = starting_point(problem, scaled, warm, size)
+                    outcome = solve_interior(problem, start, limits, schur)
+                    if start[0].feasible or outcome.status is not Status.FAILED or outcome.limited:
+                        break
         return solution_of(sdp, problem, scaling, outcome, started)
 
     def _fits(self, problem: Compiled) -> bool:

@@ -18,8 +18,12 @@ _INSIDE = 0.75  # of the way to the boundary, level by level
 _PRICED = 0.5  # of the way to the boundary, for the variables with a price
 
 
-def starting_point(problem: Compiled, sdp: SDP, warm_start: np.ndarray | None) -> tuple[Point, Point | None]:
+def starting_point(
+    problem: Compiled, sdp: SDP, warm_start: np.ndarray | None, size: float = 10.0
+) -> tuple[Point, Point | None]:
     """(where to start, the point that `warm_start` gives or None).
+
+    `size`: how far the slacks of an infeasible start exceed the data.
 
     A start of our own is preferred: from points near the boundary, where the best ones are, the
     method needs twice the iterations. The warm start serves where there is none, and as incumbent.
@@ -33,7 +37,7 @@ def starting_point(problem: Compiled, sdp: SDP, warm_start: np.ndarray | None) -
         y = level_by_level(fine)
         y = None if y is None else problem.internal(fine.original(y))
         point = None if y is None else point_at(problem, y)
-    return point or warm or _infeasible(problem, y), warm
+    return point or warm or _infeasible(problem, y, size), warm
 
 
 def _retreated(problem: Compiled, y: Any) -> Point | None:
@@ -164,7 +168,7 @@ def _slacks(problem: Compiled, y: Any) -> Point | None:
     return point_at(problem, y, [chain.evaluate(y) for chain in problem.chains], 0.0 * problem.h + 1.0)
 
 
-def _infeasible(problem: Compiled, y: Any | None) -> Point:
+def _infeasible(problem: Compiled, y: Any | None, times: float) -> Point:
     """Slacks that dominate the data (an infeasible start in the sense of SDPA).
 
     Where the LMIs hold at y their slacks are F(y), and only those of G y <= h are made up.
@@ -182,7 +186,7 @@ def _infeasible(problem: Compiled, y: Any | None) -> Point:
         size = max(size, *(float(xp.abs(block).max()) for block in chain.F0.diag))
     if problem.h.size:
         size = max(size, float(xp.abs(problem.h).max()))
-    size *= 10.0
+    size *= times
     Z = [
         BlockTridiagonal(
             [size * xp.eye(n) for n in chain.sizes], [None, *(0.0 * block for block in chain.F0.low[1:])]

@@ -157,7 +157,8 @@ def corrected_step(
     """
     affine = around.measured(iterate.direction(schur, 0.0), guess)
     left = around.predicted(affine) / around.problem.degree / mu
-    sigma = min(1.0, max(left, 1e-2) ** 4)  # lower than usual: the corrections keep steps long
+    # lower than usual where y is feasible: the corrections keep steps long
+    sigma = min(1.0, max(left, 1e-2) ** (4 if around.point.feasible else 2))
     if affine.shorter < 0.1:
         sigma = max(sigma, 0.3)
     late = schur.refine
