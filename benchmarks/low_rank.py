@@ -21,12 +21,15 @@ import time
 
 import low_rank_problems as problems
 import numpy as np
+from low_rank_profile import profile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 STORE = RESULTS / "low_rank.json"
 PEERS = ("Clarabel", "SCS", "CVXPY-Clarabel", "CVXPY-SCS", "CVXOPT")
+GROWING = ("LowRank", "LowRank-matrix-free")
 WIDTHS = (50, 100, 200, 400, 800, 1200, 2000)
+PROFILED = ("random_19x80", "random_4x400", "random_49x80")
 DEPTHS = (2, 5, 10, 20, 50, 100, 200)
 
 
@@ -54,7 +57,8 @@ def measure(store: dict, kind: str, name: str, solver: str, cap: float, again: b
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=cap, check=False)
         lines = done.stdout.strip().splitlines()
-        found = json.loads(lines[-1]) if done.returncode == 0 and lines else {"error": done.stderr[-300:]}
+        error = done.stderr[-300:] or f"ended by signal {-done.returncode} (out of memory?)"
+        found = json.loads(lines[-1]) if done.returncode == 0 and lines else {"error": error}
     except subprocess.TimeoutExpired:
         found = {"error": f"more than {cap:.0f} s"}
     store[key] = found
@@ -104,18 +108,35 @@ def report(store: dict) -> None:
     for axis in ("width", "depth"):
         if any(key.startswith("random/") for key in store):
             lines += ["", f"![seconds and memory against {axis}](low_rank_{axis}.png)"]
-    if "profile" in store:
-        profile = store["profile"]
-        lines += [
-            "",
-            "## Where the time goes",
-            "",
-            f"Network {profile['name']}, {profile['seconds']:.1f} s.",
-            "",
-        ]
-        lines += ["| part | share |", "|---|---|"]
-        lines += [f"| {part} | {100 * share:.0f} % |" for part, share in profile["shares"].items()]
+    lines += profile_lines([store[f"profile/{name}"] for name in PROFILED if f"profile/{name}" in store])
     (RESULTS / "low_rank.md").write_text("\n".join(lines) + "\n")
+
+
+def profile_lines(found: list[dict]) -> list[str]:
+    if not found:
+        return []
+    lines = ["", "## Where the time goes", "", "| part | " + " | ".join(f["name"] for f in found) + " |"]
+    lines.append("|---|" + "---|" * len(found))
+    lines.append("| seconds, with the profiler | " + " | ".join(f"{f['seconds']:.1f}" for f in found) + " |")
+    for part in found[0]["shares"]:
+        lines.append(f"| {part} | " + " | ".join(f"{100 * f['shares'][part]:.0f} %" for f in found) + " |")
+    lines += [
+        "",
+        "Matrix products, factorisations and triangular solves, timed one by one in another run:",
+        "",
+    ]
+    lines += ["| | " + " | ".join(f["name"] for f in found) + " |", "|---|" + "---|" * len(found)]
+    rows = {
+        "seconds": lambda f: f"{f['watched_seconds']:.1f}",
+        "share of the run": lambda f: f"{100 * f['kernel_share']:.0f} %",
+        "their rate, 1e9 operations a second": lambda f: f"{f['kernel_rate'] / 1e9:.0f}",
+        "rate of the whole run": lambda f: f"{f['rate'] / 1e9:.0f}",
+        "a product of order 1,500, one thread / all": lambda f: (
+            f"{f['product_rate_one'] / 1e9:.0f} / {f['product_rate_all'] / 1e9:.0f}"
+        ),
+        "load average": lambda f: f"{f['load']:.1f}",
+    }
+    return lines + [f"| {row} | " + " | ".join(show(f) for f in found) + " |" for row, show in rows.items()]
 
 
 def plot(store: dict) -> None:
@@ -128,7 +149,7 @@ def plot(store: dict) -> None:
     axes = {"width": [(w, f"2x{w}") for w in WIDTHS], "depth": [(d, f"{d}x40") for d in DEPTHS]}
     for axis, points in axes.items():
         figure, panels = plt.subplots(1, 2, figsize=(9, 4))
-        for solver in ("LowRank", "LowRank-matrix-free"):
+        for solver in GROWING:
             found = [(x, store.get(f"random/{name}/{solver}", {})) for x, name in points]
             found = [(x, f) for x, f in found if "seconds" in f]
             for panel, field in zip(panels, ("seconds", "gigabytes"), strict=True):
@@ -176,11 +197,11 @@ def main() -> None:
         names = [f"2x{w}" for w in WIDTHS] if args.only in (None, "width") else []
         names += [f"{d}x40" for d in DEPTHS] if args.only in (None, "depth") else []
         for name in names if args.only in (None, "width", "depth") else args.only.split(","):
-            for solver in ("LowRank", "LowRank-matrix-free"):
+            for solver in GROWING if args.solver is None else (args.solver,):
                 measure(store, "random", name, solver, args.cap, args.again)
     if args.what == "profile":
-        name = args.only or "random_4x400"
-        store["profile"] = problems.profile(problems.build("network", name), name)
+        for name in chosen(PROFILED, args.only):
+            store[f"profile/{name}"] = profile(problems.build("network", name), name)
         STORE.write_text(json.dumps(store, indent=1, sort_keys=True))
     plot(store)
     report(store)

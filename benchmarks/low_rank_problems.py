@@ -1,11 +1,8 @@
 """The problems of benchmarks/low_rank.py and one runner per solver."""
 
-import cProfile
 import itertools
 import os
 import pathlib
-import pstats
-import time
 
 import numpy as np
 import scipy.sparse as sp
@@ -150,25 +147,3 @@ RUNNERS = {
     "CVXPY-SCS": lambda sdp: _through_cvxpy("SCS", sdp),
     "CVXOPT": _cvxopt,
 }
-
-PARTS = {
-    "form the Schur complement (products, elementwise)": "schur_complement",
-    "its Cholesky factor": "cholesky_in_place",
-    "directions": "direction",
-    "second-order correction": "correction",
-    "step lengths": "_longest",
-    "start and scaling": "starting_point",
-}
-
-
-def profile(sdp: SDP, name: str) -> dict:
-    """Shares of the run by part, from a profile of one solve."""
-    recorder = cProfile.Profile()
-    started = time.perf_counter()
-    recorder.enable()
-    LowRank().solve(sdp)
-    recorder.disable()
-    seconds = time.perf_counter() - started
-    totals = {key[2]: entry[3] for key, entry in pstats.Stats(recorder).stats.items()}  # type: ignore[attr-defined]
-    shares = {part: totals.get(function, 0.0) / seconds for part, function in PARTS.items()}
-    return {"name": name, "seconds": seconds, "shares": shares}
