@@ -49,8 +49,8 @@ class RSLMI(AbstractMethod):
     `propose` gives upper values tau_k >= |W_k|^2 (Gram iteration with running error, or Lanczos
     polynomials for wide layers). Where all widths are at most `dense_side` it gives the LipSDP
     multipliers d_k = kappa_k prod_{j<=k} m_j^2 tau_{j-1} that they imply, times the best common
-    factor: rho is then at most prod tau_k m_k^2 (Lemma 2 of `_recursion`). Wider networks get a
-    "layerwise" witness. `probabilistic` gives a bound with a failure probability and no proof;
+    factor: rho is then at most prod tau_k m_k^2 (Lemma 2 of `_recursion`). Wider networks, and those
+    without hidden layers, get a "layerwise" witness. `probabilistic` gives a bound with a failure probability and no proof;
     `estimate` gives the sketched values themselves, which bound nothing (arXiv 2506.23977).
 
     Options: `m` and `sketch` serve `estimate`; `certify` is "deterministic" or the failure
@@ -99,7 +99,8 @@ class RSLMI(AbstractMethod):
             if progress is not None:
                 seconds = time.monotonic() - started
                 progress(Progress("rs-lmi", k + 1, len(scaled.layers), taus[-1], seconds=seconds))
-        if max(network.dims) <= self.dense_side and all(tau > 0.0 for tau in taus):
+        wide = max(network.dims) > self.dense_side
+        if network.hidden_layers and not wide and all(tau > 0.0 for tau in taus):
             implied = implied_multipliers(scaled, taus, time_limit=time_limit)
             if implied is not None:
                 powers = tuple(p + q for p, q in zip(pow2, implied.layer_pow2, strict=True))
