@@ -78,31 +78,33 @@ def _up(x: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class _Axis:
-    """One axis: the stride of the symbol, the number of frequencies, and the factor upon their maximum."""
+    """One axis: the stride of the symbol, the number of frequencies, and the factor upon their maximum.
+
+    `exact` says that they are all the frequencies of the circulant.
+    """
 
     stride: int
     grid: int
     factor: float
+    exact: bool
 
 
 def _axes(operator: ConvolutionOperator, rtol: float) -> tuple[_Axis, _Axis]:
     sizes = list(zip(operator.input_shape, operator.output_shape, operator.kernel.shape[2:], strict=True))
-    for coarse in (2, 1):  # the share of one axis, where the other turns out to be exact
-        target = (1.0 + _GRID_SHARE * rtol) ** (1.0 / coarse)
-        found = [
-            _axis(*sizes[k], operator.stride[k], operator.padding[k], operator.mode == "circular", target)
-            for k in range(2)
-        ]
-        exact = sum(periodic for _, periodic in found)
-        if exact != 1:
-            break
-    return found[0][0], found[1][0]
+
+    def axis(k: int, target: float) -> _Axis:
+        circular = operator.mode == "circular"
+        return _axis(*sizes[k], operator.stride[k], operator.padding[k], circular, target)
+
+    allowed = 1.0 + _GRID_SHARE * rtol
+    found = [axis(k, math.sqrt(allowed)) for k in range(2)]
+    if found[0].exact != found[1].exact:  # the other one gets the share of both
+        k = int(found[0].exact)
+        found[k] = axis(k, allowed)
+    return found[0], found[1]
 
 
-def _axis(
-    n: int, out: int, taps: int, stride: int, pad: int, circular: bool, target: float
-) -> tuple[_Axis, bool]:
-    """(the axis, whether its frequencies are all those of the circulant)."""
+def _axis(n: int, out: int, taps: int, stride: int, pad: int, circular: bool, target: float) -> _Axis:
     repeats = 1
     if circular and n % stride == 0:
         period = n // stride
@@ -116,12 +118,12 @@ def _axis(
     width = max(offsets) - min(offsets)
     repeated = math.sqrt(repeats) * (1.0 + 4 * _U)
     if width == 0:
-        return _Axis(stride, 1, repeated), True
+        return _Axis(stride, 1, repeated, True)
     grid = math.ceil(0.5 * width * math.pi / math.acos(1.0 / target)) + 1
     if grid >= period:
-        return _Axis(stride, period, repeated), True
+        return _Axis(stride, period, repeated, True)
     lower = math.cos(0.5 * math.pi * width / grid) - 16 * _U
-    return _Axis(stride, grid, repeated / lower * (1.0 + 4 * _U)), False
+    return _Axis(stride, grid, repeated / lower * (1.0 + 4 * _U), False)
 
 
 def _frequencies(rows: int, columns: int) -> np.ndarray:
