@@ -270,8 +270,12 @@ def _inflated(lifted: Lifted, least: float) -> tuple[float, float] | None:
     def proven(inflation: float) -> Verdict:
         return verified_cholesky(lifted.at(least * (1.0 + inflation)), HEADROOM)
 
+    margin = 0.0  # of the proof that failed last; much less than that is not worth a try
     for k, inflation in enumerate(_INFLATIONS):
+        if 0.0 < inflation < 0.1 * margin:
+            continue
         verdict = proven(inflation)
+        margin = 0.0 if math.isnan(verdict.shift) else verdict.shift
         if verdict.ok:
             if inflation > 1e-11:
                 inflation, verdict = _bisected(proven, _INFLATIONS[k - 1], inflation, verdict)
