@@ -50,8 +50,9 @@ class RSLMI(AbstractMethod):
     polynomials for wide layers). Where all widths are at most `dense_side` it gives the LipSDP
     multipliers d_k = kappa_k prod_{j<=k} m_j^2 tau_{j-1} that they imply, times the best common
     factor: rho is then at most prod tau_k m_k^2 (Lemma 2 of `_recursion`). Wider networks, and those
-    without hidden layers, get a "layerwise" witness. `probabilistic` gives a bound with a failure probability and no proof;
-    `estimate` gives the sketched values themselves, which bound nothing (arXiv 2506.23977).
+    without hidden layers, get a "layerwise" witness. `probabilistic` gives a bound with a failure
+    probability and no proof; `estimate` gives the sketched values themselves, which bound nothing
+    (arXiv 2506.23977).
 
     Options: `m` and `sketch` serve `estimate`; `certify` is "deterministic" or the failure
     probability of `probabilistic`, in (0, 1); `slopes` is how activations enter that bound ("gain",
