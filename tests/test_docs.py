@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+import lmikit
 from lmikit.cli import main as command_line
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -78,7 +79,10 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 def test_the_torch_page_runs(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    run_page("howto/torch", {"__name__": "__page__"})
+    names = {"__name__": "__page__"}
+    run_page("howto/torch", names)
+    saved = lmikit.Certificate.load(tmp_path / "model.certificate.json", names["network"])
+    assert saved.bound == names["certificate"].bound
 
 
 def pages_with_links():
