@@ -1,4 +1,4 @@
-"""Proven norms of convolutions from their symbol: one small matrix per frequency, whatever the image.
+"""Norm bounds of convolutions from their symbol: one small matrix per frequency, whatever the image.
 
 With stride s the operator is part of a block circulant one, W W' of which has at frequency theta the block
 H(theta) = sum_l C_l exp(i l theta), C_l = sum_a K_{a + s l} K_a' (a the taps; Sedghi, Gupta, Long,
