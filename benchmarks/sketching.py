@@ -171,7 +171,7 @@ def growth() -> Iterator[Row]:
 
 
 def convolutions() -> Iterator[Row]:
-    """3 x 3 float32 kernels of a ResNet-50's shapes, random weights: Lanczos (delta = 1e-6) and symbol, to 1 %.
+    """3 x 3 float32 kernels of a ResNet-50's shapes, random weights: Lanczos (delta = 1e-6), symbol; to 1 %.
 
     The estimate is the Ritz value of the Lanczos run, below the norm; the deterministic bound is
     `convolution_bound`; "core s" is the processor time of all threads. What exceeds 1 % of the latter is

@@ -1,4 +1,4 @@
-"""Deterministic norm bounds of convolutions: never below the norm, tight where the symbol is exact, bad input."""
+"""Deterministic norm bounds of convolutions: never below, tight where the symbol is exact, bad input."""
 
 import numpy as np
 import pytest
