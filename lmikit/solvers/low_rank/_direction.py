@@ -16,6 +16,7 @@ __all__ = ["Direction", "Iterate", "SchurFactor"]
 
 Context = contextlib.AbstractContextManager[None]
 
+_REFINEMENTS = 3
 _RIDGES = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)
 
 
@@ -58,11 +59,21 @@ class SchurFactor:
         raise SolveFailed("the Schur complement is not positive definite: the data are too badly scaled.")
 
     def solve(self, b: Any) -> Any:
-        """O^-1 b; with `refine`, one step of refinement with products by block recursions."""
+        """O^-1 b; with `refine`, refined with products by block recursions while the residual falls."""
         x = self._solve(b)
-        if self.refine and self.operands is not None:
-            x = x + self._solve(b - schur_product(self.problem, *self.operands, x))
+        if not self.refine or self.operands is None:
+            return x
+        before = self._size(b)
+        for _ in range(_REFINEMENTS):
+            residual = b - schur_product(self.problem, *self.operands, x)
+            size = self._size(residual)
+            if not size < 0.5 * before:
+                break
+            x, before = x + self._solve(residual), size
         return x
+
+    def _size(self, residual: Any) -> float:
+        return float(self.problem.am.xp.abs(self.scale * residual).max())
 
     def _solve(self, b: Any) -> Any:
         return self.scale * self.problem.am.solve_in_place_factor(self.matrix, self.scale * b)
