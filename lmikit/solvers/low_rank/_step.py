@@ -14,7 +14,7 @@ __all__ = ["Bracket", "Neighbourhood", "Step", "corrected_step"]
 
 _FULL = 1.0 / 0.95  # steps go 0.95 of the way to the boundary: nothing is gained beyond
 _STRIDE = 1.2  # between two tries of a step length; the last step of an iteration is then bisected
-_BISECTIONS = 2
+_BISECTIONS = 3
 _CORRECTIONS = 3  # second-order corrections per factorisation, while they lengthen the step
 _LONG = 0.9  # steps that need no further correction
 _LOST = 0.1  # affine steps shorter than this are blocked by rounding, near the optimum
@@ -31,7 +31,7 @@ class Bracket:
 
     @staticmethod
     def near(holds: Callable[[float], bool], guess: float) -> "Bracket":
-        """By steps of _STRIDE from `guess` up to _FULL; `inside` is 0 where no step is possible."""
+        """By growing strides from `guess`, up to _FULL; `inside` is 0 where no step is possible."""
         low, high = 0.0, math.inf
         t, stride = min(guess, _FULL), _STRIDE
         while low == 0.0 or high == math.inf:
@@ -39,7 +39,7 @@ class Bracket:
                 low = t
                 if t >= _FULL:
                     return Bracket(t, t)
-                t = min(_FULL, t * _STRIDE)
+                t, stride = min(_FULL, t * stride), stride * _STRIDE
             else:
                 high = t
                 t, stride = t / stride, stride * _STRIDE
