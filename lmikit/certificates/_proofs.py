@@ -14,13 +14,14 @@ lifted [[tau I, W'], [W, I]] is, whose entries are exact.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from .._errors import InputError, NotCertified
 from .._witness import Witness
 from ..network import Network, normalise, with_scaled_layers
+from ._inflation import inflated
 from ._lifted import Chain, Lifted, lift, reduce_exact_zeros
 from ._rational import round_upward
 from ._repair import HEADROOM, least_rho, propose_multipliers
@@ -29,7 +30,6 @@ from ._verified_cholesky import BlockTridiagonal, Verdict, verified_cholesky
 __all__ = ["Proof", "prove", "repair"]
 
 _LARGEST_POW2 = 2200  # beyond it, scaling a nonzero float is never exact
-_INFLATIONS = (0.0, *(float(f"1e-{k}") for k in range(15, 0, -1)), 1.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _repair_layers(chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Pro
     shift = 0.0
     for k, w in enumerate(chain.weights):
         lifted = _norm_matrix(w)
-        found = _inflated(lifted, least_rho(lifted))
+        found = inflated(lifted, least_rho(lifted))
         if found is None:
             raise NotCertified(f"no norm bound of linear map {k} could be proven; its entries span too far.")
         taus.append(found[0])
@@ -199,7 +199,7 @@ def _repair_lipsdp(network: Network, chain: Chain, witness: Witness, pow2: tuple
     if found is not None:
         return _full_proof(network, chain, witness, pow2, reduced, found)
     for multipliers, least in propose_multipliers(chain, reduced, rho):
-        found = _inflated(lift(chain, multipliers), least)
+        found = inflated(lift(chain, multipliers), least)
         if found is not None:
             return _full_proof(network, chain, witness, pow2, multipliers, found)
     raise NotCertified(
@@ -221,7 +221,7 @@ def _as_claimed(chain: Chain, given: Sequence[np.ndarray], rho: float) -> tuple[
     verdict = verified_cholesky(lifted.at(rho), HEADROOM)
     if not verdict.ok:
         return None
-    found = _inflated(lifted, least_rho(lifted))
+    found = inflated(lifted, least_rho(lifted))
     return found if found is not None and found[0] < rho else (rho, verdict.shift)
 
 
@@ -260,37 +260,3 @@ def _rescaled(witness: Witness, pow2: tuple[int, ...]) -> tuple[list[np.ndarray]
 
 def _clamped(power: int) -> int:
     return max(-5000, min(5000, power))
-
-
-def _inflated(lifted: Lifted, least: float) -> tuple[float, float] | None:
-    """(rho, shift) with the lifted matrix proven at rho, the least multiple of `least` found."""
-    if not math.isfinite(least):
-        return None
-
-    def proven(inflation: float) -> Verdict:
-        return verified_cholesky(lifted.at(least * (1.0 + inflation)), HEADROOM)
-
-    margin = 0.0  # of the proof that failed last; much less than that is not worth a try
-    for k, inflation in enumerate(_INFLATIONS):
-        if 0.0 < inflation < 0.1 * margin:
-            continue
-        verdict = proven(inflation)
-        margin = 0.0 if math.isnan(verdict.shift) else verdict.shift
-        if verdict.ok:
-            if inflation > 1e-11:
-                inflation, verdict = _bisected(proven, _INFLATIONS[k - 1], inflation, verdict)
-            return least * (1.0 + inflation), verdict.shift
-    return None
-
-
-def _bisected(
-    proven: Callable[[float], Verdict], failed: float, passed: float, verdict: Verdict
-) -> tuple[float, Verdict]:
-    for _ in range(4):
-        middle = math.sqrt(max(failed, 1e-16) * passed)
-        attempt = proven(middle)
-        if attempt.ok:
-            passed, verdict = middle, attempt
-        else:
-            failed = middle
-    return passed, verdict

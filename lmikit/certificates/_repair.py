@@ -47,6 +47,9 @@ def least_rho(lifted: Lifted) -> float:
         schur: np.ndarray | None = None
         panel: np.ndarray | None = None
         for k in range(len(b.diagonal) - 1, 0, -1):
+            if panel is None and b.diagonal[k].ndim == 1:
+                panel = b.lower[k - 1] / np.sqrt(b.shifted[k])[:, None]
+                continue
             block = np.diag(b.shifted[k]) if b.diagonal[k].ndim == 1 else b.diagonal[k].copy()
             np.fill_diagonal(block, b.shifted[k])
             if panel is not None:
