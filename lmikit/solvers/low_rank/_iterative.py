@@ -2,9 +2,8 @@
 
 A product with O is one `sandwich`: O(sum n_k^3) work and O(sum n_k^2) memory, linear in the number of levels.
 The preconditioner is an overlapping additive Schwarz method (Dryja and Widlund 1987): the sum of the inverses
-of the principal submatrices of O for windows of four levels, every second level. Levels far apart hardly
-meet in O, so that the number of iterations does not grow with depth: on 20 hidden layers of 40 it is 10
-where blocks of one level need 250.
+of the principal submatrices of O for windows of eight levels, every fourth level. Levels far apart hardly
+meet in O: on 20 hidden layers of 40 a solve takes 4 to 8 products where blocks of one level need 250.
 """
 
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from ._schur import shared_diagonal, window
 
 __all__ = ["IterativeSchur", "schur_product"]
 
-_WINDOW, _STRIDE = 4, 2  # levels
+_WINDOW, _STRIDE = 8, 4  # levels
 _RIDGES = (1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1.0)
 
 
