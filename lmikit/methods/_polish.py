@@ -39,8 +39,10 @@ def polished(
     `witness` as it is where no mix is feasible: `verify` has further repairs.
     """
     chain = chain_of(network)
-    claimed = math.ldexp(witness.rho, -2 * sum(chain.layer_pow2))
+    claimed, known = (math.ldexp(w.rho, -2 * sum(chain.layer_pow2)) for w in (witness, start))
     best = _feasible(chain, _lambdas(witness, chain), _lambdas(start, chain), claimed)
+    if best is None or best.rho > known:
+        best = _better(best, evaluate(chain, [1.0 / x for x in _lambdas(start, chain)]))
     if best is None:
         return witness
     aim = _aim(witness, chain.layer_pow2)
@@ -69,7 +71,7 @@ def _aim(witness: Witness, powers: tuple[int, ...]) -> float | None:
 def _feasible(
     chain: Chain, Lambda: tuple[np.ndarray, ...], fallback: tuple[np.ndarray, ...], claimed: float
 ) -> Evaluation | None:
-    """The best of `fallback`, tilts and mixes; those end where one reaches the rho that the solver claims."""
+    """The best of tilts and mixes; one that reaches the rho that the solver claims ends the search."""
     best: Evaluation | None = None
     for candidate in (*_tilted(Lambda), *_mixed(Lambda, fallback)):
         if any((x <= 0.0).any() for x in candidate):
@@ -79,8 +81,12 @@ def _feasible(
             best = found
         if best is not None and best.rho <= claimed * (1.0 + _TIGHT):
             break
-    known = evaluate(chain, [1.0 / x for x in fallback])
-    return known if known is not None and (best is None or known.rho < best.rho) else best
+    return best
+
+
+def _better(first: Evaluation | None, second: Evaluation | None) -> Evaluation | None:
+    found = [at for at in (first, second) if at is not None]
+    return min(found, key=lambda at: at.rho, default=None)
 
 
 def _tilted(Lambda: tuple[np.ndarray, ...]) -> Iterator[list[np.ndarray]]:
