@@ -34,6 +34,7 @@ HEADROOM = 6.0  # room for checkers whose rounding margins are larger, or anothe
 _DENSE = 1000  # rows up to which all eigenvalues cost little
 _GOOD = 3e-8  # multipliers this close (relatively) to their claimed rho need no search
 _TILTS = (1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 2.0, 10.0)
+_ROOM = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
 _SCALES = (-9.0, -4.5, -2.0, -0.9, -0.3, 0.3, 0.9, 2.0, 4.5, 9.0)  # logarithms
 _MIXES = (1e-9, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 0.3, 0.6)
 
@@ -161,9 +162,18 @@ def propose_multipliers(
             yield search.multipliers, search.rho
     closed = always_feasible(chain)
     _search_all(search, _clipped(given, closed), closed, rho)
-    if search.multipliers:
-        yield search.multipliers, search.rho
+    best, best_rho = search.multipliers, search.rho
+    if best:
+        yield best, best_rho
+    for e in _ROOM if best else ():  # the search may end at the edge of what rounding margins allow
+        tilted = _tilted(best, e)
+        yield tilted, search.attempt(tilted)
     yield closed, search.attempt(closed)
+
+
+def _tilted(given: Multipliers, e: float) -> Multipliers:
+    """T_k (1 + e)^(L + 1 - k)."""
+    return tuple(t * (1.0 + e) ** (len(given) - k) for k, t in enumerate(given))
 
 
 def _search_all(search: _Search, start: Multipliers, closed: Multipliers, rho: float) -> None:
@@ -194,11 +204,8 @@ def _clipped(given: Sequence[np.ndarray], closed: Multipliers) -> Multipliers:
 
 
 def _search_tilts(search: _Search, start: Multipliers) -> None:
-    layers = len(start)
-
     def tilted(log_e: float) -> float:
-        step = math.exp(log_e)
-        return search.attempt(tuple(t * (1.0 + step) ** (layers - k) for k, t in enumerate(start)))
+        return search.attempt(_tilted(start, math.exp(log_e)))
 
     values: list[float] = []
     for e in _TILTS:
