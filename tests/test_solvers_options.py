@@ -199,7 +199,8 @@ def test_warm_start_saves_scs_iterations():
 
 @contextlib.contextmanager
 def interrupts(every):
-    """SIGINT to this process again and again until the block is left."""
+    """SIGINT to this process again and again until the block is left; also where its parent ignores it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     done = threading.Event()
 
     def fire():
@@ -213,6 +214,7 @@ def interrupts(every):
     finally:
         done.set()
         thread.join()
+        signal.signal(signal.SIGINT, handler)
 
 
 def repeat(work):
