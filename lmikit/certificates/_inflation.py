@@ -47,10 +47,11 @@ def _expected_inflations(lifted: Lifted, least: float) -> tuple[float, ...]:
     factorisation in place of a search. Nothing for small matrices, where the search costs little and may
     prove a smaller multiple, and where the margin is not small.
     """
-    if sum(d.shape[0] for d in lifted.at(least).diagonal) < _LARGE:
+    matrix = lifted.at(least)
+    if sum(d.shape[0] for d in matrix.diagonal) < _LARGE:
         return ()
     with np.errstate(all="ignore"):
-        b = prepare(lifted.at(least), HEADROOM)
+        b = prepare(matrix, HEADROOM)
     if isinstance(b, str):
         return ()
     diagonals = [d if d.ndim == 1 else np.diagonal(d) for d in b.diagonal]

@@ -49,8 +49,9 @@ class ProbabilisticBound:
 class DeterministicBound:
     """quantity <= value with the rounding errors of its own computation included.
 
-    A proposal: it rests on the assumptions named by `method`, and `certificates.verify` proves
-    it again before anything is claimed. `products` counts matrix-matrix products.
+    A proposal, never a `Certificate`: it rests on the assumptions that the function which made it
+    names. `certificates.verify` proves layers again that are part of a `Network`; convolutions given
+    as operators are not. `products` counts matrix-matrix products (frequencies for "symbol").
     """
 
     value: float
