@@ -4,6 +4,7 @@ A worker only proposes: it hands over the witness that it proved, and this proce
 more, without repair, before there is a certificate. That is also how a results folder is read.
 """
 
+import collections
 import contextlib
 import dataclasses
 import hashlib
@@ -90,8 +91,9 @@ def certify_many(
 
     Where a worker dies, an executor of processes breaks as a whole. With a function that makes
     executors the unfinished jobs are then run again, at most `retries` times all together and after
-    that one by one, so that the job that kills its worker is known and reported and all others
-    finish. An executor passed ready-made cannot be replaced: its unfinished jobs are reported.
+    that one by one: a job is reported as the one at fault when its worker died `1 + retries` times
+    while it ran alone, and all others finish. An executor passed ready-made cannot be replaced: its
+    unfinished jobs are reported.
 
     Raises InputError for anything but jobs and networks, OptionError for other executors. Errors
     of the callbacks are raised, after the jobs that have not begun are cancelled.
@@ -120,12 +122,14 @@ def _run_with_factory(batch: "_Batch", make: ExecutorFactory, retries: int) -> N
         if batch.open():
             with _executor(make) as pool:
                 batch.run(pool, batch.open())
+    deaths: collections.Counter[int] = collections.Counter()
     while batch.open():  # one by one, so that the job at fault is known
         with _executor(make) as pool:
-            for index in batch.open():
-                if not batch.run(pool, [index]):
-                    batch.finish(index, _Answer(None, "its worker process died", 0.0))
-                    break
+            index = next((k for k in batch.open() if not batch.run(pool, [k])), None)
+        if index is not None:
+            deaths[index] += 1  # only those count: together, a job dies of its neighbour's fault too
+            if deaths[index] > retries:
+                batch.finish(index, _Answer(None, "its worker process died", 0.0))
 
 
 @contextlib.contextmanager

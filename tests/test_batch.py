@@ -4,7 +4,7 @@ import functools
 import itertools
 import multiprocessing
 import time
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -142,6 +142,33 @@ def test_processes_that_die_are_replaced_and_the_job_at_fault_is_named(tmp_path)
     assert [r.proven for r in results] == [True, True, True, True, False, True]
     assert results[4].error == "its worker process died"
     assert [r.certificate.bound for r in results if r.proven] == expected([*jobs(4), jobs(6)[5]])
+
+
+class Mortal(Executor):
+    """Breaks as a pool of processes does when the job named `name` runs, as often as `lives` says."""
+
+    def __init__(self, name, lives):
+        self.name, self.lives, self.broken = name, lives, False
+
+    def submit(self, function, /, job, *args):
+        if self.broken:
+            raise BrokenExecutor("broken")
+        future = Future()
+        if job.name == self.name and self.lives:
+            self.lives.pop()
+            self.broken = True
+            future.set_exception(BrokenExecutor("broken"))
+        else:
+            future.set_result(function(job, *args))
+        return future
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2])
+@pytest.mark.parametrize("deaths", range(7))
+def test_a_job_is_at_fault_only_after_dying_alone_as_often_as_it_may(retries, deaths):
+    lives = [None] * deaths  # the first 1 + retries are spent in company
+    results = certify_many(jobs(3), lambda: Mortal("net 1", lives), retries=retries)
+    assert [r.proven for r in results] == [True, deaths < 2 * (1 + retries), True]
 
 
 def test_a_ready_made_pool_that_breaks_is_reported(tmp_path):
