@@ -37,30 +37,60 @@ class ArrayModule:
         """Host copy."""
         return np.asarray(values)
 
+    def product(self, a: Any, b: Any) -> Any:
+        """A B for matrices."""
+        if a.dtype != np.float64 or b.dtype != np.float64 or 0 in a.shape or 0 in b.shape:
+            return a @ b
+        # SciPy's BLAS, like the factorisations below: where NumPy brings its own, the idle threads of
+        # either spin while the other works. The routine reads columns, so it forms B'A'.
+        right, right_flipped = _by_columns(b)
+        left, left_flipped = _by_columns(a)
+        return scipy.linalg.blas.dgemm(
+            1.0, right, left, trans_a=not right_flipped, trans_b=not left_flipped
+        ).T
+
+    def less_gram(self, s: Any, v: Any) -> Any:
+        """S - V'V; only its lower triangle is meaningful."""
+        if 0 in v.shape:
+            return s.copy()
+        by_columns, flipped = _by_columns(v)
+        return scipy.linalg.blas.dsyrk(-1.0, by_columns, beta=1.0, c=s.T, trans=not flipped, lower=0).T
+
     def cholesky(self, a: Any) -> Any | None:
         """Lower factor of a symmetric matrix (lower triangle read), or None if it is not PD."""
-        factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, clean=1)
-        return factor if info == 0 and np.isfinite(factor).all() else None
+        if a.flags.c_contiguous:
+            factor, info = scipy.linalg.lapack.dpotrf(a.T, lower=0, clean=1)
+            factor = factor.T
+        else:
+            factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, clean=1)
+        # what is not finite in a row reaches its diagonal entry
+        return factor if info == 0 and np.isfinite(factor.diagonal()).all() else None
 
     def inverse_from_cholesky(self, factor: Any) -> Any:
         """(L L')^-1, full symmetric, from the lower factor L."""
-        inverse, info = scipy.linalg.lapack.dpotri(factor, lower=1)
+        by_columns, flipped = _by_columns(factor)
+        inverse, info = scipy.linalg.lapack.dpotri(by_columns, lower=not flipped)
         if info != 0:
             raise np.linalg.LinAlgError("dpotri failed: the factor is singular.")
-        lower = np.tril(inverse)
-        return lower + np.tril(inverse, -1).T
+        lower = np.tril(inverse.T if flipped else inverse)
+        return lower + np.tril(lower, -1).T
 
     def cholesky_solve(self, factor: Any, b: Any) -> Any:
         """(L L')^-1 b."""
-        return scipy.linalg.cho_solve((factor, True), b, check_finite=False)
+        by_columns, flipped = _by_columns(factor)
+        return scipy.linalg.lapack.dpotrs(by_columns, b, lower=not flipped)[0]
 
     def solve_triangular(self, factor: Any, b: Any, *, transposed: bool = False) -> Any:
-        """L^-1 b, or L^-T b."""
+        """L^-1 B, or L^-T B, for a matrix B."""
+        if 0 in b.shape:
+            return b.copy()
         # the routine itself: SciPy's checks cost more than the work on blocks of 80
-        solution, info = scipy.linalg.lapack.dtrtrs(factor, b, lower=1, trans=int(transposed))
-        if info != 0:
-            raise np.linalg.LinAlgError("dtrtrs failed: the factor is singular.")
-        return solution
+        by_columns, flipped = _by_columns(factor)
+        if b.flags.c_contiguous:  # (L^-1 B)' = B' L^-T: no copy into columns
+            turned = bool(flipped) == transposed
+            return scipy.linalg.blas.dtrsm(1.0, by_columns, b.T, side=1, lower=not flipped, trans_a=turned).T
+        turned = bool(flipped) != transposed
+        return scipy.linalg.blas.dtrsm(1.0, by_columns, b, lower=not flipped, trans_a=turned)
 
     def sparse(self, matrix: Any) -> Any:
         """A SciPy sparse matrix as a sparse matrix of this module (CSR)."""
@@ -96,6 +126,12 @@ class ArrayModule:
         return None
 
 
+def _by_columns(a: np.ndarray) -> tuple[np.ndarray, bool]:
+    """A itself, or A' where that is what lies column by column in memory, and whether it is A'."""
+    flipped = a.flags.c_contiguous
+    return (a.T, True) if flipped else (a, False)
+
+
 _NUMPY = ArrayModule()
 
 
@@ -127,29 +163,30 @@ def _controller() -> Any:
 
 
 @functools.cache
-def _product_library() -> str | None:
-    """The file of the BLAS that NumPy multiplies with, where SciPy's LAPACK brings another one."""
+def _kernel_library() -> str | None:
+    """The file of the BLAS that `ArrayModule` calls, SciPy's, where NumPy brings another one."""
     files = [lib.filepath for lib in _controller().select(user_api="blas").lib_controllers]
-    own = [file for file in files if "numpy" in pathlib.PurePath(file).parent.name]
+    own = [file for file in files if any("scipy" in part for part in pathlib.PurePath(file).parts[-3:-1])]
     return own[0] if len(files) > 1 and len(own) == 1 else None
 
 
 @contextlib.contextmanager
-def blas_threads(limit: int | None, *, products: int | None = None) -> Iterator[None]:
+def blas_threads(limit: int | None, *, kernels: int | None = None) -> Iterator[None]:
     """Limit the BLAS threads inside the context (None: leave them); not thread-local.
 
-    On blocks of 80 two threads were 30 times slower than one. `products` is the limit for matrix products
-    where NumPy and SciPy each bring a BLAS: the idle threads of one spin while the other works,
-    so that code which uses both in turn ran twice as slowly with both on two threads as with one each.
+    On blocks of 80 two threads were 30 times slower than one. `kernels` is the limit for the BLAS of
+    `ArrayModule` where NumPy and SciPy each bring one: the idle threads of one spin while the other
+    works, so that code which uses both in turn ran twice as slowly with both on two threads as with
+    one each.
     """
     if limit is None:
         yield
         return
     with _controller().limit(limits=limit, user_api="blas"):
-        if products is None or products == limit:
+        if kernels is None or kernels == limit:
             yield
             return
-        file = _product_library()
+        file = _kernel_library()
         selected = _controller().select(filepath=file) if file else _controller().select(user_api="blas")
-        with selected.limit(limits=products):
+        with selected.limit(limits=kernels):
             yield

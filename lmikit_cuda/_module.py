@@ -81,6 +81,12 @@ class CupyModule(ArrayModule):
     def to_numpy(self, values: Any) -> np.ndarray:
         return np.asarray(self.xp.asnumpy(values))
 
+    def product(self, a: Any, b: Any) -> Any:
+        return a @ b
+
+    def less_gram(self, s: Any, v: Any) -> Any:
+        return s - v.T @ v
+
     def cholesky(self, a: Any) -> Any | None:
         factor = self.xp.array(a, order="C")
         info = self._potrf(factor)

@@ -116,6 +116,16 @@ def test_free_bytes_stay_within_the_limit(gpu):
     assert gpu.free_bytes() > 1 << 28
 
 
+def test_products(am):
+    rng = np.random.default_rng(0)
+    a, b, s = rng.standard_normal((9, 5)), rng.standard_normal((5, 7)), spd(5)
+    given_a, given_b = am.asarray(a), am.asarray(b)
+    np.testing.assert_allclose(am.to_numpy(am.product(given_a, given_b)), a @ b, atol=1e-13)
+    np.testing.assert_allclose(am.to_numpy(am.product(given_b.T, given_a.T)), (a @ b).T, atol=1e-13)
+    found = am.to_numpy(am.less_gram(am.asarray(s), given_a))
+    np.testing.assert_allclose(np.tril(found), np.tril(s - a.T @ a), atol=1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 2, 17, 130])
 def test_cholesky_and_what_follows(am, n):
     a, b = spd(n), np.random.default_rng(1).standard_normal((n, 3))

@@ -47,9 +47,13 @@ class BlockTridiagonal:
 
 @dataclasses.dataclass
 class Markov(BlockTridiagonal):
-    """The pattern blocks of A with A_{k,k-1} = G_k A_{k-1,k-1}; `G[0]` is None."""
+    """The pattern blocks of A with A_{k,k-1} = G_k A_{k-1,k-1} and `C[k]` = A_kk - G_k A_{k-1,k}.
+
+    `G[0]` is None and `C[0]` is A_00.
+    """
 
     G: list[Any]
+    C: list[Any]
 
 
 @dataclasses.dataclass
@@ -86,7 +90,7 @@ def factorise(am: ArrayModule, Z: BlockTridiagonal) -> Factor | None:
             return None
         if k:
             V[k] = am.solve_triangular(L[k], Z.low[k])
-            S = Z.diag[k - 1] - V[k].T @ V[k]
+            S = am.less_gram(Z.diag[k - 1], V[k])
     return Factor(L, V)
 
 
@@ -101,17 +105,18 @@ def invert(am: ArrayModule, factor: Factor) -> Markov:
     levels = len(factor.L)
     G: list[Any] = [None] * levels
     low: list[Any] = [None] * levels
-    diag: list[Any] = [am.inverse_from_cholesky(L) for L in factor.L]
+    C: list[Any] = [am.inverse_from_cholesky(L) for L in factor.L]
+    diag = list(C)
     for k in range(1, levels):
         G[k] = -am.solve_triangular(factor.L[k], factor.V[k], transposed=True)
-        low[k] = G[k] @ diag[k - 1]
-        diag[k] = _symmetric(diag[k] + low[k] @ G[k].T)
-    return Markov(diag, low, G)
+        low[k] = am.product(G[k], diag[k - 1])
+        diag[k] = _symmetric(C[k] + am.product(low[k], G[k].T))
+    return Markov(diag, low, G, C)
 
 
 def completable(am: ArrayModule, X: BlockTridiagonal) -> bool:
     """Whether `complete` would succeed, without the work that only the completion needs."""
-    return _gains(am, X, wanted=False) is not None
+    return _conditionals(am, X) is not None
 
 
 def complete(am: ArrayModule, X: BlockTridiagonal) -> Markov | None:
@@ -119,72 +124,80 @@ def complete(am: ArrayModule, X: BlockTridiagonal) -> Markov | None:
 
     G_k = X_{k,k-1} X_{k-1,k-1}^-1; it exists iff X_00 and all X_kk - G_k X_{k,k-1}' are PD.
     """
-    G = _gains(am, X, wanted=True)
-    return None if G is None else Markov(X.diag, X.low, G)
+    found = _conditionals(am, X)
+    if found is None:
+        return None
+    G: list[Any] = [None]
+    C: list[Any] = [X.diag[0]]
+    for L, half, lower in found:
+        G.append(am.solve_triangular(L, half, transposed=True).T)
+        C.append(am.xp.tril(lower) + am.xp.tril(lower, -1).T)
+    return Markov(X.diag, X.low, G, C)
 
 
-def _gains(am: ArrayModule, X: BlockTridiagonal, wanted: bool) -> list[Any] | None:
-    levels = len(X.diag)
-    G: list[Any] = [None] * levels
-    conditional = X.diag[0]
-    for k in range(levels):
-        if k:
-            L = am.cholesky(X.diag[k - 1])
-            if L is None:
-                return None
-            half = am.solve_triangular(L, X.low[k].T)
-            conditional = X.diag[k] - half.T @ half
-            if wanted:
-                G[k] = am.solve_triangular(L, half, transposed=True).T
-        if am.cholesky(conditional) is None:
+def _conditionals(am: ArrayModule, X: BlockTridiagonal) -> list[tuple[Any, Any, Any]] | None:
+    """For k >= 1: the factor L of X_{k-1,k-1}, L^-1 X_{k-1,k}, and the lower triangle of C_k; or None."""
+    found: list[tuple[Any, Any, Any]] = []
+    for k, low in enumerate(X.low[1:], start=1):
+        L = am.cholesky(X.diag[k - 1])
+        if L is None:
             return None
-    return G
+        half = am.solve_triangular(L, low.T)
+        found.append((L, half, am.less_gram(X.diag[k], half)))
+        if am.cholesky(found[-1][2]) is None:
+            return None
+    return found if found or am.cholesky(X.diag[0]) is not None else None
 
 
 def _symmetric(a: Any) -> Any:
     return 0.5 * (a + a.T)
 
 
+def _is_diagonal(am: ArrayModule, M: Any) -> bool:
+    """Whether M is; the diagonal blocks of LipSDP are for slopes [0, 1], and most of the work is here."""
+    return int(am.xp.count_nonzero(M)) == int(am.xp.count_nonzero(am.xp.diagonal(M)))
+
+
 def _times(am: ArrayModule, M: Any, B: Any) -> Any:
-    """M B; the diagonal blocks of LipSDP are diagonal for slopes [0, 1], and most of the work is here."""
-    diagonal = am.xp.diagonal(M)
-    if int(am.xp.count_nonzero(M)) == int(am.xp.count_nonzero(diagonal)):
-        return diagonal[:, None] * B
-    return M @ B
+    """M B."""
+    return am.xp.diagonal(M)[:, None] * B if _is_diagonal(am, M) else am.product(M, B)
 
 
-def _backward(A: Markov, M: BlockTridiagonal, B: Markov) -> tuple[list[Any], list[Any]]:
+def _backward(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> tuple[list[Any], list[Any]]:
     """V_i = sum over a, b >= i of (G_a..G_{i+1})' M_ab (G_b..G_{i+1}), and U_i = M_{i,i-1} + V_i G_i of B."""
     V, U = list(M.diag), [None] * len(M.diag)
     for i in range(len(A.diag) - 1, 0, -1):
-        U[i] = M.low[i] + V[i] @ B.G[i]
-        V[i - 1] = M.diag[i - 1] + M.low[i].T @ B.G[i] + A.G[i].T @ U[i]
+        U[i] = M.low[i] + _times(am, V[i], B.G[i])
+        V[i - 1] = M.diag[i - 1] + am.product(M.low[i].T, B.G[i]) + am.product(A.G[i].T, U[i])
     return V, U
 
 
 def sandwich(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> BlockTridiagonal:
-    """sym(A M B) on the pattern, in O(sum n_k^3): at most 18 products per level.
+    """sym(A M B) on the pattern, in O(sum n_k^3): at most 17 products per level.
 
-    (A M B)_ij = sum of A_ia M_ab B_bj over a, b splits at the levels below i and those from i on. With
-    T_i the part a, b <= i of (A M B)_ii, V_i the sum from i on, and j = i - 1,
+    Y = A M B is a sum of A_ia M_ab B_bj over a, b that splits at the levels below i and those from i on.
+    With T_i the part a, b <= i of Y_ii, V_i the sum from i on, U_i that of M_ij + V_i G_i, and j = i - 1,
 
-        (A M B)_ji = S_1 + A_ji S_2,                    S_1 = T_j G_i' + A_jj M_ji B_ii,
-        (A M B)_ii = G_i S_1 + A_ii S_2,                S_2 = M_ij B_ji + V_i B_ii,
-        (A M B)_ij = G_i (T_j + A_jj M_ji B_ij) + A_ii U_i B_jj.
+        Y_ji = S_1 + A_ji S_2,         S_1 = T_j G_i' + A_jj M_ji B_ii,
+        Y_ii = G_i S_1 + A_ii S_2,     S_2 = M_ij B_ji + V_i B_ii,
+        Y_ij = G_i Y_jj + C_i U_i B_jj.
+
+    T is carried on and not Y: A_ii (V_i - M_ii) B_ii cancels, and from level to level its rounding grows.
     """
-    V, U = _backward(A, M, B)
-    T = A.diag[0] @ _times(am, M.diag[0], B.diag[0])
+    product = am.product
+    V, U = _backward(am, A, M, B)
+    T = product(A.diag[0], _times(am, M.diag[0], B.diag[0]))
     last = len(A.diag) - 1
-    diag = [T if last == 0 else T + A.diag[0] @ ((V[0] - M.diag[0]) @ B.diag[0])]
-    low: list[Any] = [None]
+    Y = T if last == 0 else T + product(A.diag[0], product(V[0] - M.diag[0], B.diag[0]))
+    diag, low = [_symmetric(Y)], [None]
     for i in range(1, last + 1):
-        P = A.diag[i - 1] @ M.low[i].T
-        own = M.low[i] @ B.low[i].T + _times(am, M.diag[i], B.diag[i])
-        beyond = None if i == last else (V[i] - M.diag[i]) @ B.diag[i]
-        S1 = T @ B.G[i].T + P @ B.diag[i]
-        S2 = own if beyond is None else own + beyond
-        lower = A.G[i] @ (T + P @ B.low[i]) + A.diag[i] @ (U[i] @ B.diag[i - 1])
-        low.append(0.5 * (lower + (S1 + A.low[i].T @ S2).T))
-        T = A.G[i] @ S1 + A.diag[i] @ own
-        diag.append(T if beyond is None else T + A.diag[i] @ beyond)
-    return BlockTridiagonal([_symmetric(block) for block in diag], low)
+        own = product(M.low[i], B.low[i].T) + _times(am, M.diag[i], B.diag[i])
+        beyond = None if i == last else product(V[i] - M.diag[i], B.diag[i])
+        S1 = product(T, B.G[i].T) + product(product(A.diag[i - 1], M.low[i].T), B.diag[i])
+        upper = S1 + product(A.low[i].T, own if beyond is None else own + beyond)
+        lower = product(A.G[i], Y) + product(A.C[i], product(U[i], B.diag[i - 1]))
+        T = product(A.G[i], S1) + product(A.diag[i], own)
+        Y = T if beyond is None else T + product(A.diag[i], beyond)
+        diag.append(_symmetric(Y))
+        low.append(0.5 * (lower + upper.T))
+    return BlockTridiagonal(diag, low)

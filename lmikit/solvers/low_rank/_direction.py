@@ -2,18 +2,20 @@
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 from ..._errors import SolveFailed
 from ._chain import BlockTridiagonal, Markov, complete, sandwich
 from ._compile import Compiled
-from ._iterative import IterativeSchur, schur_product
+from ._iterative import IterativeSchur
 from ._schur import add_inequalities, schur_complement
 from ._state import Dual, Point
 
 __all__ = ["Direction", "Iterate", "SchurFactor"]
 
+_Moved = tuple[Any, list[BlockTridiagonal], Any, list[BlockTridiagonal]]
 Context = contextlib.AbstractContextManager[None]
 
 _REFINEMENTS = 3
@@ -26,56 +28,35 @@ class SchurFactor:
     def __init__(
         self,
         problem: Compiled,
-        products: Callable[[], Context] = contextlib.nullcontext,
-        factor: Callable[[int], Context] = lambda order: contextlib.nullcontext(),
+        threads: Callable[[], Context] = contextlib.nullcontext,
     ) -> None:
-        """`products()` and `factor(order)` are contexts for the threads of the two large steps."""
+        """`threads()` is a context for the BLAS threads of forming and factorising."""
         m = problem.c.size
-        self.products, self.factor = products, factor
+        self.threads = threads
         self.problem, self.matrix = problem, problem.am.xp.empty((m, m))
         self.scale: Any = None
-        self.refine = False
-        self.operands: tuple[list[Markov], list[Markov], Any] | None = None
 
     def form(self, X: list[Markov], R: list[Markov], z_over_s: Any) -> None:
         """Form and factorise; a ridge, relative to the diagonal, grows until the factorisation succeeds."""
         problem, out = self.problem, self.matrix
         xp = problem.am.xp
-        self.operands = (X, R, z_over_s)
-        for ridge in _RIDGES:
-            with self.products():
+        with self.threads():
+            for ridge in _RIDGES:
                 schur_complement(problem, X, R, out)
-            add_inequalities(problem, z_over_s, out)
-            diagonal = xp.diagonal(out).copy()
-            positive = diagonal > 0
-            self.scale = xp.where(positive, 1.0 / xp.sqrt(xp.where(positive, diagonal, 1.0)), 1.0)
-            out *= self.scale
-            out *= self.scale[:, None]
-            index = xp.arange(out.shape[0])
-            out[index, index] = 1.0 + ridge
-            with self.factor(out.shape[0]):
+                add_inequalities(problem, z_over_s, out)
+                diagonal = xp.diagonal(out).copy()
+                positive = diagonal > 0
+                self.scale = xp.where(positive, 1.0 / xp.sqrt(xp.where(positive, diagonal, 1.0)), 1.0)
+                out *= self.scale
+                out *= self.scale[:, None]
+                index = xp.arange(out.shape[0])
+                out[index, index] = 1.0 + ridge
                 if problem.am.cholesky_in_place(out):
                     return
         raise SolveFailed("the Schur complement is not positive definite: the data are too badly scaled.")
 
     def solve(self, b: Any) -> Any:
-        """O^-1 b; with `refine`, refined with products by block recursions while the residual falls."""
-        x = self._solve(b)
-        if not self.refine or self.operands is None:
-            return x
-        before = self._size(b)
-        for _ in range(_REFINEMENTS):
-            residual = b - schur_product(self.problem, *self.operands, x)
-            size = self._size(residual)
-            if not size < 0.5 * before:
-                break
-            x, before = x + self._solve(residual), size
-        return x
-
-    def _size(self, residual: Any) -> float:
-        return float(self.problem.am.xp.abs(self.scale * residual).max())
-
-    def _solve(self, b: Any) -> Any:
+        """O^-1 b."""
         return self.scale * self.problem.am.solve_in_place_factor(self.matrix, self.scale * b)
 
 
@@ -94,8 +75,11 @@ class Direction:
 class Iterate:
     """One primal-dual point with everything that its directions share."""
 
-    def __init__(self, problem: Compiled, point: Point, dual: Dual, R: list[Markov]) -> None:
-        self.problem, self.point, self.dual, self.R = problem, point, dual, R
+    def __init__(
+        self, problem: Compiled, point: Point, dual: Dual, R: list[Markov], exact: float | None = None
+    ) -> None:
+        """Solves are refined until their residual r has sum |r_i y_i| <= `exact` (None: never)."""
+        self.problem, self.point, self.dual, self.R, self.exact = problem, point, dual, R, exact
         self.inverse_s = 1.0 / point.s
         self.z_over_s = dual.z * self.inverse_s
         self.barrier_gradient = problem.adjoint(list(R), self.inverse_s)
@@ -123,19 +107,43 @@ class Iterate:
         rhs = -problem.c + target * self.barrier_gradient + self.missing_rhs
         if correction is not None:
             rhs = rhs - problem.adjoint(correction.X, correction.z)
-        dy = schur.solve(rhs)
-        dZ = [chain.linear(dy) for chain in problem.chains]
-        ds = -(problem.G @ dy) if problem.h.size else 0.0 * self.point.s
-        if self.missing is not None:
-            dZ = [a.plus(1.0, b) for a, b in zip(dZ, self.missing, strict=True)]
-            ds = ds + self.missing_s
-        K = [sandwich(problem.am, x, dz, r) for x, dz, r in zip(dual.X, dZ, self.R, strict=True)]
+        dy, dZ, ds, K = self._moved(schur.solve(rhs))
+        if self.exact is not None:
+            dy, dZ, ds, K = self._refined(schur, rhs, (dy, dZ, ds, K), self.exact)
         dX = [r.times(target).plus(-1.0, x).plus(-1.0, k) for x, k, r in zip(dual.X, K, self.R, strict=True)]
         dz = target * self.inverse_s - dual.z - self.z_over_s * ds
         if correction is not None:
             dX = [a.plus(-1.0, b) for a, b in zip(dX, correction.X, strict=True)]
             dz = dz - correction.z
         return Direction(dy, dZ, ds, dX, dz, K)
+
+    def _moved(self, dy: Any) -> _Moved:
+        """(dy, dZ, ds, sym(X dZ R))."""
+        problem, missing = self.problem, self.missing
+        dZ = [chain.linear(dy) for chain in problem.chains]
+        ds = -(problem.G @ dy) if problem.h.size else 0.0 * self.point.s
+        if missing is not None:
+            dZ = [a.plus(1.0, b) for a, b in zip(dZ, missing, strict=True)]
+            ds = ds + self.missing_s
+        K = [sandwich(problem.am, x, dz, r) for x, dz, r in zip(self.dual.X, dZ, self.R, strict=True)]
+        return dy, dZ, ds, K
+
+    def _refined(
+        self, schur: "SchurFactor | IterativeSchur", rhs: Any, moved: _Moved, exact: float
+    ) -> _Moved:
+        """Iterative refinement; sym(X dZ R), which a direction needs anyway, tells the residual."""
+        xp, before = self.problem.am.xp, math.inf
+        best = moved
+        for _ in range(_REFINEMENTS + 1):
+            residual = rhs - self.missing_rhs - self.problem.adjoint(moved[3], self.z_over_s * moved[2])
+            size = float(xp.abs(residual * self.point.y).sum())
+            if not size < before:
+                break
+            best = moved
+            if size <= exact or size > 0.5 * before:
+                break
+            before, moved = size, self._moved(moved[0] + schur.solve(residual))
+        return best
 
     def correction(self, affine: Direction, length: float) -> "Correction | None":
         """The second-order term sym(dX dZ R), dX being the tangent of the completion.

@@ -29,6 +29,7 @@ _UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothi
 _FAR = 1e7  # times the data: no objective is there that is not on its way to minus infinity
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
+_EXACT = 1e-3  # of the gap: what the residual of a refined solve may be worth
 _REDUCED = 1e-3  # relative gap up to which an early end is INACCURATE and not LIMIT
 
 
@@ -128,9 +129,10 @@ class _Run:
         finished = self._finished(measures)
         if finished is not None:
             return finished
-        iterate = Iterate(problem, point, self.dual, R)
+        gap = measures.mu * problem.degree
+        late = self.unmet <= _UNMET and gap <= _LATE * measures.scale
+        iterate = Iterate(problem, point, self.dual, R, _EXACT * gap if late else None)
         self.schur.form(self.dual.X, R, iterate.z_over_s)
-        self.schur.refine = self.unmet <= _UNMET and measures.mu * problem.degree <= _LATE * measures.scale
         around = Neighbourhood(problem, point, self.dual)
         return self._move(around, corrected_step(around, iterate, self.schur, measures.mu, self.lengths))
 

@@ -44,7 +44,6 @@ class IterativeSchur:
 
     def __init__(self, problem: Compiled, tol: float = 1e-4, steps: int = 400) -> None:
         self.problem, self.tol, self.steps = problem, tol, steps
-        self.refine = False  # conjugate gradients measure their residual anyway
         self.products = 0
         self.X: list[Markov] = []
         self.R: list[Markov] = []

@@ -35,7 +35,7 @@ class _Panel:
         self.low, self.top = [], []
         for side, old in enumerate(before):
             low = old
-            top = None if old is None else A.G[k] @ old
+            top = None if old is None else self.am.product(A.G[k], old)
             if group is not None:
                 f_top, f_low = (group.P_top, group.P_low) if side == 0 else (group.Q_top, group.Q_low)
                 new = _columns(A.diag[k], A.low[k] if k else None, f_top, f_low)

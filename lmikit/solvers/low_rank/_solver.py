@@ -26,9 +26,8 @@ from ._start import starting_point
 __all__ = ["LowRank"]
 
 _MATRIX_FREE_TOL = 1e-6  # relative gap at which the matrix-free mode calls a problem solved
-_LARGE = 3000  # variables from which the factorisation may use all threads
 _PROBE = 600  # order of the product that tells whether threads help
-_WIDE = 300  # level from which products use all threads
+_WIDE = 300  # level from which all steps use all threads
 _SLACKS = (10.0, 1e3)  # of an infeasible start, relative to the data; the next where one jams
 _MOST_TERMS = 6000  # per LMI, not counting terms with a variable of their own
 
@@ -113,11 +112,11 @@ class LowRank(AbstractSolver):
             problem = compile_sdp(am, scaled)
             warm = None if warm_start is None else warm_start / scaling.y
             if self._fits(problem):
-                schur: SchurFactor | IterativeSchur = SchurFactor(problem, self._many_products, self._factor)
+                schur: SchurFactor | IterativeSchur = SchurFactor(problem, self._many_threads)
             else:
                 schur = IterativeSchur(problem)
                 limits = dataclasses.replace(limits, tol=max(self.tol, _MATRIX_FREE_TOL))
-            with self._many_products() if _widest(problem) >= _WIDE else contextlib.nullcontext():
+            with self._many_threads() if _widest(problem) >= _WIDE else contextlib.nullcontext():
                 for size in _SLACKS:
                     start = starting_point(problem, scaled, warm, size)
                     outcome = solve_interior(problem, start, limits, schur)
@@ -132,15 +131,9 @@ class LowRank(AbstractSolver):
         limit = self.memory_limit or _half_of_free(problem)
         return 8 * m * (m + 12 * min(widest, m)) <= limit
 
-    def _many_products(self) -> contextlib.AbstractContextManager[None]:
-        """Threads for products of large matrices; on blocks of 80 two were 30 times slower than one."""
-        return blas_threads(self.threads or 1, products=self.threads or _helpful_threads())
-
-    def _factor(self, order: int) -> contextlib.AbstractContextManager[None]:
-        """Threads for one large Cholesky factorisation."""
-        if self.threads is not None or order < _LARGE:
-            return contextlib.nullcontext()
-        return blas_threads(_helpful_threads(), products=1)
+    def _many_threads(self) -> contextlib.AbstractContextManager[None]:
+        """Threads for large matrices; on blocks of 80 two were 30 times slower than one."""
+        return blas_threads(self.threads or 1, kernels=self.threads or _helpful_threads())
 
 
 def _sizes(sdp: SDP) -> list[int]:
@@ -173,7 +166,7 @@ def _probed(minute: int) -> int:
     a = np.ones((_PROBE, _PROBE))
     seconds = []
     for threads in (1, cores):
-        with blas_threads(1, products=threads):
+        with blas_threads(1, kernels=threads):
             _timed(a)  # starts the threads
             seconds.append(sorted(_timed(a) for _ in range(5))[3])  # on a busy machine some are fast
     return cores if seconds[1] < 0.8 * seconds[0] else 1
@@ -181,7 +174,7 @@ def _probed(minute: int) -> int:
 
 def _timed(a: np.ndarray) -> float:
     started = time.perf_counter()
-    a @ a
+    array_module().product(a, a)
     return time.perf_counter() - started
 
 

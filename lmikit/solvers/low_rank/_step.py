@@ -16,7 +16,7 @@ _FULL = 1.0 / 0.95  # steps go 0.95 of the way to the boundary: nothing is gaine
 _STRIDE = 1.2  # between two tries of a step length; the last step of an iteration is then bisected
 _BISECTIONS = 3
 _CORRECTIONS = 3  # second-order corrections per factorisation, while they lengthen the step
-_LONG = 0.9  # steps that need no further correction
+_LONG = 0.85  # steps that need no further correction
 _LOST = 0.1  # affine steps shorter than this are blocked by rounding, near the optimum
 _SMALLEST = 1e-12
 _CENTRING = 0.5  # of mu, the target of a step without correction
@@ -30,8 +30,8 @@ class Bracket:
     outside: float
 
     @staticmethod
-    def near(holds: Callable[[float], bool], guess: float) -> "Bracket":
-        """By growing strides from `guess`, up to _FULL; `inside` is 0 where no step is possible."""
+    def near(holds: Callable[[float], bool], guess: float, least: float = _SMALLEST) -> "Bracket":
+        """By growing strides from `guess`, up to _FULL; `inside` is 0 where `least` is too long."""
         low, high = 0.0, math.inf
         t, stride = min(guess, _FULL), _STRIDE
         while low == 0.0 or high == math.inf:
@@ -43,7 +43,7 @@ class Bracket:
             else:
                 high = t
                 t, stride = t / stride, stride * _STRIDE
-                if t < _SMALLEST:
+                if high <= least:
                     return Bracket(0.0, high)
         return Bracket(low, high)
 
@@ -84,8 +84,11 @@ class Neighbourhood:
     point: Point
     dual: Dual
 
-    def measured(self, direction: Direction, guess: "tuple[float, float] | Step") -> Step:
-        """Rough lengths of a direction, sought near `guess` or slightly beyond those of another step."""
+    def measured(self, direction: Direction, guess: "tuple[float, float] | Step", beat: float = 0.0) -> Step:
+        """Rough lengths of a direction, sought near `guess` or slightly beyond those of another step.
+
+        They may be left at zero where the quality of the step cannot reach `beat`.
+        """
         if isinstance(guess, Step):
             guess = (1.1 * guess.ahead.inside, 1.1 * guess.above.inside)
 
@@ -95,7 +98,11 @@ class Neighbourhood:
         def point(t: float) -> bool:
             return self.point_after(direction, t) is not None
 
-        return Step(direction, Bracket.near(dual, guess[0] or 1.0), Bracket.near(point, guess[1] or 1.0))
+        ahead = Bracket.near(dual, guess[0] or 1.0, max(_SMALLEST, beat))
+        if ahead.inside == 0.0 and beat > 0.0:
+            return Step(direction, ahead, Bracket(0.0, _FULL))
+        least = max(_SMALLEST, beat / min(1.0, ahead.outside))
+        return Step(direction, ahead, Bracket.near(point, guess[1] or 1.0, least))
 
     def lengths(self, step: Step) -> tuple[float, float]:
         """Finer lengths (dual, primal) of a step that was measured."""
@@ -161,15 +168,16 @@ def corrected_step(
     sigma = min(1.0, max(left, 1e-2) ** (4 if around.point.feasible else 2))
     if affine.shorter < 0.1:
         sigma = max(sigma, 0.3)
-    late = schur.refine
+    late = iterate.exact is not None
     best, before = None, affine
     for _ in range(0 if late and affine.shorter < _LOST else _CORRECTIONS):
         length = min(1.0, before.ahead.inside)
         correction = iterate.correction(before.direction, length) if length > 0 else None
         if best is not None and correction is None:
             break
-        step = around.measured(iterate.direction(schur, max(sigma, 1e-4) * mu, correction), before)
-        if best is not None and step.quality <= best.quality:
+        beat = 0.0 if best is None else best.quality
+        step = around.measured(iterate.direction(schur, max(sigma, 1e-4) * mu, correction), before, beat)
+        if step.quality <= beat and best is not None:
             break
         best = before = step
         if step.shorter >= _LONG or correction is None:

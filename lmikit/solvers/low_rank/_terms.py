@@ -36,17 +36,18 @@ class DenseFactor:
     """A block of P or Q held densely."""
 
     def __init__(self, am: ArrayModule, matrix: np.ndarray) -> None:
+        self.am = am
         self.rows, self.columns = matrix.shape
         self.matrix = am.asarray(np.ascontiguousarray(matrix))
         self.transpose = am.asarray(np.ascontiguousarray(matrix.T))
 
     def left(self, A: Any) -> Any:
         """F'A."""
-        return self.transpose @ A
+        return self.am.product(self.transpose, A)
 
     def right(self, A: Any) -> Any:
         """A F."""
-        return A @ self.matrix
+        return self.am.product(A, self.matrix)
 
 
 AnyFactor = SelectionFactor | DenseFactor | None
@@ -71,7 +72,7 @@ def _weighted(am: ArrayModule, P: AnyFactor, w: Any, Q: AnyFactor) -> Any | None
         return None
     if isinstance(P, DenseFactor):
         if isinstance(Q, DenseFactor):
-            return (P.matrix * w) @ Q.transpose
+            return am.product(P.matrix * w, Q.transpose)
         swapped = _weighted(am, Q, w, P)
         return None if swapped is None else swapped.T
     out = am.xp.zeros((P.rows, Q.rows))
@@ -91,7 +92,7 @@ def _products(am: ArrayModule, P: AnyFactor, A: Any, Q: AnyFactor) -> Any | None
         return None
     if isinstance(P, DenseFactor):
         if isinstance(Q, DenseFactor):
-            return (P.matrix * (A @ Q.matrix)).sum(axis=0)
+            return (P.matrix * am.product(A, Q.matrix)).sum(axis=0)
         return _products(am, Q, A.T, P)
     if isinstance(Q, SelectionFactor):
         found = am.xp.diagonal(A) if P.whole and Q.whole else A[P.index, Q.index]
