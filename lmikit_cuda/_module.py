@@ -146,9 +146,6 @@ class CupyModule(ArrayModule):
             )
         return int(self._potrf(a)[0]) == 0
 
-    def solve_in_place_factor(self, a: Any, b: Any) -> Any:
-        return self.cholesky_solve(a, b)
-
     def eigvalsh(self, a: Any) -> Any:
         return self.xp.linalg.eigvalsh(a)
 

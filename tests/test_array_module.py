@@ -65,7 +65,9 @@ def test_factorisations_and_solves(n, k, orders):
         assert solved.shape == b.shape
         np.testing.assert_allclose(triangle @ solved, b, atol=1e-9)
     vector = rng.standard_normal(n)
-    np.testing.assert_allclose(a @ am.cholesky_solve(factor, vector), vector, atol=1e-8)
+    np.testing.assert_allclose(factor @ am.solve_triangular(factor, vector), vector, atol=1e-9)
+    for right in (vector, stored(b, orders[1])):
+        np.testing.assert_allclose(a @ am.cholesky_solve(factor, right), right, atol=1e-8)
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -230,14 +230,14 @@ def test_the_matrix_free_mode_knows_its_gap():
     exact = LowRank().solve(sdp)
     free = LowRank(memory_limit=1).solve(sdp)
     assert free.status is Status.SOLVED
-    assert gap(free) <= 1e-6
+    assert gap(free) <= 1e-7
     assert free.bound_on_optimum <= exact.objective + 1e-9 * abs(exact.objective)
     assert free.objective == pytest.approx(exact.objective, rel=1e-6)
     check_feasible(sdp, free.y)
 
 
 def test_conjugate_gradients_take_few_products_on_deep_networks(monkeypatch):
-    """The windows of the preconditioner overlap: without that, it takes hundreds per solve."""
+    """The windows of the preconditioner share levels: without that, it takes hundreds per solve."""
     counts = []
     solve = IterativeSchur.solve
 
@@ -249,8 +249,8 @@ def test_conjugate_gradients_take_few_products_on_deep_networks(monkeypatch):
 
     monkeypatch.setattr(IterativeSchur, "solve", counted)
     network = random_network(np.random.default_rng(12), (4, *[12] * 40, 1))
-    assert gap(LowRank(memory_limit=1).solve(lipsdp(network))) <= 1e-4
-    assert np.mean(counts) <= 30
+    assert gap(LowRank(memory_limit=1).solve(lipsdp(network))) <= 1e-6
+    assert np.mean(counts) <= 10
 
 
 def test_terms_with_weights_are_not_taken_for_max_cut():

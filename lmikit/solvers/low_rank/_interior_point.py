@@ -21,7 +21,7 @@ from ._step import Neighbourhood, Step, corrected_step
 
 __all__ = ["Limits", "Outcome", "solve_interior"]
 
-_FRACTION = 0.95  # of the way to the boundary
+_FRACTION, _FRACTION_SHORT = 0.95, 0.6  # of the way to the boundary: of full steps, and of tiny ones
 _BACK = (1.0, 0.9, 0.7, 0.4, 0.1)  # of the step lengths, until the step succeeds
 _STALL = 5  # iterations without progress
 _STALL_INFEASIBLE = 25  # the same while X or y is not feasible: plateaus of 15 are normal on deep chains
@@ -86,6 +86,12 @@ def dominance(problem: Compiled) -> float:
     """How far the first X must exceed the objective's size: deep chains start far from their optimum."""
     levels = max(len(chain.levels) for chain in problem.chains)
     return float(10.0 ** min(6.0, 0.1 * max(0, levels - 4)))
+
+
+def _shortened(length: float) -> float:
+    """The step for a length to the boundary: a short one that went near it would lose centrality."""
+    fraction = _FRACTION_SHORT + (_FRACTION - _FRACTION_SHORT) * math.sqrt(min(1.0, length))
+    return min(1.0, fraction * length)
 
 
 class _Run:
@@ -242,8 +248,8 @@ class _Run:
         return Outcome(status, reason, y, self.dual, objective, self.best_bound, self.iteration, limited)
 
     def _move(self, around: Neighbourhood, step: Step) -> Outcome | None:
-        self.lengths = ahead, above = around.lengths(step)
-        ahead, above = min(1.0, _FRACTION * ahead), min(1.0, _FRACTION * above)
+        self.lengths = around.lengths(step)
+        ahead, above = (_shortened(length) for length in self.lengths)
         for back in _BACK:  # at the edge of the cone, rounding may refuse what a longer step passed
             dual = around.dual_after(step.direction, back * ahead)
             point = None if dual is None else around.point_after(step.direction, back * above, exact=True)

@@ -25,7 +25,6 @@ from ._start import starting_point
 
 __all__ = ["LowRank"]
 
-_MATRIX_FREE_TOL = 1e-6  # relative gap at which the matrix-free mode calls a problem solved
 _PROBE = 600  # order of the product that tells whether threads help
 _WIDE = 300  # level from which all steps use all threads
 _SLACKS = (10.0, 1e3)  # of an infeasible start, relative to the data; the next where one jams
@@ -40,16 +39,16 @@ class LowRank(AbstractSolver):
     the first iteration (or from the first full step), so that a limit returns a usable point.
     `array_module` names where to compute. Where the Schur complement of m^2 numbers would not fit
     `memory_limit` bytes (None: half of what is free), the same method solves with it by preconditioned
-    conjugate gradients, to a relative gap of 1e-6 at best, in memory O(sum n_k^2) and with work per
-    product linear in the number of levels. `threads` is for the BLAS (None: one on small blocks, all
-    cores on large matrices where they are found to help).
+    conjugate gradients, in memory O(sum n_k^2) and with work per product linear in the number of levels.
+    `threads` is for the BLAS (None: one on small blocks, all cores on large matrices where they are
+    found to help).
     """
 
     module: ClassVar[str] = "numpy"
     extra: ClassVar[str] = ""
 
     tol: float = 1e-7
-    max_iterations: int = 100
+    max_iterations: int = 200
     array_module: str = "numpy"
     memory_limit: int | None = None
     threads: int | None = None
@@ -115,7 +114,6 @@ class LowRank(AbstractSolver):
                 schur: SchurFactor | IterativeSchur = SchurFactor(problem, self._many_threads)
             else:
                 schur = IterativeSchur(problem)
-                limits = dataclasses.replace(limits, tol=max(self.tol, _MATRIX_FREE_TOL))
             with self._many_threads() if _widest(problem) >= _WIDE else contextlib.nullcontext():
                 for size in _SLACKS:
                     start = starting_point(problem, scaled, warm, size)

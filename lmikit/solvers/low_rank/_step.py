@@ -12,11 +12,12 @@ from ._state import Dual, Point, complementarity, dual_at, dual_holds, point_at
 
 __all__ = ["Bracket", "Neighbourhood", "Step", "corrected_step"]
 
-_FULL = 1.0 / 0.95  # steps go 0.95 of the way to the boundary: nothing is gained beyond
+_FULL = 1.0 / 0.95  # full steps go 0.95 of the way to the boundary: nothing is gained beyond
 _STRIDE = 1.2  # between two tries of a step length; the last step of an iteration is then bisected
 _BISECTIONS = 3
 _CORRECTIONS = 3  # second-order corrections per factorisation, while they lengthen the step
 _LONG = 0.85  # steps that need no further correction
+_HOPELESS = 0.1  # affine steps shorter than this are not mended by a second correction
 _LOST = 0.1  # affine steps shorter than this are blocked by rounding, near the optimum
 _SMALLEST = 1e-12
 _CENTRING = 0.5  # of mu, the target of a step without correction
@@ -180,7 +181,7 @@ def corrected_step(
         if step.quality <= beat and best is not None:
             break
         best = before = step
-        if step.shorter >= _LONG or correction is None:
+        if step.shorter >= _LONG or affine.shorter < _HOPELESS or correction is None:
             break
     if best is None or (late and best.quality < 0.5 * affine.quality):
         # near the optimum the second-order term drowns in rounding; far from it such steps lose centrality
