@@ -114,9 +114,6 @@ class CupyModule(ArrayModule):
         half = self.solve_triangular(factor, self.xp.eye(factor.shape[0], dtype=factor.dtype))
         return half.T @ half
 
-    def cholesky_solve(self, factor: Any, b: Any) -> Any:
-        return self.solve_triangular(factor, self.solve_triangular(factor, b), transposed=True)
-
     def solve_triangular(self, factor: Any, b: Any, *, transposed: bool = False) -> Any:
         from cupyx.scipy.linalg import solve_triangular
 

@@ -116,6 +116,13 @@ def test_free_bytes_stay_within_the_limit(gpu):
     assert gpu.free_bytes() > 1 << 28
 
 
+def test_every_kernel_of_the_cpu_has_its_own_on_the_gpu():
+    """Only what is written in terms of other kernels may be inherited."""
+    kernels = {name for name in vars(ArrayModule) if not name.startswith("_")}
+    inherited = kernels - set(vars(lmikit_cuda.CupyModule))
+    assert inherited == {"cholesky_solve", "solve_in_place_factor"}
+
+
 def test_products(am):
     rng = np.random.default_rng(0)
     a, b, s = rng.standard_normal((9, 5)), rng.standard_normal((5, 7)), spd(5)

@@ -16,11 +16,13 @@ from ._chain import Markov, inner
 from ._compile import Compiled
 from ._direction import Iterate, SchurFactor
 from ._iterative import IterativeSchur
-from ._state import Dual, Point, complementarity, dual_at, dual_objective
+from ._start import Start
+from ._state import Dual, complementarity, dual_at, dual_objective
 from ._step import Neighbourhood, Step, corrected_step
 
-__all__ = ["Limits", "Outcome", "solve_interior"]
+__all__ = ["INTERRUPTED", "Limits", "Outcome", "solve_interior"]
 
+INTERRUPTED = "interrupted"
 _FRACTION, _FRACTION_SHORT = 0.95, 0.6  # of the way to the boundary: of full steps, and of tiny ones
 _BACK = (1.0, 0.9, 0.7, 0.4, 0.1)  # of the step lengths, until the step succeeds
 _STALL = 5  # iterations without progress
@@ -70,22 +72,16 @@ class _Measures:
 
 def solve_interior(
     problem: Compiled,
-    start: tuple[Point, Point | None],
+    start: Start,
     limits: Limits,
     schur: SchurFactor | IterativeSchur,
 ) -> Outcome:
-    """Run from the first point; the second is the incumbent."""
-    run = _Run(problem, start[0], limits, schur)
-    incumbent = start[1]
+    """Run from the start's point; the answer is never worse than its incumbent."""
+    run = _Run(problem, start, limits, schur)
+    incumbent = start.incumbent
     if incumbent is not None and incumbent.feasible:
         run.best = (float(problem.c @ incumbent.y), incumbent.y)
     return run.run()
-
-
-def dominance(problem: Compiled) -> float:
-    """How far the first X must exceed the objective's size: deep chains start far from their optimum."""
-    levels = max(len(chain.levels) for chain in problem.chains)
-    return float(10.0 ** min(6.0, 0.1 * max(0, levels - 4)))
 
 
 def _shortened(length: float) -> float:
@@ -98,13 +94,14 @@ class _Run:
     def __init__(
         self,
         problem: Compiled,
-        point: Point,
+        start: Start,
         limits: Limits,
         schur: SchurFactor | IterativeSchur,
     ) -> None:
-        self.problem, self.point, self.limits, self.schur = problem, point, limits, schur
+        self.problem, self.point, self.limits, self.schur = problem, start.point, limits, schur
+        self.dominance, self.interrupted = start.dominance, start.interrupted
         self.dual: Dual | None = None
-        self.best: tuple[float, Any] = (math.inf, point.y)
+        self.best: tuple[float, Any] = (math.inf, start.point.y)
         self.best_bound = -math.inf
         self.history: list[tuple[float, ...]] = []
         self.objectives: list[float] = []
@@ -122,7 +119,7 @@ class _Run:
                     return outcome
                 self.iteration += 1
         except KeyboardInterrupt:
-            return self._outcome(Status.LIMIT, "interrupted", limited=True)
+            return self._outcome(Status.LIMIT, INTERRUPTED, limited=True)
         except SolveFailed as error:
             return self._stopped(str(error))
 
@@ -148,7 +145,7 @@ class _Run:
         (A start must dominate the solution for the steps to be long; Newton's best mu does not.)
         """
         problem, point = self.problem, self.point
-        mu = float(abs(problem.c * point.y).sum()) * dominance(problem)
+        mu = float(abs(problem.c * point.y).sum()) * self.dominance
         if not (mu > 0 and math.isfinite(mu)):
             mu = 1.0
         dual = dual_at(problem, [r.times(mu) for r in R], mu / point.s)
@@ -199,6 +196,8 @@ class _Run:
             return self._outcome(Status.UNBOUNDED, "the point runs along a ray")
         if not math.isfinite(measures.mu) or measures.mu <= 0:
             return self._stopped("the complementarity lost its sign")
+        if self.interrupted:
+            return self._outcome(Status.LIMIT, INTERRUPTED, limited=True)
         if time.perf_counter() >= limits.deadline:
             return self._outcome(Status.LIMIT, "time limit", limited=True)
         if self.iteration >= limits.iterations:

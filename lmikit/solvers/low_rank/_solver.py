@@ -6,7 +6,8 @@ import functools
 import math
 import os
 import time
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,13 +19,15 @@ from .._base import AbstractSolver
 from ._answer import solution_of
 from ._compile import Compiled, compile_sdp
 from ._direction import SchurFactor
-from ._interior_point import Limits, solve_interior
+from ._interior_point import INTERRUPTED, Limits, solve_interior
 from ._iterative import IterativeSchur
 from ._scaling import Scaling
-from ._start import starting_point
+from ._start import Start, starting_point
+from ._state import point_at
 
 __all__ = ["LowRank"]
 
+_ROUGH, _ROUGH_TOL = 4, 1e-2  # iterations and relative gap for the segments of a deep start
 _PROBE = 600  # order of the product that tells whether threads help
 _WIDE = 300  # level from which all steps use all threads
 _SLACKS = (10.0, 1e3)  # of an infeasible start, relative to the data; the next where one jams
@@ -110,17 +113,36 @@ class LowRank(AbstractSolver):
             scaled = scaling.apply(sdp)
             problem = compile_sdp(am, scaled)
             warm = None if warm_start is None else warm_start / scaling.y
-            if self._fits(problem):
-                schur: SchurFactor | IterativeSchur = SchurFactor(problem, self._many_threads)
-            else:
-                schur = IterativeSchur(problem)
+            schur = self._schur(problem)
             with self._many_threads() if _widest(problem) >= _WIDE else contextlib.nullcontext():
                 for size in _SLACKS:
-                    start = starting_point(problem, scaled, warm, size)
+                    start = starting_point(problem, scaled, warm, size, self._improver(limits))
                     outcome = solve_interior(problem, start, limits, schur)
-                    if start[0].feasible or outcome.status is not Status.FAILED or outcome.limited:
+                    if start.point.feasible or outcome.status is not Status.FAILED or outcome.limited:
                         break
         return solution_of(sdp, problem, scaling, outcome, started)
+
+    def _schur(self, problem: Compiled) -> SchurFactor | IterativeSchur:
+        if self._fits(problem):
+            return SchurFactor(problem, self._many_threads)
+        return IterativeSchur(problem)
+
+    def _improver(self, limits: Limits) -> Callable[[Compiled, Any], Any]:
+        """What improves a segment of a deep chain: a few iterations from a y inside the cone."""
+        rough = dataclasses.replace(
+            limits, tol=_ROUGH_TOL, iterations=min(_ROUGH, limits.iterations), progress=None
+        )
+
+        def solve(problem: Compiled, y: Any) -> Any:
+            point = point_at(problem, y)
+            if point is None:
+                return None
+            outcome = solve_interior(problem, Start(point, None, 1.0), rough, self._schur(problem))
+            if outcome.reason == INTERRUPTED:
+                raise KeyboardInterrupt
+            return outcome.y
+
+        return solve
 
     def _fits(self, problem: Compiled) -> bool:
         """Whether the Schur complement and the panels that form it fit the memory limit."""

@@ -1,5 +1,6 @@
 """Where to start: a strictly feasible y if one is easy to find, else slacks that are not F(y)."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,21 +10,37 @@ import numpy as np
 from ...lmi import SDP
 from ._chain import BlockTridiagonal, factorise, inner
 from ._compile import Chain, Compiled, compile_sdp
+from ._segments import Solve, improved
 from ._state import Point, point_at
 
-__all__ = ["level_by_level", "starting_point"]
+__all__ = ["Start", "level_by_level", "starting_point"]
 
 _RETREATS = (0.0, 0.5, 0.9, 0.99, 1.0)
 _INSIDE = 0.75  # of the way to the boundary, level by level
 _PRICED = 0.5  # of the way to the boundary, for the variables with a price
 
 
-def starting_point(
-    problem: Compiled, sdp: SDP, warm_start: np.ndarray | None, size: float = 10.0
-) -> tuple[Point, Point | None]:
-    """(where to start, the point that `warm_start` gives or None).
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where to start, the incumbent, and how far the first X must exceed the objective's size."""
 
-    `size`: how far the slacks of an infeasible start exceed the data.
+    point: Point
+    incumbent: Point | None
+    dominance: float
+    interrupted: bool = False
+
+
+def starting_point(
+    problem: Compiled,
+    sdp: SDP,
+    warm_start: np.ndarray | None,
+    size: float = 10.0,
+    solve: Solve | None = None,
+) -> Start:
+    """A start of our own, with the point that `warm_start` gives as incumbent.
+
+    `size`: how far the slacks of an infeasible start exceed the data. `solve` improves segments of
+    deep chains (None: they are left as they are).
 
     A start of our own is preferred: from points near the boundary, where the best ones are, the
     method needs twice the iterations. The warm start serves where there is none, and as incumbent.
@@ -37,7 +54,25 @@ def starting_point(
         y = level_by_level(fine)
         y = None if y is None else problem.internal(fine.original(y))
         point = None if y is None else point_at(problem, y)
-    return point or warm or _infeasible(problem, y, size), warm
+        if point is not None and solve is not None:
+            return _better(problem, point, warm, solve)
+    return Start(point or warm or _infeasible(problem, y, size), warm, _dominance(problem))
+
+
+def _better(problem: Compiled, point: Point, warm: Point | None, solve: Solve) -> Start:
+    """With the segments of a deep chain improved; the point itself where that leads nowhere."""
+    try:
+        y = improved(problem, point.y, solve)
+    except KeyboardInterrupt:  # the point will do
+        return Start(point, warm, _dominance(problem), interrupted=True)
+    above = None if y is None else point_at(problem, y)
+    return Start(point, warm, _dominance(problem)) if above is None else Start(above, warm, 1.0)
+
+
+def _dominance(problem: Compiled) -> float:
+    """Deep chains start far from their optimum."""
+    levels = max(len(chain.levels) for chain in problem.chains)
+    return float(10.0 ** min(6.0, 0.1 * max(0, levels - 4)))
 
 
 def _retreated(problem: Compiled, y: Any) -> Point | None:

@@ -1,0 +1,127 @@
+"""The start of deep chains: inside the cone, better than what it was made from, and never in the way."""
+
+import dataclasses
+import itertools
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmikit import Network
+from lmikit._arrays import array_module
+from lmikit.formulations import JointLipSDP
+from lmikit.lmi import Status
+from lmikit.solvers import LowRank
+from lmikit.solvers.low_rank import _segments, _solver, _start
+from lmikit.solvers.low_rank._compile import compile_sdp
+from lmikit.solvers.low_rank._interior_point import Limits
+from lmikit.solvers.low_rank._start import level_by_level, starting_point
+from lmikit.solvers.low_rank._state import point_at
+
+am = array_module()
+
+
+def deep(seed, hidden=24, width=6, slopes=None):
+    rng = np.random.default_rng(seed)
+    dims = (3, *[width] * hidden, 2)
+    arrays = [rng.standard_normal((m, n)) / np.sqrt(n) for n, m in itertools.pairwise(dims)]
+    network = Network.from_arrays(arrays, activation="relu")
+    if slopes is not None:
+        layers = [
+            dataclasses.replace(
+                k, alpha=np.full(k.alpha.shape, slopes[0]), beta=np.full(k.beta.shape, slopes[1])
+            )
+            for k in network.layers[:-1]
+        ]
+        network = dataclasses.replace(network, layers=(*layers, network.layers[-1]))
+    return network
+
+
+def compiled(sdp):
+    """In levels as given: small levels would be merged."""
+    return compile_sdp(am, sdp, merge=False)
+
+
+def solver():
+    return LowRank()._improver(Limits(1e-7, 100, np.inf, time.perf_counter(), None))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 1000), st.integers(12, 40), st.sampled_from([None, (-0.2, 1.0)]))
+def test_the_start_is_inside_and_better(seed, hidden, slopes):
+    problem = compiled(JointLipSDP(deep(seed, hidden, slopes=slopes)).sdp())
+    y = level_by_level(problem)
+    better = _segments.improved(problem, y, solver())
+    assert better is not None
+    assert point_at(problem, better) is not None
+    assert float(problem.c @ better) < float(problem.c @ y) < 0.0  # -F
+
+
+def test_what_is_not_one_long_chain_is_left_alone():
+    short = compiled(JointLipSDP(deep(0, 8)).sdp())
+    assert _segments.improved(short, level_by_level(short), solver()) is None
+    sdp = JointLipSDP(deep(0)).sdp()
+    row = sp.csc_array((np.ones(1), ([0], [sdp.variables - 1])), shape=(1, sdp.variables))
+    bounded = compiled(dataclasses.replace(sdp, G=row, h=np.ones(1)))
+    assert _segments.improved(bounded, level_by_level(bounded), solver()) is None
+    priced = compiled(dataclasses.replace(sdp, c=np.ones(sdp.variables)))
+    assert _segments.improved(priced, level_by_level(priced), solver()) is None
+
+
+@pytest.mark.parametrize("failure", ["outside", "useless"])
+def test_a_segment_that_fails_leaves_the_old_start(failure):
+    sdp = JointLipSDP(deep(1, 40, 20)).sdp()
+    problem = compile_sdp(am, sdp)
+    assert len(problem.chains[0].levels) >= _segments._DEEP
+
+    def solve(part, y):
+        return None if failure == "outside" else np.full(y.size, np.nan)
+
+    plain = starting_point(problem, sdp, None)
+    start = starting_point(problem, sdp, None, solve=solve)
+    np.testing.assert_array_equal(start.point.y, plain.point.y)
+    assert start.dominance == plain.dominance > 1.0
+
+
+def test_deep_networks_take_few_iterations(monkeypatch):
+    sdp = JointLipSDP(deep(2, 60, 20)).sdp()
+    with_segments = LowRank().solve(sdp)
+    assert with_segments.status is Status.SOLVED
+    monkeypatch.setattr(_start, "improved", lambda problem, y, solve: None)
+    without = LowRank().solve(sdp)
+    assert with_segments.iterations < without.iterations
+    assert with_segments.objective == pytest.approx(without.objective, rel=1e-6)
+
+
+def test_an_interrupt_while_the_start_is_made_ends_with_a_feasible_point(monkeypatch):
+    sdp = JointLipSDP(deep(3, 40, 20)).sdp()
+    calls = []
+
+    def interrupted(*args):
+        calls.append(args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_solver, "solve_interior", _only_at_first(interrupted, _solver.solve_interior))
+    solution = LowRank().solve(sdp)
+    assert calls
+    assert solution.status is Status.LIMIT
+    assert solution.native_status == "interrupted"
+    np.linalg.cholesky(sdp.lmis[0].evaluate(solution.y).toarray())
+
+
+def _only_at_first(first, then):
+    turns = iter([first])
+    return lambda *args: next(turns, then)(*args)
+
+
+def test_the_clock_runs_while_the_start_is_made():
+    sdp = JointLipSDP(deep(4, 60, 30)).sdp()
+    started = time.perf_counter()
+    solution = LowRank().solve(sdp, time_limit=0.05)
+    assert solution.status is Status.LIMIT
+    assert solution.native_status == "time limit"
+    assert solution.objective < 0.0
+    assert time.perf_counter() - started < 20.0
