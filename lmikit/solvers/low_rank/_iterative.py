@@ -45,7 +45,7 @@ def _windows(chain: Chain) -> Iterator[tuple[int, int]]:
 class IterativeSchur:
     """Solves with O to a relative residual; the same interface as `SchurFactor`."""
 
-    def __init__(self, problem: Compiled, tol: float = 1e-3, steps: int = 400) -> None:
+    def __init__(self, problem: Compiled, tol: float = 1e-5, steps: int = 400) -> None:
         self.problem, self.tol, self.steps = problem, tol, steps
         self.products = 0
         self.X: list[Markov] = []
