@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +49,7 @@ def solver():
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.integers(0, 1000), st.integers(12, 40), st.sampled_from([None, (-0.2, 1.0)]))
+@given(st.integers(0, 1000), st.integers(12, 40), st.sampled_from([None, (0.1, 1.0), (-0.2, 1.0)]))
 def test_the_start_is_inside_and_better(seed, hidden, slopes):
     problem = compiled(JointLipSDP(deep(seed, hidden, slopes=slopes)).sdp())
     y = level_by_level(problem)
@@ -64,9 +63,6 @@ def test_what_is_not_one_long_chain_is_left_alone():
     short = compiled(JointLipSDP(deep(0, 8)).sdp())
     assert _segments.improved(short, level_by_level(short), solver()) is None
     sdp = JointLipSDP(deep(0)).sdp()
-    row = sp.csc_array((np.ones(1), ([0], [sdp.variables - 1])), shape=(1, sdp.variables))
-    bounded = compiled(dataclasses.replace(sdp, G=row, h=np.ones(1)))
-    assert _segments.improved(bounded, level_by_level(bounded), solver()) is None
     priced = compiled(dataclasses.replace(sdp, c=np.ones(sdp.variables)))
     assert _segments.improved(priced, level_by_level(priced), solver()) is None
 
@@ -84,6 +80,18 @@ def test_a_segment_that_fails_leaves_the_old_start(failure):
     start = starting_point(problem, sdp, None, solve=solve)
     np.testing.assert_array_equal(start.point.y, plain.point.y)
     assert start.dominance == plain.dominance > 1.0
+
+
+def test_inequalities_that_a_better_start_breaks_keep_the_old_one(monkeypatch):
+    sdp = JointLipSDP(deep(5, 40, 20, slopes=(0.1, 1.0))).sdp()
+    assert sdp.h.size  # the signs of the multipliers
+    monkeypatch.setattr(_start, "improved", lambda problem, y, solve: -y)
+    problem = compile_sdp(am, sdp)
+    start = starting_point(problem, sdp, None, solve=lambda part, y: y)
+    assert start.point.feasible
+    assert float((problem.G @ start.point.y - problem.h).max()) < 0.0
+    monkeypatch.undo()
+    assert LowRank().solve(sdp).status is Status.SOLVED
 
 
 def test_deep_networks_take_few_iterations(monkeypatch):

@@ -35,7 +35,10 @@ class _NotSuited(Exception):
 
 
 def improved(problem: Compiled, y: Any, solve: Solve) -> Any | None:
-    """A better y from a y inside the cone, or None where the problem is not one long homogeneous chain."""
+    """A better y from a y inside the cone, or None where the problem is not one long homogeneous chain.
+
+    G y <= h is not looked at.
+    """
     if not _suits(problem):
         return None
     try:
@@ -46,7 +49,7 @@ def improved(problem: Compiled, y: Any, solve: Solve) -> Any | None:
 
 def _suits(problem: Compiled) -> bool:
     """One LMI of many levels whose variables own one term each, but for those of the last level."""
-    if len(problem.chains) != 1 or problem.h.size:
+    if len(problem.chains) != 1:
         return False
     chain = problem.chains[0]
     *levels, last = chain.levels
