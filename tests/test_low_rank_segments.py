@@ -18,7 +18,7 @@ from lmikit.solvers.low_rank import _segments, _solver, _start
 from lmikit.solvers.low_rank._compile import compile_sdp
 from lmikit.solvers.low_rank._interior_point import Limits
 from lmikit.solvers.low_rank._start import level_by_level, starting_point
-from lmikit.solvers.low_rank._state import point_at
+from lmikit.solvers.low_rank._state import Point, point_at
 
 am = array_module()
 
@@ -115,6 +115,19 @@ def test_an_interrupt_while_the_start_is_made_ends_with_a_feasible_point(monkeyp
     monkeypatch.setattr(_solver, "solve_interior", _only_at_first(interrupted, _solver.solve_interior))
     solution = LowRank().solve(sdp)
     assert calls
+    assert solution.status is Status.LIMIT
+    assert solution.native_status == "interrupted"
+    np.linalg.cholesky(sdp.lmis[0].evaluate(solution.y).toarray())
+
+
+def test_an_interrupt_before_the_first_iteration_keeps_the_start(monkeypatch):
+    sdp = JointLipSDP(deep(3, 4)).sdp()
+
+    def interrupted(self, problem):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Point, "inverses", interrupted)
+    solution = LowRank().solve(sdp)
     assert solution.status is Status.LIMIT
     assert solution.native_status == "interrupted"
     np.linalg.cholesky(sdp.lmis[0].evaluate(solution.y).toarray())

@@ -78,9 +78,9 @@ def solve_interior(
 ) -> Outcome:
     """Run from the start's point; the answer is never worse than its incumbent."""
     run = _Run(problem, start, limits, schur)
-    incumbent = start.incumbent
-    if incumbent is not None and incumbent.feasible:
-        run.best = (float(problem.c @ incumbent.y), incumbent.y)
+    for known in (start.point, start.incumbent):
+        if known is not None and known.feasible:
+            run.best = min(run.best, (float(problem.c @ known.y), known.y), key=lambda best: best[0])
     return run.run()
 
 
