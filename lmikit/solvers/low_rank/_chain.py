@@ -22,6 +22,7 @@ __all__ = [
     "inner",
     "invert",
     "log_determinant",
+    "mirrored",
     "sandwich",
 ]
 
@@ -131,7 +132,7 @@ def complete(am: ArrayModule, X: BlockTridiagonal) -> Markov | None:
     C: list[Any] = [X.diag[0]]
     for L, half, lower in found:
         G.append(am.solve_triangular(L, half, transposed=True).T)
-        C.append(am.xp.tril(lower) + am.xp.tril(lower, -1).T)
+        C.append(mirrored(am, lower))
     return Markov(X.diag, X.low, G, C)
 
 
@@ -147,6 +148,11 @@ def _conditionals(am: ArrayModule, X: BlockTridiagonal) -> list[tuple[Any, Any, 
         if am.cholesky(found[-1][2]) is None:
             return None
     return found if found or am.cholesky(X.diag[0]) is not None else None
+
+
+def mirrored(am: ArrayModule, lower: Any) -> Any:
+    """The symmetric matrix with this lower triangle."""
+    return am.xp.tril(lower) + am.xp.tril(lower, -1).T
 
 
 def _symmetric(a: Any) -> Any:
@@ -173,7 +179,7 @@ def _backward(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> tup
 
 
 def sandwich(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> BlockTridiagonal:
-    """sym(A M B) on the pattern, in O(sum n_k^3): at most 17 products per level.
+    """sym(A M B) on the pattern, in O(sum n_k^3): at most 16 products per level.
 
     Y = A M B is a sum of A_ia M_ab B_bj over a, b that splits at the levels below i and those from i on.
     With T_i the part a, b <= i of Y_ii, V_i the sum from i on, U_i that of M_ij + V_i G_i, and j = i - 1,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._chain import BlockTridiagonal
+from ._chain import BlockTridiagonal, mirrored
 from ._compile import Chain, Compiled, Level
 from ._terms import Group, SelectionFactor
 
@@ -139,7 +139,7 @@ class _Segments:
 
     def _complement(self, first: int, last: int, leading: Any | None, y: Any) -> Any:
         """X_last: the Schur complement of the levels up to `last` in their part of F(y)."""
-        am, xp = self.am, self.am.xp
+        am = self.am
         part = self._problem(first, last, leading, None)
         Z = part.chains[0].evaluate(y[self._variables(first, last)])
         X = Z.diag[0]
@@ -148,7 +148,7 @@ class _Segments:
             if L is None:
                 raise _NotSuited
             X = am.less_gram(diag, am.solve_triangular(L, low.T))
-        return xp.tril(X) + xp.tril(X, -1).T
+        return mirrored(am, X)
 
     def _ratio(self, A: Any, B: Any) -> float:
         """The largest s with A - s B PSD."""
