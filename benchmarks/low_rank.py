@@ -31,6 +31,8 @@ GROWING = ("LowRank", "LowRank-matrix-free")
 WIDTHS = (50, 100, 200, 400, 800, 1200, 2000)
 PROFILED = ("random_19x80", "random_4x400", "random_49x80")
 DEPTHS = (2, 5, 10, 20, 50, 100, 200)
+GROWTH = {"width": [f"2x{w}" for w in WIDTHS], "depth": [f"{d}x40" for d in DEPTHS]}
+GROWN = "{seconds:.3g} s, {gigabytes:.2f} GB, {iterations} iterations, gap {gap:.1e}"
 
 
 def solve_here(kind: str, name: str, solver: str) -> dict:
@@ -105,11 +107,24 @@ def report(store: dict) -> None:
             row += [f"{own.get('load', float('nan')):.1f}"]
             row += [cell(store.get(f"{kind}/{name}/{peer}", {})) for peer in PEERS]
             lines.append("| " + " | ".join(row) + " |")
-    for axis in ("width", "depth"):
+    for axis, names in GROWTH.items():
         if any(key.startswith("random/") for key in store):
-            lines += ["", f"![seconds and memory against {axis}](low_rank_{axis}.png)"]
+            lines += ["", f"![seconds and memory against {axis}](low_rank_{axis}.png)", ""]
+            lines += growth_lines(store, names)
     lines += profile_lines([store[f"profile/{name}"] for name in PROFILED if f"profile/{name}" in store])
     (RESULTS / "low_rank.md").write_text("\n".join(lines) + "\n")
+
+
+def growth_lines(store: dict, names: list[str]) -> list[str]:
+    """One line per size: seconds, memory, iterations and gap of both modes."""
+    lines = ["| hidden layers x width | " + " | ".join(GROWING) + " |", "|---|" + "---|" * len(GROWING)]
+    for name in names:
+        row = [name]
+        for solver in GROWING:
+            found = store.get(f"random/{name}/{solver}", {})
+            row.append(GROWN.format(**found) if "seconds" in found else cell(found))
+        lines.append("| " + " | ".join(row) + " |")
+    return lines
 
 
 def profile_lines(found: list[dict]) -> list[str]:
@@ -194,9 +209,8 @@ def main() -> None:
             for solver in ("LowRank", *peers):
                 measure(store, kind, name, solver, args.cap, args.again)
     if args.what == "growth":
-        names = [f"2x{w}" for w in WIDTHS] if args.only in (None, "width") else []
-        names += [f"{d}x40" for d in DEPTHS] if args.only in (None, "depth") else []
-        for name in names if args.only in (None, "width", "depth") else args.only.split(","):
+        axes = [axis for axis in GROWTH if args.only in (None, axis)]
+        for name in [n for axis in axes for n in GROWTH[axis]] or args.only.split(","):
             for solver in GROWING if args.solver is None else (args.solver,):
                 measure(store, "random", name, solver, args.cap, args.again)
     if args.what == "profile":
