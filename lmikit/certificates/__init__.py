@@ -1,6 +1,7 @@
 """The one room that turns a `Witness` into a `Certificate`, and the independent checker of its files."""
 
+from . import _check as _check  # registers its checker
 from ._certificate import Certificate, verify
-from ._check import CheckResult, check
+from ._kinds import AbstractCertificate, CheckResult, check
 
-__all__ = ["Certificate", "CheckResult", "check", "verify"]
+__all__ = ["AbstractCertificate", "Certificate", "CheckResult", "check", "verify"]

@@ -13,7 +13,8 @@ from .._witness import Witness
 from ..network import Network
 from ._float_environment import require_ieee
 from ._format_read import read
-from ._format_write import write
+from ._format_write import render
+from ._kinds import AbstractCertificate
 from ._proofs import Proof, prove, repair
 from ._rational import bound_covers, root_upward
 from ._records import STATEMENT, NetworkRecord, mismatch, network_record
@@ -32,7 +33,7 @@ _FROM_VERIFY = object()  # made here only, so that no other code constructs a Ce
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Certificate:
+class Certificate(AbstractCertificate):
     """A proven bound: ||f(x) - f(x')|| <= bound ||x - x'|| for all x, x' in R^n_0.
 
     Built by `verify` and `Certificate.load` only. `witness` is the one that was proven; with
@@ -52,7 +53,6 @@ class Certificate:
     produced_by: str = ""
     lower: float | None = None
     token: dataclasses.InitVar[object] = None
-    proven: ClassVar[bool] = True
     claim: ClassVar[str] = STATEMENT
 
     def __post_init__(self, token: object) -> None:
@@ -65,9 +65,9 @@ class Certificate:
             raise InputError(f"lower is {lower}; expected a finite number, zero or more, or None.")
         return dataclasses.replace(self, lower=lower, token=_FROM_VERIFY)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate as JSON (docs/certificate_format.md), whole or not at all."""
-        write(path, self)
+    def to_text(self) -> str:
+        """The JSON text of the file (docs/certificate_format.md)."""
+        return render(self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], network: Network) -> "Certificate":

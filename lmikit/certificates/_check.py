@@ -11,11 +11,8 @@ Float mode bounds F with radii (`_check_float`), exact mode computes it in integ
 (`_check_exact`), where no rounding theory is needed at all.
 """
 
-import dataclasses
 import hashlib
 import math
-import os
-import pathlib
 from fractions import Fraction
 
 import numpy as np
@@ -23,49 +20,24 @@ import numpy as np
 from .._arrays import blas_threads
 from .._errors import InputError
 from ..network import DenseMap, Network, SparseMap
-from ._certificate import Certificate
 from ._check_exact import exact_margin
 from ._check_float import float_margin
 from ._float_environment import environment_fault
 from ._format_read import parse
-from ._format_write import render
-from ._records import Document
+from ._kinds import CheckResult, register
+from ._records import FORMAT, Document
 
-__all__ = ["CheckResult", "check"]
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckResult:
-    """`ok` is a proof of the file's claim; `reason` says what was found.
-
-    `margin` is the least excess of a diagonal entry of F over its row, in the matrix
-    equilibrated to a diagonal near 1; NaN where it was not reached.
-    """
-
-    ok: bool
-    reason: str
-    margin: float = math.nan
-
-    def __bool__(self) -> bool:
-        return self.ok
+__all__ = ["check_lipschitz"]
 
 
 class _Refused(Exception):
     """A reason to refuse; it never leaves this file."""
 
 
-def check(
-    certificate: Certificate | str | os.PathLike[str], network: Network, exact: bool = False
-) -> CheckResult:
-    """Prove the claim of a certificate (or of a certificate file) for `network` independently.
-
-    `exact=True` uses integers throughout (python-flint where it is installed, Python's
-    otherwise). Never raises for a bad certificate: `ok` is False and `reason` says why. Raises
-    InputError where the path cannot be read or `network` is not a Network.
-    """
+def check_lipschitz(text: str, network: Network, exact: bool) -> CheckResult:
+    """The checker of `lmikit-cert` files, Lipschitz bounds; raises InputError for what is no Network."""
     if not isinstance(network, Network):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
-    text = _text(certificate)
     try:
         document = parse(text)
     except InputError as error:
@@ -80,17 +52,6 @@ def check(
         return CheckResult(False, str(refusal))
     except (OverflowError, MemoryError, np.linalg.LinAlgError) as error:
         return CheckResult(False, f"the check broke down ({type(error).__name__}: {error})")
-
-
-def _text(certificate: Certificate | str | os.PathLike[str]) -> str:
-    if isinstance(certificate, Certificate):
-        return render(certificate)
-    if not isinstance(certificate, (str, os.PathLike)):
-        raise InputError(f"got a {type(certificate).__name__}; expected a Certificate or the path of a file.")
-    try:
-        return pathlib.Path(certificate).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{os.fspath(certificate)!r} cannot be read ({error}).") from error
 
 
 def _check_document(document: Document, network: Network, exact: bool) -> CheckResult:
@@ -213,3 +174,6 @@ def _alive(weights: list[np.ndarray], slopes: list[tuple[np.ndarray, np.ndarray]
     if not both[0].any():
         return both
     return [np.ones_like(both[0]), *both[1:-1], np.ones_like(both[-1])]
+
+
+register(FORMAT, check_lipschitz)

@@ -1,24 +1,19 @@
-"""Writing a certificate file (docs/certificate_format.md): whole or not at all."""
+"""The text of a certificate file (docs/certificate_format.md)."""
 
 import base64
-import contextlib
 import hashlib
 import importlib.metadata
 import json
-import os
-import pathlib
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._errors import InputError
 from ._records import DTYPES, FIXED_CLAIM, FORMAT, VERSION, NetworkRecord
 
 if TYPE_CHECKING:
     from ._certificate import Certificate
 
-__all__ = ["render", "write"]
+__all__ = ["render"]
 
 
 def render(certificate: "Certificate") -> str:
@@ -58,28 +53,6 @@ def render(certificate: "Certificate") -> str:
         },
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
-
-
-def write(path: str | os.PathLike[str], certificate: "Certificate") -> None:
-    """Write the file under a temporary name beside `path`, then rename it."""
-    target = pathlib.Path(path)
-    text = render(certificate)
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=target.name + ".", suffix=".tmp", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise InputError(
-            f"{target} cannot be written ({error}); pass a path in a folder that exists."
-        ) from error
 
 
 def _array_out(values: np.ndarray) -> dict[str, str]:

@@ -1,0 +1,68 @@
+"""The one way this package writes a file (whole or not at all) and reads one of limited size."""
+
+import contextlib
+import os
+import pathlib
+import stat
+import tempfile
+
+from ._errors import InputError
+
+__all__ = ["read_bytes", "write_bytes"]
+
+
+def read_bytes(path: str | os.PathLike[str], largest: int, what: str = "file") -> bytes:
+    """The bytes of a regular file of at most `largest` bytes.
+
+    Raises InputError where `path` is no path, cannot be read, is no regular file (a device
+    such as /dev/zero has no end) or holds more.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{os.fspath(path)!r} is not a regular file; expected a {what}.")
+            data = file.read(largest + 1)
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"{path!r} cannot be read as a {what} ({error}).") from error
+    if len(data) > largest:
+        raise InputError(f"{os.fspath(path)!r} has more than {largest} bytes; expected a {what}.")
+    return data
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write under a temporary name beside `path`, then rename: readers see all of it or nothing.
+
+    The mode is that of a new file under the process's umask. Raises InputError naming the path
+    where that fails (no such folder, a full disk); no temporary file stays, also after Ctrl-C.
+    """
+    temporary = None
+    try:
+        target = pathlib.Path(path)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".tmp", dir=target.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _give_usual_mode(temporary)
+        os.replace(temporary, target)
+        temporary = None
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path!r} cannot be written ({error}); pass a path in a folder that exists and has room."
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _give_usual_mode(path: str) -> None:
+    """The mode that `open` would have given: reading the umask means setting it, so a file asks instead."""
+    probe = path + ".mode"
+    descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        os.unlink(probe)
+    os.chmod(path, mode)

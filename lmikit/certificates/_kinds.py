@@ -1,0 +1,98 @@
+"""Every kind of certificate has a `format`, and its checker one line here; `check` finds it by that.
+
+A checker proves the claim of a file's text for its subject (a network, an SDP) independently of
+what made the file. It never raises for a bad file: it answers `CheckResult(False, reason)`.
+"""
+
+import abc
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from .._errors import InputError
+from .._files import read_bytes, write_bytes
+
+__all__ = ["AbstractCertificate", "CheckResult", "check", "register"]
+
+LARGEST_FILE = 2**28  # bytes; a certificate of a million multipliers has a tenth of it
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """`ok` is a proof of the file's claim; `reason` says what was found.
+
+    `margin` is the least excess of a diagonal entry of F over its row, in the matrix
+    equilibrated to a diagonal near 1; NaN where it was not reached.
+    """
+
+    ok: bool
+    reason: str
+    margin: float = math.nan
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+class AbstractCertificate(abc.ABC):
+    """What `verify` functions hand out: a proven claim with a text that anybody can check again."""
+
+    proven: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def to_text(self) -> str:
+        """The JSON text of the file; `check` proves its claim again from it."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the certificate as JSON, whole or not at all; raises InputError."""
+        write_bytes(path, self.to_text().encode("utf-8"))
+
+
+Checker = Callable[[str, Any, bool], CheckResult]
+_CHECKERS: dict[str, Checker] = {}
+
+
+def register(format_name: str, checker: Checker) -> None:
+    """Announce the checker of files whose `format` is `format_name`."""
+    _CHECKERS[format_name] = checker
+
+
+def check(
+    certificate: AbstractCertificate | str | os.PathLike[str], subject: Any, exact: bool = False
+) -> CheckResult:
+    """Prove the claim of a certificate (or of a certificate file) for `subject` independently.
+
+    `subject` is what the claim is about: the `Network` of a Lipschitz or point certificate.
+    `exact=True` uses integers throughout (python-flint where it is installed, Python's
+    otherwise). Never raises for a bad certificate: `ok` is False and `reason` says why. Raises
+    InputError where the path cannot be read or `subject` is of the wrong type.
+    """
+    try:
+        text = _text(certificate)
+    except UnicodeDecodeError as error:
+        return CheckResult(False, f"not a certificate file: it is not UTF-8 ({error})")
+    name = _format_of(text)
+    if name not in _CHECKERS:
+        known = ", ".join(sorted(_CHECKERS))
+        return CheckResult(False, f"not a certificate file: its format is {name!r}; known are {known}")
+    return _CHECKERS[name](text, subject, exact)
+
+
+def _text(certificate: AbstractCertificate | str | os.PathLike[str]) -> str:
+    if isinstance(certificate, AbstractCertificate):
+        return certificate.to_text()
+    if not isinstance(certificate, (str, os.PathLike)):
+        raise InputError(f"got a {type(certificate).__name__}; expected a Certificate or the path of a file.")
+    return read_bytes(certificate, LARGEST_FILE, "certificate file").decode("utf-8")
+
+
+def _format_of(text: str) -> str | None:
+    """The `format` of a JSON object, by which its own strict reader is found."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    name = data.get("format") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else None
