@@ -9,7 +9,8 @@ from . import methods as _methods
 from ._comparison import Comparison, ComparisonRow
 from ._errors import InputError, LmikitError, OptionError
 from ._progress import ProgressCallback
-from .certificates import Certificate, verify
+from ._proving import least_proven
+from .certificates import Certificate
 from .lmi import SDP, Problem, Solution
 from .methods import AbstractMethod, LipSDP
 from .network import Network, lower_bound
@@ -34,6 +35,8 @@ def lipschitz(
     `solver` is for methods that solve SDPs (None: the method's own default; a named solver is
     never replaced by another); `time_limit` is in seconds and asks the solver for its best
     point so far. The bound is of the real-arithmetic function that the float64 weights define.
+    Where the proposal loses more than 1e-6 in its proof, or cannot be proven, the closed form that the
+    method started from is proven as well, and the least proven bound is returned: `produced_by` says whose.
 
     Raises InputError (not a Network), OptionError (not a method, or a solver for a method
     that uses none), SolveFailed (infeasible, unbounded or failed solve) and NotCertified.
@@ -41,8 +44,7 @@ def lipschitz(
     _require_network(network)
     method = LipSDP() if method is None else method
     _require_method(method, solver)
-    witness = method.propose(network, solver=solver, time_limit=time_limit, progress=progress)
-    return verify(network, witness)
+    return least_proven(network, method, solver=solver, time_limit=time_limit, progress=progress)
 
 
 def default_methods() -> tuple[AbstractMethod, ...]:

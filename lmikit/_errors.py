@@ -2,6 +2,7 @@
 
 __all__ = [
     "BackendMissing",
+    "InexactScaling",
     "InputError",
     "LmikitError",
     "NotCertified",
@@ -16,6 +17,10 @@ class LmikitError(Exception):
 
 class InputError(LmikitError, ValueError):
     """Data that lmikit was given is not what it must be (shapes, NaN, a broken file)."""
+
+
+class InexactScaling(InputError):
+    """A power of two takes a linear map out of the range of float64; `lipschitz` makes it NotCertified."""
 
 
 class OptionError(LmikitError, ValueError):

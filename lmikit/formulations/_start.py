@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from .._errors import InexactScaling
 from .._witness import Witness
 from ..network import Network
 
@@ -78,12 +79,22 @@ def scale_witness(witness: Witness, powers: tuple[int, ...]) -> Witness:
     lowest = witness.optimum_at_least
     return Witness(
         witness.kind,
-        math.ldexp(witness.rho, -2 * int(after[0])),
+        _ldexp(witness.rho, -2 * int(after[0])),
         tuple(np.ldexp(t, -2 * int(p)) for t, p in zip(witness.multipliers, after[1:], strict=True)),
         layer_pow2=witness.layer_pow2,
         produced_by=witness.produced_by,
-        optimum_at_least=None if lowest is None else math.ldexp(lowest, -int(after[0])),
+        optimum_at_least=None if lowest is None else _ldexp(lowest, -int(after[0])),
     )
+
+
+def _ldexp(value: float, power: int) -> float:
+    """value * 2**power; raises InexactScaling where that overflows."""
+    try:
+        return math.ldexp(value, power)
+    except OverflowError as error:
+        raise InexactScaling(
+            f"a witness scaled by 2**{power} leaves the range of float64; rescale the layers."
+        ) from error
 
 
 def unbalanced(witness: Witness, powers: tuple[np.ndarray, ...]) -> Witness:

@@ -34,6 +34,11 @@ class AbstractMethod(abc.ABC):
         """The name by which the command line picks this method with these options."""
         return self.name
 
+    @property
+    def start(self) -> "AbstractMethod | None":
+        """The method whose proposal this one starts from and should never be above, if there is one."""
+        return None
+
     @abc.abstractmethod
     def propose(
         self,

@@ -21,6 +21,8 @@ from ..lmi import Status
 from ..network import Network, balanced_neurons, reduce, with_scaled_layers
 from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._base import AbstractMethod
+from ._closed_form import ClosedForm
+from ._eclipse_fast import EclipseFast
 from ._polish import polished
 from ._start import closed_form_start
 
@@ -77,6 +79,11 @@ class LipSDP(AbstractMethod):
     @property
     def cli_name(self) -> str:
         return self.name if self.multipliers == "neuron" else f"{self.name}-{self.multipliers}"
+
+    @property
+    def start(self) -> AbstractMethod:
+        """The closed form with the same freedom: one multiplier per neuron, or one per layer."""
+        return ClosedForm() if self.multipliers == "neuron" else EclipseFast()
 
     def propose(
         self,

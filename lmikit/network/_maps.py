@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._errors import InputError
+from .._errors import InexactScaling, InputError
 
 __all__ = ["AbstractLinearMap", "DenseMap", "SparseMap"]
 
@@ -85,7 +85,7 @@ def _scaled_values(values: np.ndarray, pow2: int) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         result = np.ldexp(values, pow2)
     if not np.array_equal(np.ldexp(result, -pow2), values):
-        raise InputError(
+        raise InexactScaling(
             f"scaling by 2**{pow2} is not exact in float64: entries span more than the exponent "
             "range; rescale the layer."
         )

@@ -1,0 +1,82 @@
+"""`lipschitz` returns the least bound that it has proven, and refuses in one line what it cannot prove."""
+
+import dataclasses
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from lmikit import Network, NotCertified, SolveFailed, Witness, lipschitz
+from lmikit._api import default_methods
+from lmikit.methods import AbstractMethod, ClosedForm, LipSDP
+from lmikit.solvers import Clarabel
+from lmikit.testing import demo_network
+
+FLOAT_RANGE = [
+    ([[[1e200, 5e-324]], [[1e-200]]], "abs"),
+    ([[[1e200, 5e-324]], [[1e-200], [1e150]]], "relu"),
+    ([[[1e300], [1e-300]], [[1e300, 1e-300]]], "abs"),
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spoiled(AbstractMethod):
+    """Proposes multipliers that no repair brings near its claim."""
+
+    name = "spoiled"
+
+    @property
+    def start(self):
+        return ClosedForm()
+
+    def propose(self, network, *, solver=None, time_limit=None, progress=None):
+        spread = [np.geomspace(1e-6, 1e6, n) for n in network.dims[1:-1]]
+        return Witness("lipsdp", 1.0, tuple(spread), produced_by=self.name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Failing(AbstractMethod):
+    """A method whose solver gives nothing."""
+
+    name = "failing"
+    uses_solver = True
+
+    @property
+    def start(self):
+        return ClosedForm()
+
+    def propose(self, network, *, solver=None, time_limit=None, progress=None):
+        raise SolveFailed("nothing")
+
+
+@pytest.mark.parametrize(("weights", "activation"), FLOAT_RANGE)
+@pytest.mark.parametrize("method", [None, *default_methods()], ids=repr)
+def test_layers_that_span_the_float_range_are_not_certified_in_one_line(weights, activation, method):
+    network = Network.from_arrays([np.array(w) for w in weights], activation=activation)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            bound = lipschitz(network, method).bound
+        except (NotCertified, SolveFailed) as error:
+            assert "\n" not in str(error)
+        else:
+            assert math.isfinite(bound)
+
+
+def test_the_start_is_returned_where_the_proposal_loses_in_its_proof():
+    network = demo_network()
+    certificate = lipschitz(network, Spoiled())
+    assert certificate.bound <= lipschitz(network, ClosedForm()).bound
+    assert certificate.produced_by == "closed-form"
+
+
+def test_a_failed_default_solve_gives_the_start_and_a_named_solver_says_so():
+    network = demo_network()
+    assert lipschitz(network, Failing()).bound == lipschitz(network, ClosedForm()).bound
+    with pytest.raises(SolveFailed, match="nothing"):
+        lipschitz(network, Failing(), solver=Clarabel())
+
+
+def test_the_method_that_gave_the_bound_is_named():
+    assert lipschitz(demo_network(), LipSDP()).produced_by.startswith("LipSDP")
