@@ -3,19 +3,24 @@
 Copy this file into your project. `check(path, weights, slopes)` decides the claim for your weights
 (2-D float64 arrays, (out, in)) and slope bounds [(alpha, beta), ...], one pair of arrays per hidden
 layer. It returns the proven L; anything it raises instead is a refusal. Every decision is made in
-integers, floating point only proposes a factor. It takes what the format's page calls lipsdp with
-dense weights, all in one matrix: meant for up to some 1,000 neurons.
+integers, which are taken from the bits of the numbers: it does not matter whether the processor
+flushes subnormal numbers. Floating point only proposes a factor, and multiplies integers below 2^16.
+It takes what the format's page calls lipsdp with dense weights, all in one matrix: meant for up to
+some 1,000 neurons.
 """
 
 import base64
 import hashlib
 import json
 import re
+import struct
 from fractions import Fraction
 
 import numpy as np
 
-HEX = re.compile(r"-?0x[01](\.[0-9a-f]{1,13})?p[+-][0-9]{1,4}\Z")
+LARGEST_FILE = 2**27  # bytes
+HEX = re.compile(r"(-?)0x([01])(?:\.([0-9a-f]{1,13}))?p([+-][0-9]{1,4})\Z", re.ASCII)
+SHA256 = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 FIELDS = "format version claim network multipliers method kind delta seed tool margin unproven verification"
 STATEMENT = (
     "global l2->l2, of the real-arithmetic function defined by these float weights; not of a float inference"
@@ -32,6 +37,9 @@ def need(condition, reason):
         raise Refused(reason)
 
 
+# ------------------------------------------------------------------------- reading, strictly
+
+
 def unique(pairs):
     need(len({k for k, _ in pairs}) == len(pairs), "a key is given twice")
     return dict(pairs)
@@ -41,28 +49,163 @@ def no_float(text):
     raise Refused(f"the number {text} is no integer")
 
 
-def hexfloat(text):
-    need(isinstance(text, str) and HEX.match(text), f"{text!r} is no hex float")
-    value = float.fromhex(text)
-    need(np.isfinite(value), "a number overflows")
-    return value
+def fields(data, names):
+    """The values of an object with exactly these fields."""
+    need(type(data) is dict and set(data) == set(names.split()), f"expected an object of {names}")
+    return [data[name] for name in names.split()]
 
 
-def decode(entry, size):
-    need(entry["dtype"] in ("F32", "F64"), "unknown dtype")
-    data = base64.b64decode(entry["data"], validate=True)
-    need(entry.get("sha256", h := hashlib.sha256(data).hexdigest()) == h, "a multiplier's hash is wrong")
-    values = np.frombuffer(data, "<f4" if entry["dtype"] == "F32" else "<f8").astype(float)
-    need(values.shape == (size,) and np.isfinite(values).all(), "an array has the wrong size or holds NaN")
+def items(data, size):
+    need(type(data) is list and len(data) == size, f"expected a list of {size} entries")
+    return data
+
+
+def integer(data, low, high):
+    need(type(data) is int and low <= data <= high, f"expected an integer from {low} to {high}")
+    return data
+
+
+def text(data):
+    need(type(data) is str, "expected a string")
+    return data
+
+
+def hexfloat(data):
+    """The finite float64 that the text is exactly, by its bits."""
+    match = HEX.match(text(data))
+    need(match, f"{data!r} is no hex float")
+    sign, lead, digits, power = match.groups(default="")
+    number, exponent = int(lead + digits, 16), int(power) - 4 * len(digits)
+    if number:
+        least = max(exponent + number.bit_length() - 53, -1074)
+        need(least <= 971, f"{data!r} overflows")
+        need(exponent >= least or number % (1 << (least - exponent)) == 0, f"{data!r} is no float64")
+        number = number << exponent - least if exponent >= least else number >> least - exponent
+        number += least + 1074 << 52
+    return struct.unpack("<d", struct.pack("<Q", number | (sign == "-") << 63))[0]
+
+
+def optional(data):
+    return None if data is None else hexfloat(data)
+
+
+def array(dtype, data, size):
+    """A list of floats in the file."""
+    need(dtype in ("F32", "F64"), "unknown dtype")
+    try:
+        raw = base64.b64decode(text(data), validate=True)
+    except ValueError:
+        raise Refused("an array is not base64") from None
+    need(base64.b64encode(raw).decode() == data, "an array is not standard base64")
+    need(len(raw) == size * int(dtype[1:]) // 8, "an array has the wrong size")
+    values = np.frombuffer(raw, "<f4" if dtype == "F32" else "<f8")
+    exact(values)
     return values
 
 
-def integers(values):
-    """(object array of integers m, power p) with values = m 2^-p exactly."""
-    mantissa, exponent = np.frexp(np.asarray(values, dtype=float))
-    power = int(max(0, (53 - exponent[mantissa != 0]).max(initial=0)))
-    shift = np.where(mantissa != 0, exponent - 53 + power, 0)
-    return np.ldexp(mantissa, 53).astype(np.int64).astype(object) << shift.astype(object), power
+def multiplier(data, size):
+    dtype, values, sha = fields(data, "dtype data sha256")
+    result = array(dtype, values, size)
+    need(hashlib.sha256(result.tobytes()).hexdigest() == sha, "a multiplier's hash is wrong")
+    return result
+
+
+def slope_pair(data, size):
+    if type(data) is list:
+        pair = [np.full(size, hexfloat(v)) for v in items(data, 2)]
+    else:
+        pair = [array(*fields(v, "dtype data"), size) for v in fields(data, "alpha beta")]
+    need(all(a <= b for a, b in zip(*map(units, pair), strict=True)), "alpha > beta")
+    return pair
+
+
+def read(path):
+    """(L, rho, powers, slopes, hashes, multipliers, dims) of a file that the format's page calls valid."""
+    with open(path, "rb") as stream:
+        raw = stream.read(LARGEST_FILE + 1)
+    need(len(raw) <= LARGEST_FILE, "the file is too large")
+    data = json.loads(
+        raw.decode("utf-8"), object_pairs_hook=unique, parse_float=no_float, parse_constant=no_float
+    )
+    name, version, claim, network, multipliers, method, *fixed, tool, margin, unproven, notes = fields(
+        data, FIELDS
+    )
+    need(name == "lmikit-cert" and type(version) is int and version == 1, "not a certificate of version 1")
+    need(method == "lipsdp" and fixed == ["deterministic", None, None], "this checker knows lipsdp only")
+    fields(claim, "norm scope semantics statement L rho")
+    need(all(claim[k] == v for k, v in FIXED.items()), "another claim")
+    alg, blas, lifted, shift = fields(notes, "alg blas lifted shift")
+    for note in (*fields(tool, "name version produced_by"), alg, blas):
+        text(note)
+    need(type(lifted) is bool, "verification.lifted is not true or false")
+    for note in (margin, shift, *(v for v in fields(unproven, "lower optimum_at_least") if v is not None)):
+        hexfloat(note)
+    dims, powers, slopes, weights = fields(network, "dims layer_pow2 slopes weights")
+    need(type(dims) is list and len(dims) >= 2, "expected at least two dims")
+    dims = [integer(n, 1, 2**31) for n in dims]
+    powers = [integer(p, -2200, 2200) for p in items(powers, len(dims) - 1)]
+    hashes = []
+    for weight, m, n in zip(items(weights, len(dims) - 1), dims[1:], dims, strict=False):
+        kind, dtype, shape, order, sha = fields(weight, "kind dtype shape order sha256")
+        need(kind == "dense" and dtype == "F64" and order == "C", "this checker knows dense F64 weights only")
+        need(
+            [integer(v, 1, 2**31) for v in items(shape, 2)] == [m, n], "a weight's shape is not that of dims"
+        )
+        need(SHA256.match(text(sha)), "a weight's hash is no SHA-256")
+        hashes.append(sha)
+    items(slopes, len(dims) - 2), items(multipliers, len(dims) - 2)
+    multipliers = [multiplier(t, n) for t, n in zip(multipliers, dims[1:], strict=False)]
+    slopes = [slope_pair(s, n) for s, n in zip(slopes, dims[1:], strict=False)]
+    return hexfloat(claim["L"]), hexfloat(claim["rho"]), powers, slopes, hashes, multipliers, dims
+
+
+# ------------------------------------------------------------------------- numbers, by their bits
+
+
+def exact(values):
+    """int64 arrays (m, e) with values = m 2^e exactly, for an array of float32 or float64."""
+    width, top = (23, 255) if values.dtype == np.dtype("<f4") else (52, 2047)
+    bits = values.view(f"<i{values.dtype.itemsize}").astype(np.int64)
+    field = (bits >> width) & top
+    need((field < top).all(), "NaN or infinity")
+    m = (bits & ((1 << width) - 1)) | ((field > 0).astype(np.int64) << width)
+    return np.where(bits < 0, -m, m), np.maximum(field, 1) - (top // 2 + width)
+
+
+def units(values):
+    """The entries of a vector as Python integers, in units of 2^-1074."""
+    m, e = exact(values)
+    return [a << b for a, b in zip(m.tolist(), (e + 1074).tolist(), strict=True)]
+
+
+def rational(value):
+    return Fraction(units(np.array([value]))[0], 2**1074)
+
+
+def integers(m, e):
+    """(object array of integers n, power p) with m 2^e = n 2^-p exactly."""
+    power = int(max(0, (-e[m != 0]).max(initial=0)))
+    return m.astype(object) << np.where(m != 0, e + power, 0).astype(object), power
+
+
+def floats(values, shape):
+    """The caller's numbers as a float64 array; never by a cast that loses something."""
+    given = np.asarray(values)
+    need(given.dtype == np.float64 or given.dtype.kind in "iub", f"expected float64, not {given.dtype}")
+    need(given.dtype.kind == "f" or (abs(given.astype(object)) <= 2**53).all(), "an integer beyond 2^53")
+    return np.array(np.broadcast_to(given, shape), dtype="<f8", order="C")
+
+
+def scaled(w, p):
+    """2^-p w, which is to be exact in float64, as (m, e)."""
+    m, e = exact(w)
+    e = e - p
+    lost = (np.abs(m) & ((1 << np.clip(-1074 - e, 0, 62)) - 1)) | (np.abs(m) >> np.clip(1024 - e, 0, 62))
+    need(not lost.any(), "a power of two that is not exact")
+    return m, e
+
+
+# ------------------------------------------------------------------------- the proof
 
 
 def product(a, b):
@@ -82,19 +225,19 @@ def product(a, b):
 
 
 def lmi(rho, weights, slopes, multipliers):
-    """The matrix of the format's step 5 as integers N 2^-p."""
-    sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
+    """The matrix of the format's step 5 as integers N 2^-p; all but rho are pairs (m, e) of `exact`."""
+    sizes = [weights[0][0].shape[1], *(m.shape[0] for m, _ in weights)]
     at = np.cumsum([0, *sizes])
     entries = [
-        (0, 0, *integers(np.diag(np.full(sizes[0], rho)))),
-        (at[-2], at[-2], *integers(np.eye(sizes[-1]))),
+        (0, 0, np.diag(np.full(sizes[0], rho.numerator, dtype=object)), rho.denominator.bit_length() - 1),
+        (at[-2], at[-2], np.eye(sizes[-1], dtype=int).astype(object), 0),
     ]
-    for k, w in enumerate(weights):
-        w, p = integers(w)
+    for k, weight in enumerate(weights):
+        w, p = integers(*weight)
         if k == len(slopes):
             entries.append((at[k + 1], at[k], -w, p))
             continue
-        (alpha, pa), (beta, pb), (t, pt) = (integers(v) for v in (*slopes[k], multipliers[k]))
+        (alpha, pa), (beta, pb), (t, pt) = (integers(*v) for v in (*slopes[k], multipliers[k]))
         total = (alpha << max(pb - pa, 0)) + (beta << max(pa - pb, 0))
         entries.append((at[k + 1], at[k], -(total * t)[:, None] * w, max(pa, pb) + pt + p))
         entries.append((at[k + 1], at[k + 1], np.diag(2 * t), pt))
@@ -131,57 +274,48 @@ def is_psd(full, power):
     return False
 
 
+def alive(weights, slopes, sizes):
+    """Per layer, the neurons through which a path of nonzero weights and slopes leads."""
+    useful = [(a[0] != 0) | (b[0] != 0) for a, b in slopes]
+    useful = [np.ones(sizes[0], bool), *useful, np.ones(sizes[-1], bool)]
+    forward, backward = [useful[0]], [useful[-1]]
+    for (w, _), u in zip(weights, useful[1:], strict=True):
+        forward.append(u & ((w != 0) @ forward[-1]))
+    for (w, _), u in zip(weights[::-1], useful[-2::-1], strict=True):
+        backward.append(u & ((w != 0).T @ backward[-1]))
+    return [f & b for f, b in zip(forward, backward[::-1], strict=True)]
+
+
 def check(path, weights, slopes):
     """The proven bound L; raises where it is not proven."""
-    with open(path, encoding="utf-8") as stream:
-        data = json.load(stream, object_pairs_hook=unique, parse_float=no_float, parse_constant=no_float)
-    need(
-        set(data) == set(FIELDS.split()) and data["format"] == "lmikit-cert" and data["version"] == 1,
-        "not a certificate",
-    )
-    need(data["method"] == "lipsdp" and data["kind"] == "deterministic", "this checker knows lipsdp only")
-    need({k: v for k, v in data["claim"].items() if k not in ("L", "rho")} == FIXED, "another claim")
-    bound, rho, network = hexfloat(data["claim"]["L"]), hexfloat(data["claim"]["rho"]), data["network"]
-    weights = [np.array(w, dtype=float, order="C") for w in weights]
+    bound, rho, powers, theirs, hashes, multipliers, dims = read(path)
+    weights = [floats(w, np.shape(w)) for w in weights]
     sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
-    need(set(network) == {"dims", "layer_pow2", "slopes", "weights"}, "unknown or missing fields")
-    need(network["dims"] == sizes and all(np.isfinite(w).all() for w in weights), "another network's sizes")
-    need(len(slopes) == len(network["slopes"]) == len(weights) - 1, "another number of layers")
-    for w, record in zip(weights, network["weights"], strict=True):
-        digest = hashlib.sha256(b"dense F64 %dx%d\n" % w.shape + w.astype("<f8").tobytes("C")).hexdigest()
-        need(record["kind"] == "dense" and record["sha256"] == digest, "another network's weights")
-    given = []
-    for size, pair, (alpha, beta) in zip(sizes[1:], network["slopes"], slopes, strict=False):
-        ours = [np.broadcast_to(np.asarray(v, dtype=float), (size,)) for v in (alpha, beta)]
-        if isinstance(pair, list):
-            theirs = [np.full(size, hexfloat(v)) for v in pair]
-        else:
-            theirs = [decode(pair[name], size) for name in ("alpha", "beta")]
-        need(all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)), "another network's slopes")
-        given.append(ours)
-    need(len(data["multipliers"]) == len(given), "too few or too many multipliers")
-    multipliers = [decode(m, n) for m, n in zip(data["multipliers"], sizes[1:], strict=False)]
-    need(rho >= 0 and bound >= 0 and all((t >= 0).all() for t in multipliers), "a negative number")
-    pow2 = network["layer_pow2"]
-    need(all(type(p) is int and abs(p) <= 2200 for p in pow2), "a power of two out of range")
-    need(Fraction(4) ** sum(pow2) * Fraction(rho) <= Fraction(bound) ** 2, "rho exceeds L^2")
-    scaled = [np.ldexp(w, -p) for w, p in zip(weights, pow2, strict=True)]
-    for v, w, p in zip(scaled, weights, pow2, strict=True):
-        need(np.array_equal(np.ldexp(v, p), w), "a power of two that is not exact")
+    need(dims == sizes, "another network's sizes")
+    need(len(slopes) == len(theirs), "another number of layers")
+    for w, sha in zip(weights, hashes, strict=True):
+        digest = hashlib.sha256(b"dense F64 %dx%d\n" % w.shape + w.tobytes("C")).hexdigest()
+        need(sha == digest, "another network's weights")
+    given = [[floats(v, n) for v in pair] for n, pair in zip(sizes[1:], slopes, strict=False)]
+    for ours, pair in zip(given, theirs, strict=True):
+        need(all(units(a) == units(b) for a, b in zip(ours, pair, strict=True)), "another network's slopes")
+    L, rho = rational(bound), rational(rho)
+    given = [[exact(v) for v in pair] for pair in given]
+    multipliers = [exact(t) for t in multipliers]
+    need(rho >= 0 and L >= 0 and all((m >= 0).all() for m, _ in multipliers), "a negative number")
+    need(Fraction(4) ** sum(powers) * rho <= L**2, "rho exceeds L^2")
+    weights = [scaled(w, p) for w, p in zip(weights, powers, strict=True)]
     # Exact zeros: drop the hidden neurons through which no nonzero path leads.
-    useful = [np.ones(sizes[0], bool), *((a != 0) | (b != 0) for a, b in given), np.ones(sizes[-1], bool)]
-    forward, backward = [useful[0]], [useful[-1]]
-    for w, u in zip(scaled, useful[1:], strict=True):
-        forward.append(u & ((w != 0) @ forward[-1]))
-    for w, u in zip(scaled[::-1], useful[-2::-1], strict=True):
-        backward.append(u & ((w != 0).T @ backward[-1]))
-    alive = [f & b for f, b in zip(forward, backward[::-1], strict=True)]
-    if not alive[-1].any():
+    keep = alive(weights, given, sizes)
+    if not all(k.any() for k in keep):
         return bound
-    need(bound > 0, "L = 0 for a function that is not constant")
-    alive[0][:], alive[-1][:] = True, True
-    scaled = [w[np.ix_(rows, cols)] for w, rows, cols in zip(scaled, alive[1:], alive, strict=False)]
-    given = [[v[keep] for v in pair] for pair, keep in zip(given, alive[1:-1], strict=True)]
-    multipliers = [t[keep] for t, keep in zip(multipliers, alive[1:-1], strict=True)]
-    need(is_psd(*lmi(rho, scaled, given, multipliers)), "the matrix is not proven positive semidefinite")
+    need(L > 0, "L = 0 for a function that is not constant")
+    keep[0][:], keep[-1][:] = True, True
+    weights = [
+        tuple(v[np.ix_(rows, cols)] for v in w)
+        for w, rows, cols in zip(weights, keep[1:], keep, strict=False)
+    ]
+    given = [[(m[k], e[k]) for m, e in pair] for pair, k in zip(given, keep[1:-1], strict=True)]
+    multipliers = [(m[k], e[k]) for (m, e), k in zip(multipliers, keep[1:-1], strict=True)]
+    need(is_psd(*lmi(rho, weights, given, multipliers)), "the matrix is not proven positive semidefinite")
     return bound

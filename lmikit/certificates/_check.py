@@ -126,6 +126,14 @@ def _compare_network(document: Document, network: Network) -> None:
     for k, (weight, layer) in enumerate(zip(record.weights, network.layers, strict=True)):
         if weight.sha256 != _sha256(layer.linear):
             raise _Refused(f"the SHA-256 of weight {k} is not this network's")
+        if weight.kind != _kind(layer.linear):
+            raise _Refused(f"weight {k} is {weight.kind!r}; this network's is {_kind(layer.linear)!r}")
+
+
+def _kind(linear: object) -> str:
+    if isinstance(linear, (DenseMap, SparseMap)):
+        return "dense" if isinstance(linear, DenseMap) else "csr"
+    return type(linear).__name__
 
 
 def _sha256(linear: object) -> str:

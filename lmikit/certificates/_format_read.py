@@ -9,7 +9,6 @@ import binascii
 import hashlib
 import json
 import os
-import pathlib
 import re
 from fractions import Fraction
 from typing import Any, Literal, cast
@@ -17,24 +16,23 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from .._errors import InputError
+from .._files import read_bytes
 from .._witness import Witness
+from ._kinds import LARGEST_FILE, decoded
 from ._records import DTYPES, FIXED_CLAIM, FORMAT, VERSION, Document, NetworkRecord, WeightRecord
 
 __all__ = ["parse", "read"]
 
 _HEX = re.compile(r"(-?)0x([01])(?:\.([0-9a-f]{1,13}))?p([+-][0-9]{1,4})")
 _SHA256 = re.compile("[0-9a-f]{64}")
-_LARGEST_FILE = 2**31
 
 
 def read(path: str | os.PathLike[str]) -> Document:
     """Read and validate a certificate file; raises InputError."""
+    data = read_bytes(path, LARGEST_FILE, "certificate file")
     try:
-        source = pathlib.Path(path)
-        if source.stat().st_size > _LARGEST_FILE:
-            raise InputError(f"{source} has more than {_LARGEST_FILE} bytes; expected a certificate file.")
-        text = source.read_text(encoding="utf-8")
-    except (OSError, TypeError, UnicodeDecodeError) as error:
+        text = decoded(data)
+    except ValueError as error:
         raise InputError(f"{path!r} cannot be read as a certificate file ({error}).") from error
     return parse(text, os.fspath(path))
 
@@ -162,13 +160,13 @@ def _network(data: Any) -> tuple[NetworkRecord, tuple[int, ...]]:
 def _slopes(data: Any, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(data, list):
         pair = _list(data, name, 2)
-        alpha, beta = (np.full(size, _hex(value, name)) for value in pair)
+        alpha, beta = (np.array([_hex(value, name)]) for value in pair)
     else:
         fields = _object(data, name, "alpha beta")
         alpha, beta = (_array(fields[side], f"{name}.{side}", size) for side in ("alpha", "beta"))
     if (alpha > beta).any():
         raise InputError(f"{name} has alpha > beta; expected alpha <= beta.")
-    return alpha, beta
+    return np.broadcast_to(alpha, (size,)), np.broadcast_to(beta, (size,))  # a size is no reason to allocate
 
 
 def _multiplier(data: Any, name: str, size: int) -> np.ndarray:
@@ -189,6 +187,8 @@ def _array(data: Any, name: str, size: int) -> np.ndarray:
         raw = base64.b64decode(_text(fields["data"], f"{name}.data"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"{name}.data is not base64 ({error}).") from error
+    if base64.b64encode(raw).decode("ascii") != fields["data"]:
+        raise InputError(f"{name}.data is not standard base64 (spare bits that are not zero, or line ends).")
     if len(raw) != size * int(dtype[1:]) // 8:
         raise InputError(f"{name}.data holds {len(raw)} bytes; expected {size} numbers of {dtype}.")
     values = np.frombuffer(raw, dtype=DTYPES[dtype]).astype(np.float64)

@@ -17,7 +17,8 @@ from .._files import read_bytes, write_bytes
 
 __all__ = ["AbstractCertificate", "CheckResult", "check", "register"]
 
-LARGEST_FILE = 2**28  # bytes; a certificate of a million multipliers has a tenth of it
+LARGEST_FILE = 2**27  # bytes; a certificate of a million multipliers has a tenth of it
+MOST_ITEMS = 2**20  # commas and brackets; small objects take many times the memory of their text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +72,10 @@ def check(
     """
     try:
         text = _text(certificate)
-    except UnicodeDecodeError as error:
-        return CheckResult(False, f"not a certificate file: it is not UTF-8 ({error})")
+    except InputError:
+        raise
+    except ValueError as error:  # not UTF-8, or too many items
+        return CheckResult(False, f"not a certificate file: {error}")
     name = _format_of(text)
     if name not in _CHECKERS:
         known = ", ".join(sorted(_CHECKERS))
@@ -85,7 +88,15 @@ def _text(certificate: AbstractCertificate | str | os.PathLike[str]) -> str:
         return certificate.to_text()
     if not isinstance(certificate, (str, os.PathLike)):
         raise InputError(f"got a {type(certificate).__name__}; expected a Certificate or the path of a file.")
-    return read_bytes(certificate, LARGEST_FILE, "certificate file").decode("utf-8")
+    return decoded(read_bytes(certificate, LARGEST_FILE, "certificate file"))
+
+
+def decoded(data: bytes) -> str:
+    """The text of a certificate file; raises ValueError for what is not UTF-8 or has too many items."""
+    items = sum(data.count(mark) for mark in (b",", b"[", b"{"))
+    if items > MOST_ITEMS:
+        raise ValueError(f"it has {items} items and brackets; at most {MOST_ITEMS} are read")
+    return data.decode("utf-8")
 
 
 def _format_of(text: str) -> str | None:
