@@ -1,110 +1,52 @@
-"""lmikit: Lipschitz bounds of neural networks that are tight, fast and proven."""
+"""lmikit: Lipschitz bounds of neural networks that are tight, fast and proven.
 
+Names are looked up when they are first used (PEP 562), so that `import lmikit` reads no numerical
+package: those of `_public` all at once, submodules such as `lmikit.training` one by one.
+"""
+
+import importlib
 import logging
+import pkgutil
+from typing import TYPE_CHECKING, Any
 
-from . import adapters, certificates, formulations, lmi, methods, network, sketching, solvers
-from ._api import compare, lipschitz, solve
-from ._batch import Job, JobResult, certify_many
-from ._comparison import Comparison, ComparisonRow
-from ._errors import BackendMissing, InputError, LmikitError, NotCertified, OptionError, SolveFailed
-from ._load import load_network
-from ._progress import Progress
-from ._radius import CertifiedAccuracy, PairwiseBounds, certified_accuracy, certified_radius, pairwise_bounds
-from ._version import __version__
-from ._witness import Witness
-from .certificates import Certificate, check, verify
-from .methods import (
-    RSLMI,
-    ClosedForm,
-    Eclipse,
-    EclipseFast,
-    LayerScaling,
-    LipSDP,
-    NeuronScaling,
-    SpectralProduct,
-)
-from .network import (
-    ELU,
-    GELU,
-    Abs,
-    Hardswish,
-    Hardtanh,
-    Identity,
-    LeakyReLU,
-    Mish,
-    Network,
-    PReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Sin,
-    Slopes,
-    Softplus,
-    Tanh,
-    lower_bound,
-)
+from ._version import __version__ as __version__
+
+if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when the program runs
+    from . import adapters as adapters
+    from . import certificates as certificates
+    from . import formulations as formulations
+    from . import lmi as lmi
+    from . import methods as methods
+    from . import network as network
+    from . import plots as plots
+    from . import rs_lmi as rs_lmi
+    from . import sketching as sketching
+    from . import solvers as solvers
+    from . import testing as testing
+    from . import training as training
+    from ._public import *  # noqa: F403
+else:
+    _SUBMODULES = frozenset(
+        m.name for m in pkgutil.iter_modules(globals()["__path__"]) if not m.name.startswith("_")
+    )
+    _NOT_LISTED = {"cli", "testing"}  # a program, and what needs the extra `testing`
+
+    def __getattr__(name: str) -> Any:
+        if name in _SUBMODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name == "__all__":
+            return [*__dir__(), "__version__"]
+        if not name.startswith("_"):
+            public = vars(importlib.import_module(f"{__name__}._public"))
+            if name in public:
+                globals()[name] = public[name]
+                return public[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        public = vars(importlib.import_module(f"{__name__}._public"))
+        names = {name for name in public if not name.startswith("_")}
+        return sorted(names | (_SUBMODULES - _NOT_LISTED))
+
 
 logging.getLogger("lmikit").addHandler(logging.NullHandler())
-
-__all__ = [
-    "ELU",
-    "GELU",
-    "RSLMI",
-    "Abs",
-    "BackendMissing",
-    "Certificate",
-    "CertifiedAccuracy",
-    "ClosedForm",
-    "Comparison",
-    "ComparisonRow",
-    "Eclipse",
-    "EclipseFast",
-    "Hardswish",
-    "Hardtanh",
-    "Identity",
-    "InputError",
-    "Job",
-    "JobResult",
-    "LayerScaling",
-    "LeakyReLU",
-    "LipSDP",
-    "LmikitError",
-    "Mish",
-    "Network",
-    "NeuronScaling",
-    "NotCertified",
-    "OptionError",
-    "PReLU",
-    "PairwiseBounds",
-    "Progress",
-    "ReLU",
-    "SiLU",
-    "Sigmoid",
-    "Sin",
-    "Slopes",
-    "Softplus",
-    "SolveFailed",
-    "SpectralProduct",
-    "Tanh",
-    "Witness",
-    "__version__",
-    "adapters",
-    "certificates",
-    "certified_accuracy",
-    "certified_radius",
-    "certify_many",
-    "check",
-    "compare",
-    "formulations",
-    "lipschitz",
-    "lmi",
-    "load_network",
-    "lower_bound",
-    "methods",
-    "network",
-    "pairwise_bounds",
-    "sketching",
-    "solve",
-    "solvers",
-    "verify",
-]
