@@ -52,7 +52,8 @@ def page(times: dict[str, list[float]], runs: int) -> str:
         "# Import time",
         "",
         f"Written by `python benchmarks/import_time.py`. Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores, shared with other work; median of {runs} new processes each, taken in turn, and the range.",
+        f"{os.cpu_count()} cores, shared with other work; "
+        f"median of {runs} new processes each, taken in turn, and the range.",
         "",
         "| statement | seconds | from | to | |",
         "|---|---:|---:|---:|---|",
