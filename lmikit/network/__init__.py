@@ -3,6 +3,7 @@
 from ._activation_base import Activation, Slopes
 from ._activations import resolve_activation
 from ._balancing import balanced_neurons
+from ._compound_maps import ProductMap, SelectMap, StackMap, SumMap, TransposedMap, identity_map
 from ._fractional import LinearFractional, linear_fractional
 from ._lower import LowerBound, lower_bound
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
@@ -30,16 +31,22 @@ __all__ = [
     "Mish",
     "Network",
     "PReLU",
+    "ProductMap",
     "ReLU",
     "Reduction",
+    "SelectMap",
     "SiLU",
     "Sigmoid",
     "Sin",
     "Slopes",
     "Softplus",
     "SparseMap",
+    "StackMap",
+    "SumMap",
     "Tanh",
+    "TransposedMap",
     "balanced_neurons",
+    "identity_map",
     "linear_fractional",
     "lower_bound",
     "normalise",

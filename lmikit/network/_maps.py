@@ -59,6 +59,25 @@ class AbstractLinearMap(abc.ABC):
     def digest(self) -> str:
         """SHA-256 in hex over kind, dtype, shape and little-endian bytes."""
 
+    @property
+    def T(self) -> "AbstractLinearMap":
+        """u -> W'u."""
+        from ._compound_maps import TransposedMap  # which is made of maps, hence below
+
+        return TransposedMap(self)
+
+    def __add__(self, other: "AbstractLinearMap") -> "AbstractLinearMap":
+        """x -> W x + V x."""
+        from ._compound_maps import SumMap
+
+        return SumMap((self, other)) if isinstance(other, AbstractLinearMap) else NotImplemented
+
+    def __matmul__(self, other: "AbstractLinearMap") -> "AbstractLinearMap":
+        """x -> W (V x)."""
+        from ._compound_maps import ProductMap
+
+        return ProductMap(self, other) if isinstance(other, AbstractLinearMap) else NotImplemented
+
     def to_dense(self) -> np.ndarray:
         """W as a read-only float64 array."""
         result = self.to_sparse().toarray()

@@ -1,0 +1,21 @@
+"""Networks as graphs of affine and nonlinear nodes; one sweep for values and derivatives."""
+
+from ._builder import GraphBuilder, Value
+from ._chain import chain_graph, graph_chain
+from ._graph import Graph
+from ._lower import graph_lower_bound
+from ._nodes import Affine, Apply, Input
+from ._rewriting import without_groups
+
+__all__ = [
+    "Affine",
+    "Apply",
+    "Graph",
+    "GraphBuilder",
+    "Input",
+    "Value",
+    "chain_graph",
+    "graph_chain",
+    "graph_lower_bound",
+    "without_groups",
+]

@@ -1,0 +1,60 @@
+"""From a chain to a graph and back."""
+
+import numpy as np
+
+from .._errors import InputError
+from ..network import AbstractLinearMap, Activation, DenseMap, Identity, Layer, Network
+from ._graph import Graph
+from ._nodes import Affine, Apply, Input, Node
+
+__all__ = ["chain_graph", "graph_chain"]
+
+
+def chain_graph(network: Network) -> Graph:
+    """A chain as a graph: per layer an affine node, and a nonlinear one but for the last.
+
+    Raises InputError where a layer's slopes are narrower than its activation's: those hold on a part of
+    the inputs only.
+    """
+    nodes: list[Node] = [Input(network.input_dim)]
+    for k, layer in enumerate(network.layers):
+        nodes.append(Affine((layer.linear,), (len(nodes) - 1,), layer.bias))
+        if k + 1 < len(network.layers):
+            node = Apply(layer.activation, len(nodes) - 1, layer.linear.shape[0])
+            if not (np.array_equal(node.alpha, layer.alpha) and np.array_equal(node.beta, layer.beta)):
+                raise InputError(f"layer {k} has slopes other than {layer.activation.name}'s; pass Slopes.")
+            nodes.append(node)
+    return Graph(tuple(nodes))
+
+
+def graph_chain(graph: Graph) -> Network:
+    """The same function as a chain; raises InputError where the graph is none."""
+    layers: list[Layer] = []
+    pending: tuple[AbstractLinearMap, np.ndarray] | None = None
+    for k, node in enumerate(graph.nodes[1:], start=1):
+        if node.parents != (k - 1,):
+            raise _needs_chain(f"node {k} has the parents {list(node.parents)}")
+        if isinstance(node, Affine):
+            assert node.bias is not None
+            if pending is not None:
+                layers.append(_layer(pending, Identity(), k))
+            pending = node.maps[0], node.bias
+        elif isinstance(node, Apply):
+            if not isinstance(node.function, Activation):
+                raise _needs_chain(f"node {k} applies {node.function.name} to groups of channels")
+            size = node.size
+            layers.append(_layer(pending or (DenseMap(np.eye(size)), np.zeros(size)), node.function, k))
+            pending = None
+    size = graph.output_dim
+    layers.append(_layer(pending or (DenseMap(np.eye(size)), np.zeros(size)), Identity(), len(graph.nodes)))
+    return Network(tuple(layers), graph.input_dim)
+
+
+def _layer(affine: tuple[AbstractLinearMap, np.ndarray], activation: Activation, k: int) -> Layer:
+    return Layer.of(affine[0], affine[1], activation, f"node {k}")
+
+
+def _needs_chain(reason: str) -> InputError:
+    return InputError(
+        f"this method needs a chain; the graph is none: {reason}. LipSDP() and SpectralProduct() take graphs."
+    )
