@@ -26,6 +26,7 @@ from ._radius import certified_radius as certified_radius
 from ._radius import pairwise_bounds as pairwise_bounds
 from ._witness import Witness as Witness
 from .certificates import Certificate as Certificate
+from .certificates import SDPCertificate as SDPCertificate
 from .certificates import check as check
 from .certificates import verify as verify
 from .methods import RSLMI as RSLMI
@@ -54,3 +55,5 @@ from .network import Slopes as Slopes
 from .network import Softplus as Softplus
 from .network import Tanh as Tanh
 from .network import lower_bound as lower_bound
+from .proving import ProvenSDP as ProvenSDP
+from .proving import prove as prove

@@ -4,5 +4,17 @@ from . import _check as _check  # registers its checker
 from . import point as point  # registers its checker
 from ._certificate import Certificate, verify
 from ._kinds import AbstractCertificate, CheckResult, check
+from .sdp import DualSide, PrimalSide, SDPCertificate, SDPWitness, verify_sdp
 
-__all__ = ["AbstractCertificate", "Certificate", "CheckResult", "check", "verify"]
+__all__ = [
+    "AbstractCertificate",
+    "Certificate",
+    "CheckResult",
+    "DualSide",
+    "PrimalSide",
+    "SDPCertificate",
+    "SDPWitness",
+    "check",
+    "verify",
+    "verify_sdp",
+]

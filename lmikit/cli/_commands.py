@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from typing import Any
 
@@ -9,9 +10,10 @@ from .. import _api, solvers
 from .._errors import InputError, OptionError
 from .._load import load_network
 from ..certificates import Certificate, check
-from ..lmi import Status, read_cbf, read_sdpa
+from ..lmi import SDP, Status, read_cbf, read_sdpa
 from ..methods import AbstractMethod
 from ..network import Network, lower_bound
+from ..proving import prove
 from ..solvers import AbstractSolver
 from ._progress import progress_bar
 
@@ -21,6 +23,7 @@ __all__ = [
     "compare_methods",
     "list_solvers",
     "method_names",
+    "prove_file",
     "solve_file",
 ]
 
@@ -118,8 +121,8 @@ def _bound_text(certificate: Certificate, lower: float | None, seconds: float, s
 
 def check_certificate(arguments: argparse.Namespace) -> int:
     """`lmikit check CERT NET`."""
-    network = _network(arguments)
-    result = check(arguments.certificate, network, exact=arguments.exact)
+    subject = _sdp(arguments.network) if _is_sdp(arguments.network) else _network(arguments)
+    result = check(arguments.certificate, subject, exact=arguments.exact)
     arithmetic = "exact integers" if arguments.exact else "verified float64"
     data = {"ok": result.ok, "reason": result.reason, "margin": result.margin, "arithmetic": arithmetic}
     verdict = "accepted" if result.ok else "refused"
@@ -143,16 +146,48 @@ def compare_methods(arguments: argparse.Namespace) -> int:
     return 0 if any(row.proven for row in comparison.rows) else 1
 
 
+_SDP_READERS = {".dat-s": read_sdpa, ".cbf": read_cbf}
+
+
+def _is_sdp(path: str) -> bool:
+    return path.lower().endswith(tuple(_SDP_READERS))
+
+
+def _sdp(path: str) -> SDP:
+    for suffix, read in _SDP_READERS.items():
+        if path.lower().endswith(suffix):
+            return read(path)
+    raise InputError(f"{path}: unknown kind of file; expected one of {', '.join(_SDP_READERS)}.")
+
+
+def prove_file(arguments: argparse.Namespace) -> int:
+    """`lmikit prove FILE`."""
+    solver, sdp = _solver(arguments.solver), _sdp(arguments.file)
+    with progress_bar(not arguments.json) as progress:
+        result = prove(sdp, solver, arguments.time_limit, bounds=arguments.bound, progress=progress)
+    if arguments.save and result:
+        result.save(arguments.save)
+    data = {
+        "status": result.status,
+        "lower": result.lower if math.isfinite(result.lower) else None,
+        "upper": result.upper if math.isfinite(result.upper) else None,
+        "proven": bool(result),
+        "claim": result.claim,
+        "reasons": list(result.reasons),
+        "solver": result.solver,
+        "seconds_solving": result.seconds_solving,
+        "seconds_proving": result.seconds_proving,
+    }
+    text = [str(result), f"claim: {result.claim}", f"solver: {result.solver}"]
+    text += [f"seconds: {result.seconds_solving:.2f} solving, {result.seconds_proving:.2f} proving"]
+    text += [f"certificate: {arguments.save}"] if arguments.save and result else []
+    _emit(arguments, data, "\n".join(text))
+    return 1 if result.status == "undecided" else 0
+
+
 def solve_file(arguments: argparse.Namespace) -> int:
     """`lmikit solve FILE`."""
-    solver = _solver(arguments.solver)
-    readers = {".dat-s": read_sdpa, ".cbf": read_cbf}
-    for suffix, read in readers.items():
-        if arguments.file.lower().endswith(suffix):
-            sdp = read(arguments.file)
-            break
-    else:
-        raise InputError(f"{arguments.file}: unknown kind of file; expected one of {', '.join(readers)}.")
+    solver, sdp = _solver(arguments.solver), _sdp(arguments.file)
     with progress_bar(not arguments.json) as progress:
         solution = _api.solve(sdp, solver, time_limit=arguments.time_limit, progress=progress)
     data = {

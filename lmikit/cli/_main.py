@@ -74,6 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("file", metavar="FILE")
     _solve_options(solve)
 
+    prove = command(
+        "prove", _commands.prove_file, "prove bounds on the optimum of a semidefinite program in a file"
+    )
+    prove.add_argument("file", metavar="FILE", help="a .dat-s or .cbf file")
+    _solve_options(prove)
+    prove.add_argument("--save", metavar="FILE", help="write the certificate (JSON) to FILE")
+    prove.add_argument(
+        "--bound", type=float, metavar="B", help="assume |y_i| <= B for all i; the claim then says so"
+    )
+
     command("solvers", _commands.list_solvers, "which solvers are installed, licensed and ready")
 
     demo = command("demo", _demo.demo, "train a small network, bound it with every method, check the proof")

@@ -5,6 +5,7 @@
 """
 
 from ._assertions import TRAPS, assert_covers, assert_sound, largest_quotient
+from ._exact_sdps import exact_sdps, random_exact
 from ._networks import activations, demo_network, networks, slope_classes, weight_matrices
 from ._sdps import KnownSDP, degenerate_sdps, infeasible_sdps, sdps_with_optimum, unbounded_sdps
 from ._witnesses import witnesses
@@ -17,9 +18,11 @@ __all__ = [
     "assert_sound",
     "degenerate_sdps",
     "demo_network",
+    "exact_sdps",
     "infeasible_sdps",
     "largest_quotient",
     "networks",
+    "random_exact",
     "sdps_with_optimum",
     "slope_classes",
     "unbounded_sdps",

@@ -1,0 +1,61 @@
+"""The checker of "lmikit-sdp-cert" files: in floats the proof again, in exact mode by other means.
+
+Float mode repeats the proof of `verify_sdp` from the numbers of the file. Exact mode (`_check_exact`)
+shares with it the reading of the file and the entries of the problem as rationals, nothing else.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ..._arrays import blas_threads
+from ..._errors import InputError
+from ...lmi import SDP, Problem
+from .._float_environment import environment_fault
+from .._kinds import CheckResult, register
+from ._check_exact import exact_bounds
+from ._format import SDPDocument, parse
+from ._proofs import prove_witness
+from ._records import FORMAT, digest
+
+__all__ = ["check_sdp"]
+
+
+def check_sdp(text: str, subject: Any, exact: bool) -> CheckResult:
+    """Prove the claim of a file for an SDP or Problem; raises InputError for any other subject."""
+    sdp = subject.compile() if isinstance(subject, Problem) else subject
+    if not isinstance(sdp, SDP):
+        raise InputError(
+            f"the certificate is for an SDP; got a {type(subject).__name__}, expected an SDP or a Problem."
+        )
+    try:
+        document = parse(text, sdp)
+        if document.sha256 != digest(sdp):
+            return CheckResult(False, "it is for another SDP: the SHA-256 of the data differs")
+    except InputError as error:
+        return CheckResult(False, str(error))
+    fault = environment_fault()
+    if fault:
+        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
+    try:
+        with blas_threads(1), np.errstate(all="ignore"):
+            return _decide(document, sdp, exact)
+    except (OverflowError, MemoryError, np.linalg.LinAlgError) as error:
+        return CheckResult(False, f"the check broke down ({type(error).__name__}: {error})")
+
+
+def _decide(document: SDPDocument, sdp: SDP, exact: bool) -> CheckResult:
+    if exact:
+        fault = exact_bounds(sdp, document)
+        how = "in integers and rationals"
+    else:
+        proof = prove_witness(sdp, document.witness)
+        fault = document.exceeds(proof.status, proof.lower, proof.upper)
+        fault = "; ".join((fault, *proof.reasons)) if fault else ""
+        how = "with radii for every rounding"
+    if fault:
+        return CheckResult(False, f"not proven {how}: {fault}")
+    return CheckResult(True, f"proven {how}: {document.status}")
+
+
+register(FORMAT, check_sdp)
