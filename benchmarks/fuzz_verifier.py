@@ -1,19 +1,23 @@
 """Fuzz the verifier against exact arithmetic: python benchmarks/fuzz_verifier.py --cases 100000.
 
 Every case is a symmetric matrix (or a set of them, with radii), or a network with a witness, at or
-next to the boundary of positive definiteness. What the verified Cholesky, `verify` without repair and
-both modes of `check` accept must be positive definite by exact integer elimination (Bareiss).
+next to the boundary of positive definiteness. What the verified Cholesky, `verify` without repair, both
+modes of `check` and the stand-alone checker accept must be positive definite by exact elimination (Bareiss).
 Counts per family: how many cases, how many are not positive definite, accepted ones, false accepts
 (must be 0), and, for comparison, false accepts of a plain floating-point Cholesky.
 """
 
 import argparse
 import copy
+import functools
+import importlib.util
 import itertools
 import multiprocessing
 import pathlib
 import sys
+import tempfile
 import time
+import types
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
@@ -254,9 +258,9 @@ _SLOPES = (
 _NUDGES = (0.0, *(s * 10.0**-k for k in (3, 6, 9, 10, 11, 12, 13, 14, 15, 16, 17) for s in (1.0, -1.0, -1.0)))
 
 
-def witness_case(rng: np.random.Generator) -> tuple[Network, Certificate, Witness]:
-    """A small network, a certificate, and its witness with rho moved by 1e-3 to 1e-17 of itself."""
-    dims = rng.integers(1, 4, int(rng.integers(2, 5)))
+def some_network(rng: np.random.Generator, linear: float) -> Network:
+    """A small network of simple rationals; each neuron is linear with probability `linear`."""
+    dims = rng.integers(1, 4, int(rng.integers(2, 6 if linear else 5)))
     weights = [rng.integers(-4, 5, (b, a)) / rng.choice([1.0, 3.0, 7.0]) for a, b in itertools.pairwise(dims)]
     weights = [np.where(rng.random(w.shape) < 0.05, 0.0, w) for w in weights]
     if rng.integers(2):
@@ -264,9 +268,17 @@ def witness_case(rng: np.random.Generator) -> tuple[Network, Certificate, Witnes
     phis = []
     for n in dims[1:-1]:
         pairs = np.array([_SLOPES[i] for i in rng.integers(0, len(_SLOPES), n)])
-        phis.append(Slopes(*(pairs.T if rng.integers(2) else pairs[:1].T)))
-    network = Network.from_arrays(weights, activation=phis)
-    given = tuple(10.0 ** rng.uniform(-1, 1, n) for n in dims[1:-1])
+        pairs = pairs if rng.integers(2) else np.repeat(pairs[:1], n, axis=0)
+        straight = rng.random(n) < linear
+        pairs[straight] = rng.choice([1.0, -1.0, 0.3, 2.0], int(straight.sum()))[:, None]
+        phis.append(Slopes(*pairs.T))
+    return Network.from_arrays(weights, activation=phis)
+
+
+def witness_case(rng: np.random.Generator, linear: float = 0.0) -> tuple[Network, Certificate, Witness]:
+    """A small network, a certificate, and its witness with rho moved by 1e-3 to 1e-17 of itself."""
+    network = some_network(rng, linear)
+    given = tuple(10.0 ** rng.uniform(-1, 1, n) for n in network.dims[1:-1])
     certificate = verify(network, Witness("lipsdp", 1.0, given))
     proven = certificate.witness
     rho = proven.rho * (1.0 + rng.choice(_NUDGES))
@@ -295,8 +307,8 @@ def plain_cholesky(a: np.ndarray) -> bool:
     return bool(info == 0 and np.isfinite(factor).all())
 
 
-def reduced_lmi(network: Network, witness: Witness) -> list[list[Fraction]] | None:
-    """The exact LMI without the rows that the exact-zero rule drops; None if nothing is left."""
+def useful(network: Network) -> list[np.ndarray] | None:
+    """Per layer, the neurons that the exact-zero rule keeps; None if the output is constant."""
     paths = [np.ones(network.input_dim, dtype=bool)]
     for w, (alpha, beta) in zip(network.weights, [*network.slopes, (np.ones(1), np.ones(1))], strict=True):
         paths.append((w != 0.0) @ paths[-1] & ((alpha != 0.0) | (beta != 0.0)))
@@ -307,14 +319,98 @@ def reduced_lmi(network: Network, witness: Witness) -> list[list[Fraction]] | No
         back = paths[k]
     if not all(p.any() for p in paths[:-1]) or not (network.weights[-1] != 0.0)[:, paths[-2]].any():
         return None
+    return paths
+
+
+def reduced_lmi(network: Network, witness: Witness, eliminate: bool = True) -> list[list[Fraction]] | None:
+    """The exact LMI without the rows that the exact-zero rule drops; None if nothing is left.
+
+    With `eliminate` it is restricted to the subspace where neurons with alpha = beta have w = alpha v.
+    """
+    paths = useful(network)
+    if paths is None:
+        return None
     keep = np.flatnonzero(np.concatenate(paths[:-1]))
-    m = exact_lmi(network, witness)
-    return [[m[i][j] for j in keep] for i in keep]
+    counted = [np.where(p, t, 0.0) for p, t in zip(paths[1:-1], witness.multipliers, strict=True)]
+    m = exact_lmi(network, Witness("lipsdp", witness.rho, tuple(counted), witness.layer_pow2))
+    m = [[m[i][j] for j in keep] for i in keep]
+    return restricted(m, substitution(network, witness, paths)) if eliminate else m
 
 
-def run_witness(rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """`verify` without repair and both modes of `check` judge the moved witness, each for itself."""
-    network, certificate, witness = witness_case(rng)
+def substitution(network: Network, witness: Witness, paths: Sequence[np.ndarray]) -> list[list[Fraction]]:
+    """K: all kept units from the input and the neurons with alpha < beta."""
+    free = [np.ones(network.input_dim, dtype=bool)]
+    free += [(alpha < beta) & p for (alpha, beta), p in zip(network.slopes, paths[1:-1], strict=True)]
+    columns = sum(int(f.sum()) for f in free)
+    rows: list[list[Fraction]] = []
+    before: dict[int, list[Fraction]] = {}
+    powers = witness.layer_pow2 or (0,) * len(network.layers)
+    at = 0
+    for k, kept in enumerate(paths[:-1]):
+        here: dict[int, list[Fraction]] = {}
+        for i in np.flatnonzero(kept):
+            row = [Fraction(0)] * columns
+            if free[k][i]:
+                row[at] = Fraction(1)
+                at += 1
+            else:
+                slope = Fraction(float(network.slopes[k - 1][0][i])) / Fraction(2) ** powers[k - 1]
+                for j, other in before.items():
+                    w = slope * Fraction(float(network.weights[k - 1][i, j]))
+                    row = [a + w * b for a, b in zip(row, other, strict=True)]
+            here[i] = row
+            rows.append(row)
+        before = here
+    return rows
+
+
+def restricted(m: list[list[Fraction]], k: list[list[Fraction]]) -> list[list[Fraction]]:
+    """K'MK."""
+    columns = list(zip(*k, strict=True))
+    half = [[sum(a * b for a, b in zip(row, c, strict=True)) for c in columns] for row in m]
+    other = list(zip(*half, strict=True))
+    return [[sum(a * b for a, b in zip(c, h, strict=True)) for h in other] for c in columns]
+
+
+def forged(certificate: Certificate, network: Network, witness: Witness, version: int) -> Certificate:
+    """The certificate with another witness, past the door that only `verify` opens, on purpose."""
+    result = copy.copy(certificate)
+    for field, value in (
+        ("witness", witness), ("rho", witness.rho), ("bound", 1e150), ("format_version", version),
+    ):  # fmt: skip
+        object.__setattr__(result, field, value)
+    return result
+
+
+def verdicts(network: Network, certificate: Certificate) -> list[bool]:
+    """What both modes of `check` and the stand-alone checker say."""
+    found = [check(certificate, network, exact=exact).ok for exact in (False, True)]
+    if certificate.witness.kind == "lipsdp":
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            file.write(certificate.to_text())
+            file.flush()
+            try:
+                standalone().check(file.name, network.weights, network.slopes)
+                found.append(True)
+            except standalone().Refused:
+                found.append(False)
+    return found
+
+
+@functools.cache
+def standalone() -> types.ModuleType:
+    path = pathlib.Path(__file__).resolve().parent.parent / "docs" / "standalone_checker.py"
+    spec = importlib.util.spec_from_file_location("standalone_checker", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_witness(rng: np.random.Generator, linear: float) -> tuple[int, int, int, int]:
+    """`verify` without repair and all checkers judge the moved witness, each for itself."""
+    network, certificate, witness = witness_case(rng, linear)
     matrix = reduced_lmi(network, witness)
     good = matrix is None or exactly_positive_definite(matrix)
     try:
@@ -322,19 +418,78 @@ def run_witness(rng: np.random.Generator) -> tuple[int, int, int, int]:
         accepted = [True]
     except NotCertified:
         accepted = [False]
-    forged = copy.copy(certificate)  # past the door that only `verify` opens, on purpose
-    for field, value in (("witness", witness), ("rho", witness.rho), ("bound", 1e150)):
-        object.__setattr__(forged, field, value)
-    accepted += [check(forged, network, exact=exact).ok for exact in (False, True)]
+    accepted += verdicts(network, forged(certificate, network, witness, certificate.format_version))
     return int(not good), int(any(accepted)), int(any(accepted) and not good), 0
 
 
-FAMILIES = (*MATRICES, "witnesses")
+def run_version_1(rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Files of version 1 for networks with linear neurons, whose multipliers count there."""
+    network, certificate, witness = witness_case(rng, 0.3)
+    large = 10.0 ** rng.uniform(-3, 9)
+    full = [np.where(t > 0.0, t, large) for t in witness.multipliers]
+    rho = witness.rho * (1.0 + 10.0 ** rng.uniform(-9, 1))
+    witness = Witness("lipsdp", rho, tuple(full), witness.layer_pow2)
+    matrix = reduced_lmi(network, witness, eliminate=False)
+    good = matrix is None or exactly_positive_definite(matrix)
+    accepted = verdicts(network, forged(certificate, network, witness, 1))
+    return int(not good), int(any(accepted)), int(any(accepted) and not good), 0
+
+
+def run_layerwise(rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """tau_k and rho moved by 1e-3 to 1e-17 of themselves."""
+    network = some_network(rng, 0.1)
+    certificate = verify(network, Witness("layerwise", 1.0, tuple(np.ones(1) for _ in network.layers)))
+    proven = certificate.witness
+    taus = [t * (1.0 + rng.choice(_NUDGES)) for t in proven.multipliers]
+    witness = Witness("layerwise", proven.rho * (1.0 + rng.choice(_NUDGES)), tuple(taus), proven.layer_pow2)
+    paths = useful(network)
+    good = paths is None or layerwise_holds(network, witness, paths)
+    try:
+        verify(network, witness, repair=False)
+        accepted = [True]
+    except NotCertified:
+        accepted = [False]
+    accepted += verdicts(network, forged(certificate, network, witness, 1))
+    return int(not good), int(any(accepted)), int(any(accepted) and not good), 0
+
+
+def layerwise_holds(network: Network, witness: Witness, paths: Sequence[np.ndarray]) -> bool:
+    """rho >= prod tau m^2 and every tau I - W'W is positive semidefinite, of what `paths` keeps."""
+    product = Fraction(1)
+    for k, (w, t) in enumerate(zip(network.weights, witness.multipliers, strict=True)):
+        tau = Fraction(float(t[0]))
+        product *= tau
+        if k < network.hidden_layers:
+            pairs = [pair[paths[k + 1]] for pair in network.slopes[k]]
+            product *= max(Fraction(float(abs(v))) for pair in pairs for v in pair) ** 2
+        power = (witness.layer_pow2 or (0,) * len(network.layers))[k]
+        kept = w[np.ix_(paths[k + 1] if k < network.hidden_layers else np.ones(w.shape[0], bool), paths[k])]
+        rows = [[Fraction(float(v)) / Fraction(2) ** power for v in row] for row in kept]
+        columns = list(zip(*rows, strict=True))
+        gram = [[sum(a * b for a, b in zip(c, d, strict=True)) for d in columns] for c in columns]
+        n = len(columns)
+        for eps in (Fraction(0), Fraction(1, 2**2000)):  # semidefinite: definite after any positive shift
+            shifted = [[(tau + eps) * (i == j) - gram[i][j] for j in range(n)] for i in range(n)]
+            if exactly_positive_definite(shifted):
+                break
+        else:
+            return False
+    return product <= Fraction(witness.rho)
+
+
+RUNS: dict[str, Callable[[np.random.Generator], tuple[int, int, int, int]]] = {
+    **{family: functools.partial(run_matrix, family) for family in MATRICES},
+    "witnesses": lambda rng: run_witness(rng, 0.0),
+    "linear neurons": lambda rng: run_witness(rng, 0.4),
+    "version 1": run_version_1,
+    "layerwise": run_layerwise,
+}
+FAMILIES = tuple(RUNS)
 
 
 def run_case(family: str, seed: int) -> tuple[int, int, int, int]:
     rng = np.random.default_rng([FAMILIES.index(family), seed])
-    return run_witness(rng) if family == "witnesses" else run_matrix(family, rng)
+    return RUNS[family](rng)
 
 
 def _chunk(job: tuple[str, int, int]) -> tuple[str, np.ndarray]:
@@ -386,10 +541,11 @@ def main() -> int:
             "# The verifier against exact arithmetic\n\n"
             f"`python benchmarks/fuzz_verifier.py --cases {options.cases} --seed {options.seed} --write`\n"
             f"({seconds:.0f} s on {options.processes} processes of a shared machine).\n\n"
-            "Each case is compared with exact integer elimination. `witnesses`: `verify` without repair and\n"
-            "both modes of `check` on networks whose rho was moved by 1e-3 to 1e-17 of itself; the other\n"
-            "families: the verified Cholesky. The last column is what a plain floating-point Cholesky would\n"
-            "have accepted wrongly.\n\n" + text + "\n",
+            "Each case is compared with exact elimination. The last four families: `verify` without repair,\n"
+            "both modes of `check` and the stand-alone checker on networks whose rho was moved by 1e-3 to\n"
+            "1e-17 of itself (`linear neurons`: files of version 2; `version 1`: old files of these);\n"
+            "the others: the verified Cholesky. The last column is what a plain floating-point Cholesky\n"
+            "would have accepted wrongly.\n\n" + text + "\n",
             encoding="utf-8",
         )
     return int(sum(c[3] for c in counts.values()) > 0)

@@ -110,6 +110,13 @@ def multiplier(data, size):
     return result
 
 
+def spread(values, where):
+    """The values at the places `where`, 0 elsewhere."""
+    result = np.zeros(where.size, values.dtype)
+    result[where] = values
+    return result
+
+
 def slope_pair(data, size):
     if type(data) is list:
         pair = [np.full(size, hexfloat(v)) for v in items(data, 2)]
@@ -120,7 +127,7 @@ def slope_pair(data, size):
 
 
 def read(path):
-    """(L, rho, powers, slopes, hashes, multipliers, dims) of a file that the format's page calls valid."""
+    """(L, rho, powers, slopes, hashes, [(multipliers, who has one)], dims) of a valid file."""
     with open(path, "rb") as stream:
         raw = stream.read(LARGEST_FILE + 1)
     need(len(raw) <= LARGEST_FILE, "the file is too large")
@@ -130,7 +137,7 @@ def read(path):
     name, version, claim, network, multipliers, method, *fixed, tool, margin, unproven, notes = fields(
         data, FIELDS
     )
-    need(name == "lmikit-cert" and type(version) is int and version == 1, "not a certificate of version 1")
+    need(name == "lmikit-cert" and type(version) is int and version in (1, 2), "not a certificate")
     need(method == "lipsdp" and fixed == ["deterministic", None, None], "this checker knows lipsdp only")
     fields(claim, "norm scope semantics statement L rho")
     need(all(claim[k] == v for k, v in FIXED.items()), "another claim")
@@ -154,8 +161,15 @@ def read(path):
         need(SHA256.match(text(sha)), "a weight's hash is no SHA-256")
         hashes.append(sha)
     items(slopes, len(dims) - 2), items(multipliers, len(dims) - 2)
-    multipliers = [multiplier(t, n) for t, n in zip(multipliers, dims[1:], strict=False)]
     slopes = [slope_pair(s, n) for s, n in zip(slopes, dims[1:], strict=False)]
+    bent = [np.array([a < b for a, b in zip(*map(units, pair), strict=True)], bool) for pair in slopes]
+    if version == 2:  # neurons with alpha = beta carry no multiplier
+        need(not all(b.all() for b in bent), "version 2 without a neuron of alpha = beta")
+        multipliers = [spread(multiplier(t, int(b.sum())), b) for t, b in zip(multipliers, bent, strict=True)]
+    else:
+        multipliers = [multiplier(t, n) for t, n in zip(multipliers, dims[1:], strict=False)]
+        bent = [np.ones(n, bool) for n in dims[1:-1]]
+    multipliers = list(zip(multipliers, bent, strict=True))
     return hexfloat(claim["L"]), hexfloat(claim["rho"]), powers, slopes, hashes, multipliers, dims
 
 
@@ -222,6 +236,30 @@ def product(a, b):
         for i, x in enumerate(rows)
         for j, y in enumerate(columns)
     )
+
+
+def folded(full, power, weights, slopes, bent):
+    """K'NK as integers over a power of two: the neurons that have no multiplier become w = alpha v."""
+    rows, q = [np.eye(weights[0][0].shape[1], dtype=int).astype(object)], 0
+    free = sum(int(b.sum()) for b in bent)
+    n, m = rows[0].shape[0], weights[-1][0].shape[0]
+    rows[0] = np.hstack([rows[0], np.zeros((n, free), object)])
+    powers, at = [0], n
+    for weight, (alpha, _), b in zip(weights, slopes, bent, strict=False):
+        (w, p), (a, pa) = integers(*weight), integers(*alpha)
+        row = a[:, None] * w.dot(rows[-1])
+        row[b] = 0
+        q = pa + p + powers[-1]
+        for i in np.flatnonzero(b):
+            row[i, at], at = 1 << q, at + 1
+        rows.append(row)
+        powers.append(q)
+    q = max(powers)
+    k = np.vstack([r << (q - p) for r, p in zip(rows, powers, strict=True)])
+    k = np.vstack([np.hstack([k, np.zeros((len(k), m), object)]), np.zeros((m, at + m), object)])
+    for i in range(1, m + 1):
+        k[-i, -i] = 1 << q
+    return k.T.dot(full.dot(k)), power + 2 * q
 
 
 def lmi(rho, weights, slopes, multipliers):
@@ -301,7 +339,7 @@ def check(path, weights, slopes):
         need(all(units(a) == units(b) for a, b in zip(ours, pair, strict=True)), "another network's slopes")
     L, rho = rational(bound), rational(rho)
     given = [[exact(v) for v in pair] for pair in given]
-    multipliers = [exact(t) for t in multipliers]
+    multipliers, bent = [exact(t) for t, _ in multipliers], [b for _, b in multipliers]
     need(rho >= 0 and L >= 0 and all((m >= 0).all() for m, _ in multipliers), "a negative number")
     need(Fraction(4) ** sum(powers) * rho <= L**2, "rho exceeds L^2")
     weights = [scaled(w, p) for w, p in zip(weights, powers, strict=True)]
@@ -317,5 +355,9 @@ def check(path, weights, slopes):
     ]
     given = [[(m[k], e[k]) for m, e in pair] for pair, k in zip(given, keep[1:-1], strict=True)]
     multipliers = [(m[k], e[k]) for (m, e), k in zip(multipliers, keep[1:-1], strict=True)]
-    need(is_psd(*lmi(rho, weights, given, multipliers)), "the matrix is not proven positive semidefinite")
+    bent = [b[k] for b, k in zip(bent, keep[1:-1], strict=True)]
+    matrix = lmi(rho, weights, given, multipliers)
+    if not all(b.all() for b in bent):
+        matrix = folded(*matrix, weights, given, bent)
+    need(is_psd(*matrix), "the matrix is not proven positive semidefinite")
     return bound

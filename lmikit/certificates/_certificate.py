@@ -26,6 +26,8 @@ ARITHMETIC = (
 )
 _THEOREMS = {
     "lipsdp": "LipSDP, Fazlyab et al., NeurIPS 2019, Theorem 2, diagonal multipliers, lifted LMI > 0",
+    "eliminated": "LipSDP, Fazlyab et al., NeurIPS 2019, Theorem 2, diagonal multipliers, lifted LMI > 0 of "
+    "the neurons with alpha < beta; those with alpha = beta are folded into the maps",
     "layerwise": "product over layers of sqrt(tau_k) max|slope_k| with tau_k I - W_k'W_k > 0",
     "zero": "exact-zero rule: the output is exactly independent of the input",
 }
@@ -38,7 +40,8 @@ class Certificate(AbstractCertificate):
 
     Built by `verify` and `Certificate.load` only. `witness` is the one that was proven; with
     s = sum(witness.layer_pow2), 4**s * rho <= bound**2 exactly. `margin` is the largest amount
-    subtracted from the equilibrated matrix's diagonal before Cholesky succeeded. `lower`, if
+    subtracted from the equilibrated matrix's diagonal before Cholesky succeeded. In format
+    version 2 neurons with alpha = beta were eliminated; their entries of `witness` are 0. `lower`, if
     present, is a sampled lower bound of the true constant: not part of the proof.
     """
 
@@ -51,6 +54,7 @@ class Certificate(AbstractCertificate):
     network_record: NetworkRecord = dataclasses.field(repr=False)
     arithmetic: str = ARITHMETIC
     produced_by: str = ""
+    format_version: int = 1
     lower: float | None = None
     token: dataclasses.InitVar[object] = None
     claim: ClassVar[str] = STATEMENT
@@ -96,7 +100,8 @@ def verify(network: Network, witness: Witness, *, repair: bool = True) -> Certif
     also where this thread's floating-point environment is not IEEE 754's default.
 
     Neurons with an exactly zero incoming row or outgoing column, or with both slopes 0, are
-    dropped first, whatever their multiplier; L = 0 is claimed only where that leaves nothing.
+    dropped first, whatever their multiplier; L = 0 is claimed only where that leaves nothing. Neurons
+    with alpha = beta are then folded into the maps, and their multipliers do not matter either.
     Assumed, not checked: slopes hold globally (alpha, beta of each layer), LAPACK's Cholesky
     and triangular solves divide by diagonal entries only (see `_verified_cholesky`).
     """
@@ -126,7 +131,7 @@ def load(path: str | os.PathLike[str], network: Network) -> Certificate:
         raise NotCertified(f"{os.fspath(path)} is a certificate for another network: {difference}.")
     require_ieee()
     with blas_threads(1), np.errstate(all="ignore"):
-        proof = prove(network, document.witness)
+        proof = prove(network, document.witness, eliminate=document.version == 2)
     require_ieee()
     certificate = _certificate(network, proof, document.bound)
     return certificate.with_lower(document.lower)
@@ -142,14 +147,16 @@ def _certificate(network: Network, proof: Proof, bound: float) -> Certificate:
         raise NotCertified(
             f"L={bound!r} is below sqrt(rho) for rho={witness.rho!r}; the claim does not follow."
         )
+    name = "zero" if proof.zero_rule else "eliminated" if proof.eliminates else witness.kind
     return Certificate(
         bound=bound,
         rho=witness.rho,
         witness=witness,
         network_digest=network.digest,
         margin=proof.shift,
-        theorem=_THEOREMS["zero" if proof.zero_rule else witness.kind],
+        theorem=_THEOREMS[name],
         network_record=network_record(network),
         produced_by=witness.produced_by,
+        format_version=2 if proof.eliminates else 1,
         token=_FROM_VERIFY,
     )

@@ -20,8 +20,8 @@ import numpy as np
 from .._arrays import blas_threads
 from .._errors import InputError
 from ..network import DenseMap, Network, SparseMap
-from ._check_exact import exact_margin
-from ._check_float import float_margin
+from ._check_exact import eliminated_exact_margin, exact_margin
+from ._check_float import eliminated_float_margin, float_margin
 from ._float_environment import environment_fault
 from ._format_read import parse
 from ._kinds import CheckResult, register
@@ -75,7 +75,7 @@ def _check_document(document: Document, network: Network, exact: bool) -> CheckR
     slopes = [(a[m], b[m]) for (a, b), m in zip(slopes, alive[1:-1], strict=True)]
     if document.witness.kind == "lipsdp":
         multipliers = [t[m] for t, m in zip(document.witness.multipliers, alive[1:-1], strict=True)]
-        margin = _margin(weights, slopes, multipliers, rho, exact)
+        margin = _margin(weights, slopes, multipliers, rho, exact, document.version == 2)
         what = "the lifted LMI is positive semidefinite"
     else:
         margin = _check_layers(document, weights, slopes, exact)
@@ -92,10 +92,17 @@ def _margin(
     multipliers: list[np.ndarray],
     rho: float,
     exact: bool,
+    eliminated: bool = False,
 ) -> float:
+    if eliminated:
+        multipliers = [t[a < b] for t, (a, b) in zip(multipliers, slopes, strict=True)]
     if not (rho > 0.0 and all((t > 0.0).all() for t in multipliers)):
         raise _Refused("rho or the multiplier of a neuron that matters is zero")
-    return (exact_margin if exact else float_margin)(weights, slopes, multipliers, rho)
+    if eliminated:
+        how = eliminated_exact_margin if exact else eliminated_float_margin
+    else:
+        how = exact_margin if exact else float_margin
+    return how(weights, slopes, multipliers, rho)
 
 
 def _check_layers(

@@ -12,47 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from ._check_eliminated import eliminated_blocks
 from ._check_float import Blocks, factor, predicted_error
+from ._check_integers import IntegerOperations, Integers, common, exact, matmul, total
 
-__all__ = ["exact_margin"]
+__all__ = ["eliminated_exact_margin", "exact_margin"]
 
 _BITS = 60  # G is rounded to multiples of 2**-60
 _FACTORS = (0.5, 0.1, 2.0)
-
-
-class _Integers:
-    """values * 2**-power with integer values (an object array)."""
-
-    def __init__(self, values: np.ndarray, power: int) -> None:
-        self.values, self.power = values, power
-
-    def at(self, power: int) -> np.ndarray:
-        """The integers over 2**-power, power at least self.power."""
-        return self.values * (1 << (power - self.power)) if power > self.power else self.values
-
-    def to_float(self) -> np.ndarray:
-        flat = [int(v) / (1 << self.power) for v in self.values.ravel()]  # rounded correctly
-        return np.array(flat).reshape(self.values.shape)
-
-
-def _exact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(m, e): values = m 2**e exactly, m integer objects, e int64."""
-    mantissa, exponent = np.frexp(values)
-    integers = np.ldexp(mantissa, 53).astype(np.int64).astype(object)
-    return integers, exponent.astype(np.int64) - 53
-
-
-def _common(integers: np.ndarray, exponents: np.ndarray) -> _Integers:
-    """Entries m 2**e over one power of two."""
-    nonzero = integers != 0
-    power = max(0, int(-(exponents[nonzero].min(initial=0))))
-    shifts = np.where(nonzero, exponents + power, 0).astype(object)
-    return _Integers(np.left_shift(integers, shifts), power)
-
-
-def _add(a: _Integers, b: _Integers) -> _Integers:
-    power = max(a.power, b.power)
-    return _Integers(a.at(power) + b.at(power), power)
 
 
 def exact_margin(
@@ -62,7 +29,26 @@ def exact_margin(
     rho: float,
 ) -> float:
     """The least row excess of F, rounded for display; nonnegative exactly if dominance holds."""
-    diagonal, lower = _formed(weights, slopes, multipliers, rho)
+    return _margin(*_formed(weights, slopes, multipliers, rho))
+
+
+def eliminated_exact_margin(
+    weights: Sequence[np.ndarray],
+    slopes: Sequence[tuple[np.ndarray, np.ndarray]],
+    multipliers: Sequence[np.ndarray],
+    rho: float,
+) -> float:
+    """The same for version 2: multipliers of the neurons with alpha < beta only."""
+    diagonal, lower = eliminated_blocks(weights, slopes, multipliers, rho, IntegerOperations())
+    sums = [d if isinstance(d, Integers) else common(*exact(d)) for d in diagonal]
+    exponents = _equilibration(sums)
+    if exponents is None:
+        return -np.inf
+    scaled = [_shifted(c, -(exponents[k + 1][:, None] + exponents[k])) for k, c in enumerate(lower)]
+    return _margin(_equilibrated(sums, exponents), scaled)
+
+
+def _margin(diagonal: list[Integers] | None, lower: list[Integers]) -> float:
     if diagonal is None:
         return -np.inf
     b = Blocks([d.to_float() for d in diagonal], [c.to_float() for c in lower])
@@ -84,31 +70,24 @@ def _formed(
     multipliers: Sequence[np.ndarray],
     rho: float,
 ) -> Any:
-    """Equilibrated exact blocks; (None, None) where a diagonal entry is not positive."""
+    """Equilibrated exact blocks; (None, []) where a diagonal entry is not positive."""
     n0, m = weights[0].shape[1], weights[-1].shape[0]
     plain = [np.full(n0, rho), *(2.0 * t for t in multipliers), np.ones(m)]
-    terms: list[_Integers | None] = [None] * len(plain)
+    terms: list[Integers | None] = [None] * len(plain)
     for k, ((alpha, beta), t) in enumerate(zip(slopes, multipliers, strict=True)):
         q = [2 * Fraction(a) * Fraction(b) * Fraction(x) for a, b, x in zip(alpha, beta, t, strict=True)]
         if any(q):
             terms[k] = _quadratic(weights[k], q)
     sums = [
-        _common(*_exact(d)) if term is None else _plus_diagonal(term, d)
+        common(*exact(d)) if term is None else _plus_diagonal(term, d)
         for d, term in zip(plain, terms, strict=True)
     ]
-    exponents = []
-    for s in sums:
-        entries = s.values if s.values.ndim == 1 else np.diagonal(s.values)
-        if not all(v > 0 for v in entries):
-            return None, None
-        exponents.append(np.array([(int(v).bit_length() - s.power) // 2 for v in entries], dtype=np.int64))
-    diagonal = [
-        _shifted(s, -2 * e if s.values.ndim == 1 else -(e[:, None] + e))
-        for s, e in zip(sums, exponents, strict=True)
-    ]
+    exponents = _equilibration(sums)
+    if exponents is None:
+        return None, []
     lower = []
     for k, w in enumerate(weights):
-        integers, powers = _exact(w)
+        integers, powers = exact(w)
         if k < len(slopes):
             row = [
                 Fraction(a) * Fraction(x) + Fraction(b) * Fraction(x)
@@ -117,42 +96,48 @@ def _formed(
             integers = integers * np.array([r.numerator for r in row], dtype=object)[:, None]
             down = np.array([r.denominator.bit_length() - 1 for r in row], dtype=np.int64)
             powers = powers - down[:, None]
-        lower.append(_common(-integers, powers - (exponents[k + 1][:, None] + exponents[k])))
-    return diagonal, lower
+        lower.append(common(-integers, powers - (exponents[k + 1][:, None] + exponents[k])))
+    return _equilibrated(sums, exponents), lower
 
 
-def _quadratic(w: np.ndarray, q: list[Fraction]) -> _Integers:
+def _equilibration(sums: Sequence[Integers]) -> list[np.ndarray] | None:
+    """e with 2**-e A 2**-e of diagonal near 1; None where a diagonal entry is not positive."""
+    exponents = []
+    for s in sums:
+        entries = s.values if s.values.ndim == 1 else np.diagonal(s.values)
+        if not all(v > 0 for v in entries):
+            return None
+        exponents.append(np.array([(int(v).bit_length() - s.power) // 2 for v in entries], dtype=np.int64))
+    return exponents
+
+
+def _equilibrated(sums: Sequence[Integers], exponents: Sequence[np.ndarray]) -> list[Integers]:
+    return [
+        _shifted(s, -2 * e if s.values.ndim == 1 else -(e[:, None] + e))
+        for s, e in zip(sums, exponents, strict=True)
+    ]
+
+
+def _quadratic(w: np.ndarray, q: list[Fraction]) -> Integers:
     """W'diag(q)W."""
-    v = _common(*_exact(w))
+    v = common(*exact(w))
     power = max(x.denominator.bit_length() - 1 for x in q)
     scaled = np.array([x.numerator * ((1 << power) // x.denominator) for x in q], dtype=object)
-    product = _matmul(v.values.T, v.values * scaled[:, None])
-    return _Integers(product, 2 * v.power + power)
+    product = matmul(v.values.T, v.values * scaled[:, None])
+    return Integers(product, 2 * v.power + power)
 
 
-def _plus_diagonal(term: _Integers, diagonal: np.ndarray) -> _Integers:
-    extra = _common(*_exact(diagonal))
+def _plus_diagonal(term: Integers, diagonal: np.ndarray) -> Integers:
+    extra = common(*exact(diagonal))
     power = max(term.power, extra.power)
     values = term.at(power).copy()
     index = np.arange(diagonal.size)
     values[index, index] += extra.at(power)
-    return _Integers(values, power)
+    return Integers(values, power)
 
 
-def _shifted(a: _Integers, exponents: np.ndarray) -> _Integers:
-    return _common(a.values, exponents - a.power)
-
-
-def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Exact product of integer matrices: python-flint if it is installed, Python integers otherwise."""
-    try:
-        import flint
-    except ImportError:
-        return np.dot(a, b)
-    product = flint.fmpz_mat(a.tolist()) * flint.fmpz_mat(b.tolist())
-    return np.array([[int(v) for v in row] for row in product.tolist()], dtype=object).reshape(
-        a.shape[0], b.shape[1]
-    )
+def _shifted(a: Integers, exponents: np.ndarray) -> Integers:
+    return common(a.values, exponents - a.power)
 
 
 def _rounded(g: np.ndarray) -> np.ndarray:
@@ -161,30 +146,30 @@ def _rounded(g: np.ndarray) -> np.ndarray:
 
 
 def _excess(
-    b_diagonal: list[_Integers], b_lower: list[_Integers], g: tuple[list[np.ndarray], list[np.ndarray]]
+    b_diagonal: list[Integers], b_lower: list[Integers], g: tuple[list[np.ndarray], list[np.ndarray]]
 ) -> float:
     diagonal, lower = [_rounded(d) for d in g[0]], [_rounded(x) for x in g[1]]
-    rows: list[_Integers] = []
-    own: list[_Integers] = []
+    rows: list[Integers] = []
+    own: list[Integers] = []
     for k, d in enumerate(diagonal):
-        product = d * d if d.ndim == 1 else _matmul(d, d.T)
+        product = d * d if d.ndim == 1 else matmul(d, d.T)
         if k:
-            product = product + _matmul(lower[k - 1], lower[k - 1].T)
+            product = product + matmul(lower[k - 1], lower[k - 1].T)
         block = b_diagonal[k]
         if block.values.ndim < product.ndim:
             full = np.zeros(product.shape, dtype=object)
             np.fill_diagonal(full, block.values)
-            block = _Integers(full, block.power)
-        f = _add(block, _Integers(-product, 2 * _BITS))
+            block = Integers(full, block.power)
+        f = total(block, Integers(-product, 2 * _BITS))
         entries = f.values if f.values.ndim == 1 else np.diagonal(f.values).copy()
-        own.append(_Integers(entries, f.power))
+        own.append(Integers(entries, f.power))
         sums = np.abs(f.values) if f.values.ndim == 1 else np.abs(f.values).sum(axis=1)
-        rows.append(_Integers(sums - np.abs(entries), f.power))
+        rows.append(Integers(sums - np.abs(entries), f.power))
     for k, x in enumerate(lower):
-        product = x * diagonal[k] if diagonal[k].ndim == 1 else _matmul(x, diagonal[k].T)
-        f = _add(b_lower[k], _Integers(-product, 2 * _BITS))
-        rows[k + 1] = _add(rows[k + 1], _Integers(np.abs(f.values).sum(axis=1), f.power))
-        rows[k] = _add(rows[k], _Integers(np.abs(f.values).sum(axis=0), f.power))
+        product = x * diagonal[k] if diagonal[k].ndim == 1 else matmul(x, diagonal[k].T)
+        f = total(b_lower[k], Integers(-product, 2 * _BITS))
+        rows[k + 1] = total(rows[k + 1], Integers(np.abs(f.values).sum(axis=1), f.power))
+        rows[k] = total(rows[k], Integers(np.abs(f.values).sum(axis=0), f.power))
     worst: Fraction | None = None
     for row, diag in zip(rows, own, strict=True):
         power = max(row.power, diag.power)

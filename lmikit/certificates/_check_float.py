@@ -20,7 +20,10 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.linalg
 
-__all__ = ["Blocks", "factor", "float_margin", "predicted_error"]
+from ._check_balls import Ball, BallOperations
+from ._check_eliminated import eliminated_blocks
+
+__all__ = ["Blocks", "eliminated_float_margin", "factor", "float_margin", "predicted_error"]
 
 _U = 2.0**-53
 _FACTORS = (1.5, 1.2, 2.5, 5.0)
@@ -43,7 +46,27 @@ def float_margin(
     rho: float,
 ) -> float:
     """The least row excess of F in the equilibrated LMI; nonnegative means proven."""
-    values, radii = _formed(weights, slopes, multipliers, rho)
+    return _margin(*_formed(weights, slopes, multipliers, rho))
+
+
+def eliminated_float_margin(
+    weights: Sequence[np.ndarray],
+    slopes: Sequence[tuple[np.ndarray, np.ndarray]],
+    multipliers: Sequence[np.ndarray],
+    rho: float,
+) -> float:
+    """The same for version 2: multipliers of the neurons with alpha < beta only."""
+    diagonal, lower = eliminated_blocks(weights, slopes, multipliers, rho, BallOperations())
+    balls = [d if isinstance(d, Ball) else Ball(d, np.zeros_like(d)) for d in diagonal]
+    return _margin(
+        Blocks([b.mid for b in balls], [b.mid for b in lower]),
+        Blocks([b.rad for b in balls], [b.rad for b in lower]),
+    )
+
+
+def _margin(values: Blocks, radii: Blocks) -> float:
+    if not all((d > 0.0).all() for d in values.diagonals()):
+        return -np.inf
     exponents = [np.frexp(d)[1] // 2 for d in values.diagonals()]
     b, rad = _scaled(values, exponents), _scaled(radii, exponents)
     if not all(np.isfinite(x).all() for x in (*b.diagonal, *b.lower, *rad.diagonal, *rad.lower)):

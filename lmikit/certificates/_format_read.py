@@ -19,7 +19,7 @@ from .._errors import InputError
 from .._files import read_bytes
 from .._witness import Witness
 from ._kinds import LARGEST_FILE, decoded
-from ._records import DTYPES, FIXED_CLAIM, FORMAT, VERSION, Document, NetworkRecord, WeightRecord
+from ._records import DTYPES, FIXED_CLAIM, FORMAT, VERSIONS, Document, NetworkRecord, WeightRecord
 
 __all__ = ["parse", "read"]
 
@@ -69,13 +69,13 @@ def _document(data: Any) -> Document:
     )
     for field, expected in (
         ("format", FORMAT),
-        ("version", VERSION),
         ("kind", "deterministic"),
         ("delta", None),
         ("seed", None),
     ):
         if top[field] != expected or type(top[field]) is not type(expected):
             raise InputError(f"{field} is {top[field]!r}; expected {expected!r}.")
+    version = _integer(top["version"], "version", min(VERSIONS), max(VERSIONS))
     claim = _object(top["claim"], "claim", "norm scope semantics statement L rho")
     for field, text in FIXED_CLAIM.items():
         if claim[field] != text:
@@ -86,15 +86,11 @@ def _document(data: Any) -> Document:
     if method not in ("lipsdp", "layerwise"):
         raise InputError(f"method is {method!r}; expected 'lipsdp' or 'layerwise'.")
     network, pow2 = _network(top["network"])
-    sizes = network.dims[1:-1] if method == "lipsdp" else (1,) * len(network.weights)
-    multipliers = _list(top["multipliers"], "multipliers", len(sizes))
+    multipliers = _multipliers(top["multipliers"], method, network, version)
     witness = Witness(
         cast(Literal["lipsdp", "layerwise"], method),
         _hex(claim["rho"], "claim.rho"),
-        tuple(
-            _multiplier(t, f"multipliers[{k}]", n)
-            for k, (t, n) in enumerate(zip(multipliers, sizes, strict=True))
-        ),
+        multipliers,
         pow2,
         top["tool"]["produced_by"],
         _optional(unproven["optimum_at_least"], "unproven.optimum_at_least"),
@@ -105,7 +101,25 @@ def _document(data: Any) -> Document:
         network,
         _hex(top["margin"], "margin"),
         _optional(unproven["lower"], "unproven.lower"),
+        version,
     )
+
+
+def _multipliers(data: Any, method: str, network: NetworkRecord, version: int) -> tuple[np.ndarray, ...]:
+    """One array per hidden layer (layerwise: per map); in version 2, 0 for the neurons that have none."""
+    if version == 1:
+        sizes = network.dims[1:-1] if method == "lipsdp" else (1,) * len(network.weights)
+        return tuple(
+            _multiplier(t, f"multipliers[{k}]", n)
+            for k, (t, n) in enumerate(zip(_list(data, "multipliers", len(sizes)), sizes, strict=True))
+        )
+    bent = [alpha < beta for alpha, beta in network.slopes]
+    if method != "lipsdp" or all(b.all() for b in bent):
+        raise InputError("version 2 is for lipsdp with a neuron of alpha = beta; expected version 1.")
+    result = [np.zeros(b.size) for b in bent]
+    for k, (full, b, t) in enumerate(zip(result, bent, _list(data, "multipliers", len(bent)), strict=True)):
+        full[b] = _multiplier(t, f"multipliers[{k}]", int(b.sum()))
+    return tuple(result)
 
 
 def _check_notes(top: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._records import DTYPES, FIXED_CLAIM, FORMAT, VERSION, NetworkRecord
+from ._records import DTYPES, FIXED_CLAIM, FORMAT, NetworkRecord
 
 if TYPE_CHECKING:
     from ._certificate import Certificate
@@ -23,7 +23,7 @@ def render(certificate: "Certificate") -> str:
     pow2 = witness.layer_pow2 or (0,) * len(record.weights)
     data = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": certificate.format_version,
         "claim": {**FIXED_CLAIM, "L": certificate.bound.hex(), "rho": certificate.rho.hex()},
         "network": {
             "dims": list(record.dims),
@@ -34,7 +34,7 @@ def render(certificate: "Certificate") -> str:
                 for w in record.weights
             ],
         },
-        "multipliers": [_multiplier_out(t) for t in witness.multipliers],
+        "multipliers": [_multiplier_out(t) for t in _carried(certificate)],
         "method": witness.kind,
         "kind": "deterministic",
         "delta": None,
@@ -53,6 +53,17 @@ def render(certificate: "Certificate") -> str:
         },
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _carried(certificate: "Certificate") -> list[np.ndarray]:
+    """The multipliers of the file: in version 2 those of the neurons with alpha < beta only."""
+    multipliers = list(certificate.witness.multipliers)
+    if certificate.format_version == 1:
+        return multipliers
+    return [
+        t[alpha < beta]
+        for t, (alpha, beta) in zip(multipliers, certificate.network_record.slopes, strict=True)
+    ]
 
 
 def _array_out(values: np.ndarray) -> dict[str, str]:

@@ -26,7 +26,7 @@ import numpy as np
 
 from ._verified_cholesky import BlockTridiagonal
 
-__all__ = ["Chain", "Lifted", "lift", "reduce_exact_zeros"]
+__all__ = ["Chain", "Lifted", "coupling", "lift", "reduce_exact_zeros"]
 
 _U = 2.0**-53
 _TINY = 2.0**-1021
@@ -105,7 +105,7 @@ def lift(chain: Chain, multipliers: Sequence[np.ndarray]) -> Lifted:
     terms = []
     with np.errstate(all="ignore"):
         for w, (alpha, beta), t in zip(chain.weights, chain.slopes, multipliers, strict=False):
-            block, rad = _coupling(w, alpha, beta, t)
+            block, rad = coupling(w, alpha, beta, t)
             lower.append(block)
             lower_rad.append(rad)
             terms.append(_product_term(w, alpha, beta, t))
@@ -125,7 +125,7 @@ def lift(chain: Chain, multipliers: Sequence[np.ndarray]) -> Lifted:
     )
 
 
-def _coupling(
+def coupling(
     w: np.ndarray, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """-S T W and its radius."""

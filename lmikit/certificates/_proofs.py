@@ -21,6 +21,7 @@ import numpy as np
 from .._errors import InputError, NotCertified
 from .._witness import Witness
 from ..network import Network, normalise, with_scaled_layers
+from ._forms import Form, form_of
 from ._inflation import inflated
 from ._lifted import Chain, Lifted, lift, reduce_exact_zeros
 from ._rational import round_upward
@@ -39,17 +40,28 @@ class Proof:
     witness: Witness
     shift: float
     zero_rule: bool = False
+    eliminates: bool = False  # neurons with alpha = beta have no multiplier
 
 
-def prove(network: Network, witness: Witness) -> Proof:
-    """Prove exactly what the witness says; raises NotCertified."""
+def prove(network: Network, witness: Witness, eliminate: bool = True) -> Proof:
+    """Prove exactly what the witness says; raises NotCertified.
+
+    With `eliminate`, neurons with alpha = beta are folded into the maps and their multipliers do not matter.
+    """
     _check_sizes(network, witness)
     _check_numbers(witness)
     chain = _chain(_scaled(network, witness.layer_pow2))
     if chain is None:
         return Proof(witness, 0.0, zero_rule=True)
-    verdict = _prove_lipsdp(chain, witness) if witness.kind == "lipsdp" else _prove_layers(chain, witness)
-    return Proof(witness, verdict.shift)
+    if witness.kind == "layerwise":
+        return Proof(witness, _prove_layers(chain, witness).shift)
+    form = form_of(chain, eliminate)
+    multipliers = form.pick(witness.multipliers)
+    shift = _prove_lipsdp(form, multipliers, witness.rho).shift
+    if form.eliminates:
+        full = form.spread(multipliers, network.dims[1:-1])
+        witness = dataclasses.replace(witness, multipliers=full)
+    return Proof(witness, shift, eliminates=form.eliminates)
 
 
 def repair(network: Network, witness: Witness) -> Proof:
@@ -118,14 +130,13 @@ def _replace(
     return dataclasses.replace(witness, rho=rho, multipliers=multipliers, layer_pow2=pow2)
 
 
-def _prove_lipsdp(chain: Chain, witness: Witness) -> Verdict:
-    multipliers = [t[index] for t, index in zip(witness.multipliers, chain.kept, strict=True)]
-    lifted = lift(chain, multipliers)
-    verdict = verified_cholesky(lifted.at(witness.rho))
+def _prove_lipsdp(form: Form, multipliers: Sequence[np.ndarray], rho: float) -> Verdict:
+    lifted = form.lift(multipliers)
+    verdict = verified_cholesky(lifted.at(rho))
     if not verdict.ok:
-        margin = _missing_margin(lifted.at(witness.rho))
+        margin = _missing_margin(lifted.at(rho))
         raise NotCertified(
-            f"at rho={witness.rho:.9g} the lifted LMI has margin {margin:.1e} ({verdict.reason}); expected a "
+            f"at rho={rho:.9g} the lifted LMI has margin {margin:.1e} ({verdict.reason}); expected a "
             "positive one. Verify with repair=True, or solve more accurately.",
             margin,
         )
@@ -194,14 +205,20 @@ def _repair_layers(chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Pro
 
 def _repair_lipsdp(network: Network, chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Proof:
     given, rho = _rescaled(witness, pow2)
-    reduced = [t[index] for t, index in zip(given, chain.kept, strict=True)]
-    found = _as_claimed(chain, reduced, rho)
+    form = form_of(chain, eliminate_linear=True)
+
+    def proof(multipliers: Sequence[np.ndarray], found: tuple[float, float]) -> Proof:
+        full = form.spread(multipliers, network.dims[1:-1])
+        return Proof(_replace(witness, found[0], full, pow2), found[1], eliminates=form.eliminates)
+
+    reduced = form.pick(given)
+    found = _as_claimed(form, reduced, rho)
     if found is not None:
-        return _full_proof(network, chain, witness, pow2, reduced, found)
-    for multipliers, least in propose_multipliers(chain, reduced, rho):
-        found = inflated(lift(chain, multipliers), least)
+        return proof(reduced, found)
+    for multipliers, least in propose_multipliers(form, reduced, rho):
+        found = inflated(form.lift(multipliers), least)
         if found is not None:
-            return _full_proof(network, chain, witness, pow2, multipliers, found)
+            return proof(multipliers, found)
     raise NotCertified(
         "no multipliers near the witness, and not the closed form either, could be proven: the entries "
         "of the lifted matrix leave the range of float64, or those of one layer span too far. Rescale "
@@ -209,7 +226,7 @@ def _repair_lipsdp(network: Network, chain: Chain, witness: Witness, pow2: tuple
     )
 
 
-def _as_claimed(chain: Chain, given: Sequence[np.ndarray], rho: float) -> tuple[float, float] | None:
+def _as_claimed(form: Form, given: Sequence[np.ndarray], rho: float) -> tuple[float, float] | None:
     """(rho, shift) where the claim holds with these multipliers: nothing to repair, at most a smaller rho.
 
     So a method whose multipliers are feasible is certified for what it claims, and methods that
@@ -217,27 +234,12 @@ def _as_claimed(chain: Chain, given: Sequence[np.ndarray], rho: float) -> tuple[
     """
     if not all(np.isfinite(t).all() and (t > 0.0).all() for t in given) or not math.isfinite(rho):
         return None
-    lifted = lift(chain, tuple(given))
+    lifted = form.lift(given)
     verdict = verified_cholesky(lifted.at(rho), HEADROOM)
     if not verdict.ok:
         return None
     found = inflated(lifted, least_rho(lifted))
     return found if found is not None and found[0] < rho else (rho, verdict.shift)
-
-
-def _full_proof(
-    network: Network,
-    chain: Chain,
-    witness: Witness,
-    pow2: tuple[int, ...],
-    multipliers: Sequence[np.ndarray],
-    found: tuple[float, float],
-) -> Proof:
-    """The proof with multiplier 0 for the neurons that the exact-zero rule dropped."""
-    full = [np.zeros(n) for n in network.dims[1:-1]]
-    for target, index, t in zip(full, chain.kept, multipliers, strict=True):
-        target[index] = t
-    return Proof(_replace(witness, found[0], tuple(full), pow2), found[1])
 
 
 def _rescaled(witness: Witness, pow2: tuple[int, ...]) -> tuple[list[np.ndarray], float]:

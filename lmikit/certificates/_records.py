@@ -12,7 +12,7 @@ __all__ = [
     "FIXED_CLAIM",
     "FORMAT",
     "STATEMENT",
-    "VERSION",
+    "VERSIONS",
     "Document",
     "NetworkRecord",
     "WeightRecord",
@@ -20,7 +20,8 @@ __all__ = [
     "network_record",
 ]
 
-FORMAT, VERSION = "lmikit-cert", 1
+FORMAT = "lmikit-cert"
+VERSIONS = (1, 2)  # 2: neurons with alpha = beta carry no multiplier
 STATEMENT = (
     "global l2->l2, of the real-arithmetic function defined by these float weights; not of a float inference"
 )
@@ -55,6 +56,7 @@ class Document:
     network: NetworkRecord
     margin: float
     lower: float | None
+    version: int = 1
 
 
 def network_record(network: Network) -> NetworkRecord:

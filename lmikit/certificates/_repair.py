@@ -14,24 +14,23 @@ The last resort is the always feasible closed form T_c, alone or mixed in: N is 
 every convex combination of feasible points is feasible. Every proposal is proven afterwards.
 """
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse.linalg
 
-from ._lifted import Chain, Lifted, lift
+from ._feasible import largest_eigenvalue
+from ._forms import Form
+from ._lifted import Lifted
 from ._verified_cholesky import prepare
 
-__all__ = ["HEADROOM", "always_feasible", "least_rho", "propose_multipliers"]
+__all__ = ["HEADROOM", "least_rho", "propose_multipliers"]
 
 Multipliers = tuple[np.ndarray, ...]
 
 HEADROOM = 6.0  # room for checkers whose rounding margins are larger, or another BLAS
-_DENSE = 1000  # rows up to which all eigenvalues cost little
 _GOOD = 3e-8  # multipliers this close (relatively) to their claimed rho need no search
 _TILTS = (1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 2.0, 10.0)
 _ROOM = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
@@ -63,7 +62,16 @@ def least_rho(lifted: Lifted) -> float:
             return math.inf
         panel = np.ldexp(panel, b.exponents[0])
         rho = _largest(panel, lifted.input_term)
-    return rho if rho > 0.0 else math.ulp(0.0)
+    return max(rho, _radius_level(lifted), math.ulp(0.0))
+
+
+def _radius_level(lifted: Lifted) -> float:
+    """A rho that the radii of the input's couplings alone ask for; all there is where they cancel."""
+    rad, first = lifted.lower_rad[0], lifted.diagonal[0]
+    if rad is None:
+        return 0.0
+    diagonal = first if first.ndim == 1 else np.diagonal(first)
+    return 1024.0 * float(rad.sum(axis=0).max() * (rad / diagonal[:, None]).sum(axis=1).max())
 
 
 def _ample_rho(lifted: Lifted) -> float:
@@ -73,7 +81,7 @@ def _ample_rho(lifted: Lifted) -> float:
     ample = 4.0 * float((lifted.lower[0] ** 2 / diagonal[:, None]).max())
     if lifted.input_term is not None:
         ample += 2.0 * float(np.abs(lifted.input_term[0]).max())
-    return ample
+    return max(ample, _radius_level(lifted))
 
 
 def _largest(z: np.ndarray, term: tuple[np.ndarray, np.ndarray] | None) -> float:
@@ -82,86 +90,41 @@ def _largest(z: np.ndarray, term: tuple[np.ndarray, np.ndarray] | None) -> float
         gram = z.T @ z - term[0] + np.diag(term[1].sum(axis=1))
     else:
         gram = z @ z.T if z.shape[0] <= z.shape[1] else z.T @ z
-    if not np.isfinite(gram).all():
-        return math.inf
-    return _top_eigenvalue(gram)
-
-
-def _top_eigenvalue(gram: np.ndarray) -> float:
-    """lambda_max of a symmetric matrix; large ones by Lanczos, on 4096 rows 20 times faster."""
-    n = gram.shape[0]
-    if n > _DENSE:
-        start = np.random.default_rng(0).standard_normal(n)
-        with contextlib.suppress(scipy.sparse.linalg.ArpackError):  # the dense method is left
-            found = scipy.sparse.linalg.eigsh(
-                gram, k=1, which="LA", tol=1e-9, v0=start, return_eigenvectors=False
-            )
-            return float(found[0])
-    try:
-        return float(scipy.linalg.eigvalsh(gram, subset_by_index=[n - 1, n - 1], check_finite=False)[0])
-    except np.linalg.LinAlgError:
-        return math.inf
-
-
-def always_feasible(chain: Chain) -> Multipliers:
-    """The closed form by norms: feasible with rho = prod m_k^2 ||W_k||^2 up to 1e-9.
-
-    g_L = ||W_L||^2, T_k = g_k diag(lambda_i), g_{k-1} = g_k M_k ||W_{k-1}||^2, with
-    M_k = (1 + e_k) max_i m_i^2, m_i = max(|alpha_i|, |beta_i|) and
-    lambda_i = M_k / (M_k - alpha_i beta_i). Then per neuron
-    M v^2 - w^2 + 2 lambda (w - alpha v)(w - beta v) >= 0: its determinant in lambda is
-    -lambda^2 (beta - alpha)^2 + 2 lambda (M - alpha beta) - M, with real roots because M >= m_i^2, and
-    lambda_i is their harmonic mean. e_k > 0 keeps lambda finite where alpha = beta.
-    """
-    squares = [_norm_squared(w) * (1.0 + 1e-10) for w in chain.weights]
-    g = squares[-1]
-    result: list[np.ndarray] = []
-    for k in range(len(chain.slopes) - 1, -1, -1):
-        alpha, beta = chain.slopes[k]
-        largest = float(np.maximum(np.abs(alpha), np.abs(beta)).max()) ** 2
-        linear = bool((alpha * beta > (1.0 - 1e-4) * largest).any())
-        bound = largest * (1.0 + (1e-5 if linear else 1e-10))
-        result.append(g * (1.0 + 1e-10) * (bound / (bound - alpha * beta)))
-        g *= bound * squares[k] * (1.0 + 1e-10)
-    return tuple(reversed(result))
-
-
-def _norm_squared(w: np.ndarray) -> float:
-    return _largest(w, None)
+    return largest_eigenvalue(gram)
 
 
 @dataclasses.dataclass
 class _Search:
     """The best multipliers so far."""
 
-    chain: Chain
+    form: Form
     rho: float = math.inf
     multipliers: Multipliers = ()
 
     def attempt(self, multipliers: Multipliers) -> float:
         if not all(np.isfinite(t).all() and (t > 0.0).all() for t in multipliers):
             return math.inf
-        rho = least_rho(lift(self.chain, multipliers))
+        rho = least_rho(self.form.lift(multipliers))
         if rho < self.rho:
             self.rho, self.multipliers = rho, multipliers
         return rho
 
 
 def propose_multipliers(
-    chain: Chain, given: Sequence[np.ndarray], rho: float
+    form: Form, given: Sequence[np.ndarray], rho: float
 ) -> Iterator[tuple[Multipliers, float]]:
     """Multipliers to try, best first, each with its rho*; the last is the always feasible point.
 
-    `given` may hold anything: NaN and infinity are replaced by the closed form's entries,
-    entries below 1e-10 of their layer's largest are raised to that.
+    `given` may hold anything: NaN and infinity are replaced by the closed form's entries, and entries
+    below 1e-10 of their level's largest are raised to that, both relative to the neurons' own scales.
     """
-    search = _Search(chain)
+    search = _Search(form)
     if all(np.isfinite(t).all() and (t > 0.0).all() for t in given):
         search.attempt(tuple(given))
         if math.isfinite(search.rho) and search.rho <= rho * (1.0 + _GOOD):
             yield search.multipliers, search.rho
-    closed = always_feasible(chain)
-    _search_all(search, _clipped(given, closed), closed, rho)
+    closed = form.closed()
+    _search_all(search, _clipped(given, closed, form.natural()), closed, rho)
     best, best_rho = search.multipliers, search.rho
     if best:
         yield best, best_rho
@@ -188,16 +151,17 @@ def _search_all(search: _Search, start: Multipliers, closed: Multipliers, rho: f
         _search_scales(search, closed)
 
 
-def _clipped(given: Sequence[np.ndarray], closed: Multipliers) -> Multipliers:
+def _clipped(given: Sequence[np.ndarray], closed: Multipliers, natural: Multipliers) -> Multipliers:
     """`closed` itself where nothing in `given` is usable."""
     if not any((np.isfinite(t) & (t > 0.0)).any() for t in given):
         return closed
     result = []
-    for t, fallback in zip(given, closed, strict=True):
-        finite = np.isfinite(t)
-        largest = float(t[finite].max(initial=0.0))
+    for t, fallback, scale in zip(given, closed, natural, strict=True):
+        relative = t / scale
+        finite = np.isfinite(relative)
+        largest = float(relative[finite].max(initial=0.0))
         if largest > 0.0:
-            result.append(np.where(finite, np.maximum(t, 1e-10 * largest), fallback))
+            result.append(np.where(finite, np.maximum(relative, 1e-10 * largest) * scale, fallback))
         else:
             result.append(fallback)
     return tuple(result)

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .._check_exact import _matmul
+from .._check_integers import matmul
 from ._enclosure import is_psd_exactly
 
 __all__ = ["Refused", "common_power", "enclose_solution", "psd_exactly", "rounded_up"]
@@ -88,7 +88,7 @@ def _dominant(b: np.ndarray, power: int, approximate: np.ndarray) -> bool:
             shift /= 8.0
             continue
         whole = np.rint(np.ldexp(np.clip(g, -4.0, 4.0), _BITS)).astype(np.int64).astype(object)
-        product = _matmul(whole, whole.T)
+        product = matmul(whole, whole.T)
         top = max(power, 2 * _BITS)
         rest = b * (1 << (top - power)) - product * (1 << (top - 2 * _BITS))
         index = np.arange(n)
@@ -142,7 +142,7 @@ def _solution_bound(M: np.ndarray, power: int, d: list[Fraction]) -> list[Fracti
         raise Refused("A A* is singular")
     bits = 61 - int(np.frexp(largest)[1])
     R = np.array([int(v) for v in np.rint(np.ldexp(inverse, bits)).ravel()], dtype=object).reshape(m, m)
-    rest = _matmul(R, scaled)
+    rest = matmul(R, scaled)
     top = p + bits
     one = 1 << top if top >= 0 else None
     if one is None:
