@@ -15,9 +15,12 @@ if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when t
     from . import adapters as adapters
     from . import certificates as certificates
     from . import formulations as formulations
+    from . import graph as graph
     from . import lmi as lmi
+    from . import maps as maps
     from . import methods as methods
     from . import network as network
+    from . import nonlinear as nonlinear
     from . import plots as plots
     from . import proving as proving
     from . import rs_lmi as rs_lmi

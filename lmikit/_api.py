@@ -81,7 +81,7 @@ def compare(
     value = None
     if lower:
         try:
-            value = lower_bound(network).value
+            value = lower_bound(network, time_limit=time_limit).value
         except InputError as error:  # slope classes have no forward pass
             _log.info("no lower bound: %s", error)
     return Comparison(Comparison.sorted_rows(rows), value, network.dims)

@@ -2,33 +2,51 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
-from ._errors import InputError
+from ._errors import InputError, OptionError
 from .adapters import from_nnet, from_onnx, from_safetensors
 from .network import Network
 
 __all__ = ["load_network"]
 
 
-def load_network(path: str | os.PathLike[str], activation: Any = "relu") -> Network:
+_OF_KINDS = {"output": ".onnx", "logits": ".onnx", "order": ".safetensors"}
+
+
+def load_network(
+    path: str | os.PathLike[str],
+    activation: Any = "relu",
+    *,
+    output: str | None = None,
+    logits: bool = False,
+    order: Sequence[str] | None = None,
+) -> Network:
     """The network in a `.npz`, `.mat`, `.onnx`, `.nnet` or `.safetensors` file.
 
     `activation` is used where the file does not name its activations: `.mat`, `.safetensors`
-    and `.npz` not written by `Network.save`. Raises InputError for a missing file, an unknown
-    suffix and whatever the reader refuses, BackendMissing where its package is missing.
+    and `.npz` not written by `Network.save`. `output` (the value to stop at) and `logits` (leave off a
+    softmax at the end) are for `.onnx`, `order` (the layers' names in the order of the forward pass) is
+    for `.safetensors`.
+
+    Raises InputError for a missing file, an unknown suffix and whatever the reader refuses,
+    OptionError for an option of another kind of file, BackendMissing where its package is missing.
     """
     file = pathlib.Path(path)
     readers = {
         ".npz": lambda: Network.from_file(file, activation),
         ".mat": lambda: Network.from_file(file, activation),
-        ".onnx": lambda: from_onnx(file),
+        ".onnx": lambda: from_onnx(file, output=output, logits=logits),
         ".nnet": lambda: from_nnet(file),
-        ".safetensors": lambda: from_safetensors(file, activation),
+        ".safetensors": lambda: from_safetensors(file, activation, order=order),
     }
     if not file.is_file():
         raise InputError(f"{file} is not a file; expected a network: {', '.join(readers)}.")
-    read = readers.get(file.suffix.lower())
-    if read is None:
+    suffix = file.suffix.lower()
+    if suffix not in readers:
         raise InputError(f"{file.name} has suffix {file.suffix!r}; expected one of {', '.join(readers)}.")
-    return read()
+    for name, value in {"output": output, "logits": logits, "order": order}.items():
+        if value and suffix != _OF_KINDS[name]:
+            raise OptionError(f"{name} is for {_OF_KINDS[name]} files; {file.name} is none, leave it out.")
+    return readers[suffix]()

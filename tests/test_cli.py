@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+from adapters_helpers import importorskip
 
 import lmikit
 from lmikit.cli import main
@@ -42,7 +44,7 @@ def test_check_in_a_new_process(net, tmp_path):
 
 
 def test_bound_json(net, capsys):
-    assert main(["bound", net, "--json"]) == 0
+    assert main(["bound", net, "--json", "--lower"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["proven"] is True
     assert float.fromhex(data["bound_hex"]) == data["bound"] >= data["sampled_lower_bound"]
@@ -144,3 +146,90 @@ def test_import_is_light():
     optional = {"torch", "jax", "sklearn", "matplotlib", "cvxpy", "scs", "mosek", "networkx", "cupy", "flint"}
     assert optional.isdisjoint(done.stdout.split())
     assert lmikit.__version__
+
+
+def test_a_lower_bound_is_sampled_only_when_asked_for(net, tmp_path, capsys):
+    cert = tmp_path / "cert.json"
+    for flags, sampled in (([], False), (["--no-lower"], False), (["--lower"], True)):
+        assert main(["bound", net, "--json", "--save", str(cert), *flags]) == 0
+        lower = json.loads(capsys.readouterr().out)["sampled_lower_bound"]
+        assert (lower is not None) is sampled
+        assert lmikit.Certificate.load(cert, lmikit.load_network(net)).lower == lower
+    assert main(["compare", net, "--methods", "eclipse-fast", "--no-lower"]) == 0
+    assert "sampled" not in capsys.readouterr().out
+
+
+def test_a_time_limit_is_for_the_sampling_too(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    wide = [rng.standard_normal((200, 150)), rng.standard_normal((200, 200)), rng.standard_normal((10, 200))]
+    big = write_npz(tmp_path / "big.npz", wide)
+    command = ["bound", big, "--method", "spectral-product", "--lower", "--json"]
+    limit = 0.2
+    start = time.process_time()
+    assert main([*command, "--time-limit", str(limit)]) == 0
+    limited = time.process_time() - start
+    start = time.process_time()
+    assert main(command) == 0
+    assert limited < 0.6 * (time.process_time() - start)
+    short, long = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert 0.0 < short["sampled_lower_bound"] <= long["sampled_lower_bound"] <= long["bound"]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf"])
+def test_a_time_limit_is_a_positive_number_of_seconds(limit, net, capsys):
+    for command in (["bound", net], ["compare", net]):
+        assert main([*command, f"--time-limit={limit}"]) == 2
+        assert "expected seconds above 0" in capsys.readouterr().err
+
+
+def test_json_has_no_numbers_that_json_has_not(tmp_path, capsys):
+    problem = lmikit.lmi.Problem()
+    x = problem.scalar("x")
+    problem.minimise(x)
+    problem.subject_to(x >= 1.0)
+    problem.subject_to(x <= 0.0)
+    lmikit.lmi.write_sdpa(problem.compile(), tmp_path / "none.dat-s")
+    assert main(["solve", str(tmp_path / "none.dat-s"), "--json"]) == 1
+    strict = {"parse_constant": lambda word: pytest.fail(f"{word} is not JSON")}
+    assert json.loads(capsys.readouterr().out, **strict)["status"] == "INFEASIBLE"
+
+
+def test_options_of_readers(tmp_path, capsys):
+    onnx = importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    weights = [helper.make_tensor(f"W{k}", TensorProto.FLOAT, w.shape, w.ravel()) for k, w in enumerate(DEMO)]
+    nodes = [
+        helper.make_node("Gemm", ["x", "W0"], ["a"], transB=1),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Gemm", ["b", "W1"], ["c"], transB=1),
+        helper.make_node("Softmax", ["c"], ["d"]),
+    ]
+    outputs = [value(name, TensorProto.FLOAT, [None, 2]) for name in ("c", "d")]
+    graph = helper.make_graph(nodes, "g", [value("x", TensorProto.FLOAT, [None, 2])], outputs, weights[:2])
+    path = str(tmp_path / "net.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    assert main(["bound", path]) == 2
+    assert "pass --output NAME" in capsys.readouterr().err
+    assert main(["bound", path, "--output", "d"]) == 2
+    assert "--logits" in capsys.readouterr().err
+    assert main(["bound", path, "--output", "d", "--logits", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["bound"]
+    assert main(["bound", path, "--output", "c", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bound"] == first
+
+
+def test_the_order_of_layers(tmp_path, capsys):
+    numpy_file = importorskip("safetensors.numpy")
+    path = str(tmp_path / "net.safetensors")
+    numpy_file.save_file({f"{name}.weight": w for name, w in zip("cab", DEMO, strict=True)}, path)
+    assert main(["bound", path]) == 2
+    assert "pass --order A,B" in capsys.readouterr().err
+    assert main(["bound", path, "--order", "c,a,b"]) == 0
+
+
+def test_options_of_another_kind_of_file_are_refused(net, capsys):
+    for flags in (["--output", "y"], ["--logits"], ["--order", "a,b"]):
+        assert main(["bound", net, *flags]) == 2
+        assert "files; net.npz is none" in capsys.readouterr().err

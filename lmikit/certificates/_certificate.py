@@ -41,8 +41,9 @@ class Certificate(AbstractCertificate):
     Built by `verify` and `Certificate.load` only. `witness` is the one that was proven; with
     s = sum(witness.layer_pow2), 4**s * rho <= bound**2 exactly. `margin` is the largest amount
     subtracted from the equilibrated matrix's diagonal before Cholesky succeeded. In format
-    version 2 neurons with alpha = beta were eliminated; their entries of `witness` are 0. `lower`, if
-    present, is a sampled lower bound of the true constant: not part of the proof.
+    version 2 neurons with alpha = beta were eliminated; their entries of `witness` are 0. `lower` is a
+    sampled lower bound of the true constant, no part of the proof: None unless `with_lower` put it there
+    (as `lmikit bound --lower` does), since `lipschitz` samples nothing.
     """
 
     bound: float

@@ -1,10 +1,9 @@
 """The commands: each reads its arguments, calls the API and prints; they compute nothing."""
 
 import argparse
-import json
 import math
 import time
-from typing import Any
+from typing import Any, overload
 
 from .. import _api, solvers
 from .._errors import InputError, OptionError
@@ -15,6 +14,7 @@ from ..methods import AbstractMethod
 from ..network import Network, lower_bound
 from ..proving import prove
 from ..solvers import AbstractSolver
+from ._output import json_text
 from ._progress import progress_bar
 
 __all__ = [
@@ -59,46 +59,73 @@ def _solver(name: str | None) -> AbstractSolver | None:
 
 
 def _network(arguments: argparse.Namespace) -> Network:
-    return load_network(arguments.network, activation=arguments.activation)
+    return load_network(
+        arguments.network,
+        activation=arguments.activation,
+        output=arguments.output,
+        logits=arguments.logits,
+        order=None if arguments.order is None else arguments.order.split(","),
+    )
 
 
 def _emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:
-    print(json.dumps(data) if arguments.json else text)
+    print(json_text(data) if arguments.json else text)
 
 
 def bound(arguments: argparse.Namespace) -> int:
-    """`lmikit bound NET`."""
+    """`lmikit bound NET`; with `--lower` a part of the time limit is the sampling's."""
+    start, limit = time.perf_counter(), _time_limit(arguments)
     method, solver, network = _method(arguments.method), _solver(arguments.solver), _network(arguments)
-    start = time.perf_counter()
+    proving = None if limit is None else max(_left(start, limit), 0.1 * limit)
+    if proving is not None and arguments.lower:
+        proving *= _SHARE_OF_PROOF
     with progress_bar(not arguments.json) as progress:
-        certificate = _api.lipschitz(
-            network, method, solver=solver, time_limit=arguments.time_limit, progress=progress
-        )
-    seconds = time.perf_counter() - start
-    lower = _lower(network)
+        certificate = _api.lipschitz(network, method, solver=solver, time_limit=proving, progress=progress)
+    if arguments.lower:
+        certificate = certificate.with_lower(_lower(network, _left(start, limit)))
     if arguments.save:
         certificate.save(arguments.save)
+    seconds = time.perf_counter() - start
     _emit(
         arguments,
-        _bound_data(certificate, lower, seconds),
-        _bound_text(certificate, lower, seconds, arguments.save),
+        _bound_data(certificate, seconds),
+        _bound_text(certificate, seconds, arguments.save),
     )
     return 0
 
 
-def _lower(network: Network) -> float | None:
+_SHARE_OF_PROOF = 0.7  # of a time limit that a sampled lower bound shares
+
+
+def _time_limit(arguments: argparse.Namespace) -> float | None:
+    limit: float | None = arguments.time_limit
+    if limit is not None and not (limit > 0.0 and math.isfinite(limit)):
+        raise OptionError(f"--time-limit is {limit}; expected seconds above 0.")
+    return limit
+
+
+@overload
+def _left(start: float, limit: float) -> float: ...
+@overload
+def _left(start: float, limit: None) -> None: ...
+def _left(start: float, limit: float | None) -> float | None:
+    """Seconds of the limit that are left, zero at least."""
+    return None if limit is None else max(limit - (time.perf_counter() - start), 0.0)
+
+
+def _lower(network: Network, limit: float | None) -> float | None:
     try:
-        return lower_bound(network).value
+        return lower_bound(network, time_limit=limit).value
     except InputError:  # a slope class has no forward pass; there is nothing to sample
         return None
 
 
-def _bound_data(certificate: Certificate, lower: float | None, seconds: float) -> dict[str, Any]:
+def _bound_data(certificate: Certificate, seconds: float) -> dict[str, Any]:
     return {
         "bound": certificate.bound,
         "bound_hex": certificate.bound.hex(),
         "proven": True,
-        "sampled_lower_bound": lower,
+        "sampled_lower_bound": certificate.lower,
         "seconds": seconds,
         "produced_by": certificate.produced_by,
         "theorem": certificate.theorem,
@@ -107,7 +134,8 @@ def _bound_data(certificate: Certificate, lower: float | None, seconds: float) -
     }
 
 
-def _bound_text(certificate: Certificate, lower: float | None, seconds: float, saved: str | None) -> str:
+def _bound_text(certificate: Certificate, seconds: float, saved: str | None) -> str:
+    lower = certificate.lower
     lines = [f"{'proven bound':<20} {certificate.bound:.10g}"]
     if lower is not None:
         ratio = f"  (bound / lower = {certificate.bound / lower:.4g})" if lower > 0 else ""
@@ -136,7 +164,12 @@ def compare_methods(arguments: argparse.Namespace) -> int:
     chosen = None if arguments.methods is None else [_method(name) for name in arguments.methods.split(",")]
     with progress_bar(not arguments.json) as progress:
         comparison = _api.compare(
-            network, chosen, solver=solver, time_limit=arguments.time_limit, progress=progress
+            network,
+            chosen,
+            solver=solver,
+            time_limit=_time_limit(arguments),
+            lower=arguments.lower,
+            progress=progress,
         )
     if arguments.plot:
         from .. import plots
@@ -189,7 +222,7 @@ def solve_file(arguments: argparse.Namespace) -> int:
     """`lmikit solve FILE`."""
     solver, sdp = _solver(arguments.solver), _sdp(arguments.file)
     with progress_bar(not arguments.json) as progress:
-        solution = _api.solve(sdp, solver, time_limit=arguments.time_limit, progress=progress)
+        solution = _api.solve(sdp, solver, time_limit=_time_limit(arguments), progress=progress)
     data = {
         "status": solution.status.name,
         "objective": solution.objective,

@@ -14,6 +14,7 @@ from .. import _api, plots
 from .._errors import BackendMissing
 from ..certificates import Certificate, check
 from ..network import Network
+from ._output import json_text
 from ._progress import progress_bar
 
 __all__ = ["demo"]
@@ -108,5 +109,5 @@ def demo(arguments: argparse.Namespace) -> int:
             "refusals": refusals,
             "seconds": seconds,
         }
-        print(json.dumps(data))
+        print(json_text(data))
     return 0 if good else 1

@@ -10,6 +10,8 @@ from .._errors import BackendMissing, InputError, LmikitError, NotCertified, Opt
 
 __all__ = ["main"]
 
+# How the command line says what messages say of the functions.
+_SWITCHES = {"output=name": "--output NAME", "logits=True": "--logits", "order=[...]": "--order A,B"}
 EXIT_REFUSED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(error: LmikitError, *, as_json: bool) -> int:
     line = " ".join(str(error).split())
+    for argument, switch in _SWITCHES.items():
+        line = line.replace(argument, switch)
     if as_json:
         print(json.dumps({"error": type(error).__name__, "message": line}))
     else:
@@ -58,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _solve_options(bound)
     bound.add_argument("--method", default="lipsdp", help="one of: " + ", ".join(_commands.method_names()))
     bound.add_argument("--save", metavar="FILE", help="write the certificate (JSON) to FILE")
+    _lower_option(bound, False)
 
     check = command("check", _commands.check_certificate, "check a certificate against a network")
     check.add_argument("certificate", metavar="CERT", help="a certificate file written by 'bound --save'")
@@ -68,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _network_argument(compare)
     _solve_options(compare)
     compare.add_argument("--methods", metavar="A,B", help="only these methods, comma-separated")
+    _lower_option(compare, True)
     compare.add_argument("--plot", metavar="FILE", help="save a plot of bound against time to FILE")
 
     solve = command("solve", _commands.solve_file, "solve a semidefinite program in a file (.dat-s, .cbf)")
@@ -104,6 +110,22 @@ def _network_argument(parser: argparse.ArgumentParser) -> None:
         default="relu",
         help="for files that do not name their activations (default: %(default)s)",
     )
+    parser.add_argument(
+        "--output", metavar="NAME", help=".onnx: the value to stop at, where there are several"
+    )
+    parser.add_argument("--logits", action="store_true", help=".onnx: leave off a softmax at the end")
+    parser.add_argument(
+        "--order", metavar="A,B", help=".safetensors: the layers' names in the order of the forward pass"
+    )
+
+
+def _lower_option(parser: Any, default: bool) -> None:
+    parser.add_argument(
+        "--lower",
+        action=argparse.BooleanOptionalAction,
+        default=default,
+        help=f"sample a lower bound, within the time limit (default: {'yes' if default else 'no'})",
+    )
 
 
 def _solve_options(parser: Any) -> None:
@@ -111,5 +133,5 @@ def _solve_options(parser: Any) -> None:
         "--solver", help="the SDP solver to use, never replaced by another (see 'lmikit solvers')"
     )
     parser.add_argument(
-        "--time-limit", type=float, metavar="S", help="seconds after which the solver returns its best point"
+        "--time-limit", type=float, metavar="S", help="seconds; the solver returns its best point by then"
     )
