@@ -14,10 +14,12 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when the program runs
     from . import adapters as adapters
     from . import certificates as certificates
+    from . import claims as claims
     from . import formulations as formulations
     from . import graph as graph
     from . import lmi as lmi
     from . import maps as maps
+    from . import margins as margins
     from . import methods as methods
     from . import network as network
     from . import nonlinear as nonlinear

@@ -23,7 +23,7 @@ def read_bytes(path: str | os.PathLike[str], largest: int, what: str = "file") -
                 raise InputError(f"{os.fspath(path)!r} is not a regular file; expected a {what}.")
             data = file.read(largest + 1)
     except (OSError, TypeError, ValueError) as error:
-        raise InputError(f"{path!r} cannot be read as a {what} ({error}).") from error
+        raise InputError(f"{_shown(path)} cannot be read as a {what} ({_why(error)}).") from error
     if len(data) > largest:
         raise InputError(f"{os.fspath(path)!r} has more than {largest} bytes; expected a {what}.")
     return data
@@ -48,7 +48,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         temporary = None
     except (OSError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path!r} cannot be written ({error}); pass a path in a folder that exists and has room."
+            f"{_shown(path)} cannot be written ({_why(error)}); "
+            "pass a path in a folder that exists and has room."
         ) from error
     finally:
         if temporary is not None:
@@ -66,3 +67,12 @@ def _give_usual_mode(path: str) -> None:
         os.close(descriptor)
         os.unlink(probe)
     os.chmod(path, mode)
+
+
+def _shown(path: object) -> str:
+    return repr(str(path) if isinstance(path, os.PathLike) else path)
+
+
+def _why(error: Exception) -> str:
+    """What the system said, without the name of the temporary file."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,11 +1,13 @@
 """Pictures of results; matplotlib (extra `plot`) is imported when called."""
 
+import io
 import os
 import pathlib
 from typing import Any
 
 from ._comparison import Comparison
 from ._errors import BackendMissing, InputError
+from ._files import write_bytes
 
 __all__ = ["bound_against_time"]
 
@@ -30,7 +32,9 @@ def _save(figure: Any, path: str | os.PathLike[str]) -> None:
         raise InputError(
             f"{target}: cannot write {suffix or 'a file without ending'}; expected .png, .svg or .pdf."
         )
-    figure.savefig(target, dpi=150)
+    stream = io.BytesIO()
+    figure.savefig(stream, format=suffix[1:], dpi=150)
+    write_bytes(target, stream.getvalue())
 
 
 def bound_against_time(comparison: Comparison, path: str | os.PathLike[str]) -> None:

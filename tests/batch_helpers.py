@@ -44,3 +44,46 @@ class TellsItsProcess(AbstractMethod):
     def propose(self, network, *, solver=None, time_limit=None, progress=None):
         witness = LipSDP().propose(network)
         return dataclasses.replace(witness, produced_by=f"{os.getpid()} {time.time()}")
+
+
+class Mute(Exception):
+    """Has no text."""
+
+    def __str__(self):
+        raise ValueError("nothing to say")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Raises(AbstractMethod):
+    """Raises one of the worst."""
+
+    what: str
+    name: ClassVar[str] = "raises"
+
+    def propose(self, network, *, solver=None, time_limit=None, progress=None):
+        raise {
+            "mute": Mute(),
+            "exit": SystemExit(3),
+            "memory": MemoryError(),
+            "recursion": RecursionError("deep"),
+        }[self.what]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WithAFunction(AbstractMethod):
+    """EclipseFast with options of any kind, which it ignores."""
+
+    function: object = None
+    weights: object = None
+    name: ClassVar[str] = "with-a-function"
+
+    def propose(self, network, *, solver=None, time_limit=None, progress=None):
+        return EclipseFast().propose(network)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unkeyable(WithAFunction):
+    """Holds an option that is no field."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", object())

@@ -1,15 +1,18 @@
 """certify_many: order kept, nothing lost, failures and dead workers reported, resume, any executor."""
 
+import dataclasses
+import errno
 import functools
 import itertools
 import multiprocessing
+import os
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from adapters_helpers import importorskip
-from batch_helpers import Fails, KillsItsWorker, TellsItsProcess
+from batch_helpers import Fails, KillsItsWorker, Raises, TellsItsProcess, Unkeyable, WithAFunction
 
 from lmikit import (
     EclipseFast,
@@ -18,11 +21,15 @@ from lmikit import (
     LipSDP,
     Network,
     OptionError,
-    Witness,
     certify_many,
     lipschitz,
 )
-from lmikit import _batch as batch_module
+from lmikit.solvers import Clarabel
+
+try:
+    import resource
+except ImportError:
+    resource = None
 
 SPAWN = multiprocessing.get_context("spawn")
 processes = functools.partial(ProcessPoolExecutor, 2, SPAWN)
@@ -89,15 +96,18 @@ def test_one_failure_does_not_lose_the_others():
     assert "overflow" in results[2].error or "NotCertified" in results[2].error
 
 
-def test_a_workers_word_is_not_taken_for_a_proof(monkeypatch):
-    def lying(job, parent):
-        good = lipschitz(job.network, job.method).witness
-        return batch_module._Answer(
-            Witness(good.kind, good.rho * 0.5, good.multipliers, good.layer_pow2), "", 0.0
-        )
+class Lying(Executor):
+    """Halves the bound that comes back."""
 
-    monkeypatch.setattr(batch_module, "_run", lying)
-    (result,) = certify_many(jobs(1))
+    def submit(self, function, /, *args, **kwargs):
+        answer, future = function(*args), Future()
+        witness = dataclasses.replace(answer.witness, rho=answer.witness.rho * 0.5)
+        future.set_result(dataclasses.replace(answer, witness=witness))
+        return future
+
+
+def test_a_workers_word_is_not_taken_for_a_proof():
+    (result,) = certify_many(jobs(1), Lying())
     assert not result.proven
     assert "was not proven here: NotCertified" in result.error
 
@@ -115,6 +125,122 @@ def test_a_folder_is_resumed_and_what_is_broken_in_it_is_solved_again(tmp_path):
     assert [r.certificate.bound for r in again[:4]] == [r.certificate.bound for r in first]
     other = certify_many([Job(job.network, LipSDP()) for job in batch], folder=tmp_path)
     assert not any(r.resumed for r in other)  # another method is another job
+
+
+@pytest.mark.parametrize("what", ["mute", "exit", "memory", "recursion"])
+@pytest.mark.parametrize("make", [lambda: None, lambda: ThreadPoolExecutor(2)])
+def test_whatever_a_job_raises_is_its_own_affair(what, make):
+    batch = jobs(3)
+    batch[1] = Job(network(1), Raises(what=what))
+    results = certify_many(batch, make())
+    assert [r.proven for r in results] == [True, False, True]
+    assert results[1].error.startswith(
+        {"mute": "Mute (its text raises", "exit": "SystemExit", "memory": "MemoryError"}.get(
+            what, "Recursion"
+        )
+    )
+
+
+class Refuses(ThreadPoolExecutor):
+    """Cannot send one of the jobs, and says so at once, as dask does."""
+
+    def submit(self, function, /, job, *args):
+        if job.name == "net 1":
+            raise TypeError("cannot pickle this")
+        return super().submit(function, job, *args)
+
+
+def test_a_job_that_cannot_be_sent_is_reported():
+    with Refuses(2) as pool:
+        results = certify_many(jobs(3), pool)
+    assert [r.error for r in results] == ["", "TypeError: cannot pickle this", ""]
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    one, seen = network(0), []
+    batch = [Job(one, EclipseFast(), time_limit=1.0 + k) for k in range(200)]
+    results = certify_many(batch, folder=tmp_path, on_result=seen.append)
+    assert len(results) == len(seen) == 200
+    assert {r.certificate.bound for r in results} == {lipschitz(one, EclipseFast()).bound}
+    assert all(not r.error and "No space left" in r.save_error for r in results)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    again = certify_many(batch[:2], folder=tmp_path)
+    assert [(r.resumed, r.save_error) for r in again] == [(False, "")] * 2
+
+
+@pytest.mark.skipif(resource is None, reason="needs limits of the operating system")
+def test_a_limit_on_the_size_of_files_loses_nothing(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        results = certify_many(jobs(3), folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert all(r.proven and "File too large" in r.save_error for r in results)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_at_a_results_path_is_reported_and_loses_nothing(tmp_path):
+    batch = jobs(3)
+    (tmp_path / f"{batch[1].key}.json").mkdir()
+    for _ in range(2):
+        results = certify_many(batch, folder=tmp_path)
+        assert all(r.proven for r in results)
+        assert [bool(r.save_error) for r in results] == [False, True, False]
+    assert [r.resumed for r in results] == [True, False, True]
+
+
+def test_a_folder_that_cannot_be_is_refused_before_anything_is_solved(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", 3, "a\0b"):
+        with pytest.raises(InputError, match=r"folder .* cannot be made"):
+            certify_many([Job(network(0), Fails())], folder=folder)
+
+
+def test_a_newer_version_does_not_take_over_older_results(tmp_path, monkeypatch):
+    batch = jobs(2)
+    certify_many(batch, folder=tmp_path)
+    assert all(r.resumed for r in certify_many(batch, folder=tmp_path))
+    monkeypatch.setattr("lmikit._batch._job.__version__", "9999.0")
+    assert not any(r.resumed for r in certify_many(batch, folder=tmp_path))
+
+
+def test_options_are_told_apart_by_value(tmp_path):
+    def key(**options):
+        return Job(network(0), **options).key
+
+    long = np.arange(5000.0)
+    other = long.copy()
+    other[2500] = -1.0  # left out of its repr
+    assert repr(long) == repr(other)
+    keys = [
+        key(),
+        key(time_limit=3.0),
+        key(solver=Clarabel()),
+        key(solver=Clarabel(tol=1e-5)),
+        key(method=LipSDP(multipliers="layer")),
+        *(key(method=WithAFunction(weights=w)) for w in (None, long, other, {"a": long}, {"a": other})),
+        *(key(method=WithAFunction(function=f)) for f in (np.ufunc, functools.partial(min, 3), min)),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(method=WithAFunction(weights={"a": long})) == key(
+        method=WithAFunction(weights={"a": long.copy()})
+    )
+
+
+def test_options_that_cannot_be_told_apart_are_refused_with_a_folder_only(tmp_path):
+    bad = [WithAFunction(function=lambda x: x), WithAFunction(weights=object()), Unkeyable()]
+    bad += [WithAFunction(weights=np.array([None]))]
+    for method, name in zip(bad, ["function", "weights", "hidden", "weights"], strict=True):
+        batch = [*jobs(1), Job(network(1), method)]
+        assert all(r.proven for r in certify_many(batch))
+        with pytest.raises(OptionError, match=rf"jobs\[1\] cannot be kept in a folder: method.*{name}"):
+            certify_many(batch, folder=tmp_path)
 
 
 def test_callbacks_that_fail_stop_the_batch():

@@ -1,6 +1,7 @@
 """The one room that turns a `Witness` into a `Certificate`, and the independent checker of its files."""
 
 from . import _check as _check  # registers its checker
+from . import point as point  # registers its checker
 from ._certificate import Certificate, verify
 from ._kinds import AbstractCertificate, CheckResult, check
 from .sdp import DualSide, PrimalSide, SDPCertificate, SDPWitness, verify_sdp

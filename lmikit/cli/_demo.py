@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _api, plots
 from .._errors import BackendMissing
+from .._files import write_bytes
 from ..certificates import Certificate, check
 from ..network import Network
 from ._output import json_text
@@ -65,7 +66,7 @@ def _refusals(certificate: Certificate, network: Network, folder: pathlib.Path) 
     results = []
     for name, mutated in _mutations(text).items():
         victim = folder / "mutated.certificate.json"
-        victim.write_text(mutated, encoding="utf-8")
+        write_bytes(victim, mutated.encode("utf-8"))
         results.append((name, check(victim, network)))
         victim.unlink()
     results.append(("one weight changed", check(certificate, _other_network(network))))

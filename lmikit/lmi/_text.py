@@ -2,13 +2,13 @@
 
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterable
 from typing import NoReturn
 
 import numpy as np
 
 from .._errors import InputError
+from .._files import write_bytes
 
 __all__ = ["TextLines", "write_atomically"]
 
@@ -119,19 +119,4 @@ class TextLines:
 
 def write_atomically(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
     """Write lines to a file; an error or interrupt leaves the old file, or none, never half of one."""
-    path = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="ascii", newline="\n") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_bytes(path, "".join(f"{line}\n" for line in lines).encode("ascii"))

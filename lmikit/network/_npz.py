@@ -5,10 +5,10 @@ is a JSON text {"version": 1, "layers": [{"activation": name, "parameters": ...,
 with one entry per linear map; slopes that are not the activation's own are in alpha0, beta0.
 """
 
+import io
 import json
 import os
 import pathlib
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import InputError
+from .._files import write_bytes
 from ._activation_base import Activation
 from ._activations import ACTIVATIONS
 from ._arrays_in import as_float64, as_linear_map
@@ -153,24 +154,18 @@ def _slopes(name: str, entries: dict[str, Any], k: int) -> tuple[np.ndarray, np.
 
 
 def write_npz(path: str | os.PathLike[str], layers: Sequence[Layer]) -> None:
-    """Write layers to `path` (a `.npz`), through a temporary file beside it."""
+    """Write layers to `path` (a `.npz`), whole or not at all."""
     file = pathlib.Path(path)
     if file.suffix.lower() != ".npz":
         raise InputError(f"{file.name} has suffix {file.suffix!r}; expected .npz.")
-    if not file.parent.is_dir():
-        raise InputError(f"{file.parent} is not a folder; create it first.")
     entries: dict[str, np.ndarray] = {}
     for k, layer in enumerate(layers):
         entries.update(_layer_entries(k, layer))
     content = {"version": 1, "layers": [_description(layer) for layer in layers]}
     entries["activations"] = np.array(json.dumps(content, allow_nan=False))
-    temporary = file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as stream:
-            np.savez_compressed(stream, **entries)  # type: ignore[arg-type]
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **entries)  # type: ignore[arg-type]
+    write_bytes(file, stream.getvalue())
 
 
 def _layer_entries(k: int, layer: Layer) -> dict[str, np.ndarray]:

@@ -1,11 +1,9 @@
 """`TrainingState`: everything that the next step depends on, in one file that is whole or not there."""
 
-import contextlib
 import dataclasses
+import io
 import json
 import os
-import pathlib
-import secrets
 import types
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
+from .._files import write_bytes
 
 __all__ = ["TrainingState"]
 
@@ -47,7 +46,6 @@ class TrainingState:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a `.npz`; it replaces `path` in one step, so that an interruption leaves the old file."""
-        file = pathlib.Path(path)
         meta = {
             "version": _VERSION,
             "method": self.method,
@@ -58,16 +56,9 @@ class TrainingState:
         entries: dict[str, Any] = {"meta": np.array(json.dumps(meta))}
         for name, group in self.arrays.items():
             entries.update({f"{name}/{i}": a for i, a in enumerate(group)})
-        part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
-        try:
-            with open(part, "wb") as stream:
-                np.savez(stream, **entries)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(part, file)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
+        stream = io.BytesIO()
+        np.savez(stream, **entries)
+        write_bytes(path, stream.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TrainingState":

@@ -1,0 +1,150 @@
+"""The jobs of one batch, what is known of them, and whom to tell."""
+
+import logging
+import os
+import pathlib
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+
+from .._errors import InputError, LmikitError, OptionError
+from .._progress import Progress, ProgressCallback
+from ..certificates import Certificate, verify
+from ._job import Job, JobResult
+from ._worker import Answer, run_job, text_of
+
+__all__ = ["Batch"]
+
+_log = logging.getLogger("lmikit")
+
+
+class Batch:
+    """Runs jobs on executors; proves, saves and reports each answer as it comes."""
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        folder: str | os.PathLike[str] | None,
+        progress: ProgressCallback | None,
+        on_result: Callable[[JobResult], None] | None,
+    ) -> None:
+        self.jobs, self.progress, self.on_result = jobs, progress, on_result
+        self.results: dict[int, JobResult] = {}
+        self.start = time.perf_counter()
+        self.paths = None if folder is None else _result_paths(folder, jobs)
+
+    def open(self) -> list[int]:
+        """The jobs without a result, in order."""
+        return [k for k in range(len(self.jobs)) if k not in self.results]
+
+    def ordered(self) -> list[JobResult]:
+        """All results, in the order of the jobs."""
+        return [self.results[k] for k in range(len(self.jobs))]
+
+    def run(self, executor: Executor, indices: list[int]) -> bool:
+        """Run jobs until all are done or the executor is broken; False for broken."""
+        futures, whole = self._submit(executor, indices)
+        done: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()  # `wait` looks at all, every time
+        pending = set(futures)
+        try:
+            for future in futures:
+                future.add_done_callback(done.put)
+            while pending:
+                future = done.get()
+                pending.discard(future)
+                whole = self._collect(futures[future], future) and whole
+        finally:
+            for future in pending:
+                future.cancel()
+        return whole
+
+    def _submit(self, executor: Executor, indices: list[int]) -> "tuple[dict[Future[Answer], int], bool]":
+        futures: dict[Future[Answer], int] = {}
+        for index in indices:
+            try:
+                futures[executor.submit(run_job, self.jobs[index], os.getpid())] = index
+            except (BrokenExecutor, RuntimeError) as error:  # broken, or shut down, while jobs go in
+                _log.warning("the executor takes no more jobs (%s)", text_of(error))
+                return futures, False
+            except Exception as error:  # this job cannot be sent
+                self.finish(index, Answer(None, text_of(error), 0.0))
+        return futures, True
+
+    def _collect(self, index: int, future: "Future[Answer]") -> bool:
+        if future.cancelled():
+            return False
+        error = future.exception()
+        if isinstance(error, BrokenExecutor):
+            return False
+        if error is not None:  # what the executor itself raises: a job that cannot be sent, a lost worker
+            self.finish(index, Answer(None, text_of(error), 0.0))
+        else:
+            self.finish(index, future.result())
+        return True
+
+    def give_up(self, reason: str) -> None:
+        """Report what is open with this reason."""
+        for index in self.open():
+            self.finish(index, Answer(None, reason, 0.0))
+
+    def finish(self, index: int, answer: Answer) -> None:
+        """Prove the answer here, save it and tell."""
+        job, certificate, error = self.jobs[index], None, answer.error
+        if answer.witness is not None:
+            try:
+                certificate = verify(job.network, answer.witness, repair=False)
+            except Exception as failure:  # what a worker sends must not lose the others
+                error = f"the worker's witness was not proven here: {text_of(failure)}"
+        save_error = "" if certificate is None else self._save(index, certificate)
+        self._tell(JobResult(index, job.name, certificate, error, answer.seconds, False, save_error))
+
+    def _save(self, index: int, certificate: Certificate) -> str:
+        """Why the certificate could not be saved, or nothing."""
+        if self.paths is None:
+            return ""
+        try:
+            certificate.save(self.paths[index])
+        except Exception as error:  # a full disk must not lose what is proven
+            _log.warning("a certificate is kept in memory only: %s", text_of(error))
+            return text_of(error)
+        return ""
+
+    def resume(self) -> None:
+        """Read what the results folder holds already."""
+        for index, path in enumerate(self.paths or ()):
+            if not os.path.lexists(path):
+                continue
+            job = self.jobs[index]
+            try:
+                certificate = Certificate.load(path, job.network)
+            except Exception as error:  # whatever is wrong with a file, its job is solved again
+                _log.warning("%s is solved again: %s", path.name, text_of(error))
+                continue
+            self._tell(JobResult(index, job.name, certificate, resumed=True))
+
+    def _tell(self, result: JobResult) -> None:
+        self.results[result.index] = result
+        if self.on_result is not None:
+            self.on_result(result)
+        if self.progress is not None:
+            seconds = time.perf_counter() - self.start
+            self.progress(Progress("certify_many", len(self.results), len(self.jobs), seconds=seconds))
+
+
+def _result_paths(folder: str | os.PathLike[str], jobs: list[Job]) -> list[pathlib.Path]:
+    """Where each job's result is kept; what cannot be kept is refused before anything is solved."""
+    try:
+        place = pathlib.Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(
+            f"folder {folder!r} cannot be made ({error}); pass a folder, or a path where one can be made."
+        ) from error
+    paths = []
+    for index, job in enumerate(jobs):
+        try:
+            paths.append(place / f"{job.key}.json")
+        except LmikitError as error:
+            raise OptionError(f"jobs[{index}] cannot be kept in a folder: {error}") from error
+    return paths

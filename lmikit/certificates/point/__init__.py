@@ -1,0 +1,21 @@
+"""Certificates at a point: margins and radii on a region of inputs, proven from multipliers alone."""
+
+from . import _check as _check  # registers the checker
+from . import _pieces as _pieces  # registers the terms of two linear pieces
+from ._certificate import PointCertificate, verify_point
+from ._pieces import slopes_of_pieces
+from ._terms import AbstractTerm, Site, register_term
+from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
+
+__all__ = [
+    "AbstractTerm",
+    "MultiplierGroup",
+    "PointCertificate",
+    "PointWitness",
+    "Site",
+    "TermMultipliers",
+    "point_digest",
+    "register_term",
+    "slopes_of_pieces",
+    "verify_point",
+]

@@ -1,0 +1,73 @@
+"""The independent checker of point certificates: the claim proven again by other means than `verify_point`.
+
+It shares with `verify_point` the reading of files, the terms' formulas and the test of the
+floating-point environment. It expands the Lagrangian into Z = [[corner, f'], [f, M]] by its own code,
+factors M = G G' + F with F diagonally dominant with excess at least e in every row (so M >= e I, in the
+equilibrated scale), and accepts row r if corner + 2 f'z + z'Mz >= ||M z + f||^2 / e at a z that a
+floating-point solve proposes. Float mode encloses every number (`Enclosure`), exact mode computes with
+integers (`Dyadic`), where no rounding theory is needed at all.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ..._arrays import blas_threads
+from ..._errors import InputError
+from ...network import Network
+from .._float_environment import environment_fault
+from .._kinds import CheckResult, register
+from ._check_rows import row_margins
+from ._format_read import parse_point
+from ._format_write import FORMAT
+from ._proof import fault_of
+from ._witness import PointWitness, point_digest
+
+__all__ = ["check_point"]
+
+
+def check_point(text: str, network: Any, exact: bool) -> CheckResult:
+    """The checker of `lmikit-point-cert` files; raises InputError for what is no Network."""
+    if not isinstance(network, Network):
+        raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
+    try:
+        witness = parse_point(text)
+    except InputError as error:
+        return CheckResult(False, str(error))
+    fault = environment_fault()
+    if fault:
+        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
+    try:
+        with blas_threads(1), np.errstate(all="ignore"):
+            return _checked(witness, network, exact)
+    except (OverflowError, MemoryError, ValueError, np.linalg.LinAlgError) as error:
+        return CheckResult(False, f"the check broke down ({type(error).__name__}: {error})")
+
+
+def _checked(witness: PointWitness, network: Network, exact: bool) -> CheckResult:
+    claim = witness.claim
+    if witness.digest != point_digest(network):
+        return CheckResult(False, "it is for another network: weights, biases or activations differ")
+    if claim.region.dim != network.input_dim or claim.rows.shape[1] != network.output_dim:
+        return CheckResult(False, "the claim's sizes are not those of this network")
+    proven: dict[int, float] = {}
+    for k, group in enumerate(witness.groups):
+        reason = fault_of(network, claim, group)
+        if not reason and claim.kind == "radius" and not group.mu > 0.0:
+            reason = "a radius needs mu > 0"
+        if reason:
+            return CheckResult(False, f"multiplier group {k}: {reason}")
+        margins = row_margins(network, claim, group, exact)
+        if isinstance(margins, str):
+            return CheckResult(False, f"multiplier group {k}: {margins}")
+        for r, margin in zip(group.rows, margins, strict=True):
+            proven[r] = max(margin, proven.get(r, -np.inf))
+    how = "in exact integers" if exact else "with every rounding enclosed"
+    open_rows = [r for r in range(len(claim.rows)) if not proven.get(r, -np.inf) >= 0.0]
+    if open_rows:
+        worst = min(proven.get(r, -np.inf) for r in open_rows)
+        return CheckResult(False, f"not proven {how}: rows {open_rows[:8]}", worst)
+    return CheckResult(True, f"every bordered matrix is positive semidefinite, {how}", min(proven.values()))
+
+
+register(FORMAT, check_point)

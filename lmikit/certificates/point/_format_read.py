@@ -1,0 +1,132 @@
+"""Reading files of format "lmikit-point-cert", strictly; nothing is proven here."""
+
+import json
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from ..._errors import InputError
+from ..._files import read_bytes
+from ...claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
+from .._format_read import _array, _hex, _integer, _list, _no_constant, _no_duplicates, _object, _text
+from .._kinds import LARGEST_FILE
+from ._format_write import FORMAT, VERSION
+from ._witness import MultiplierGroup, PointWitness, TermMultipliers
+
+__all__ = ["parse_point", "read_point"]
+
+_LARGEST = 2**24  # neurons, inputs, rows
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def read_point(path: str | os.PathLike[str]) -> PointWitness:
+    """Read and validate a file; raises InputError."""
+    data = read_bytes(path, LARGEST_FILE, "point certificate file")
+    try:
+        return parse_point(data.decode("utf-8"), os.fspath(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path!r} is not a certificate file: it is not UTF-8 ({error}).") from error
+
+
+def parse_point(text: str, name: str = "the certificate") -> PointWitness:
+    """Validate the text of a file; raises InputError naming the field."""
+    try:
+        data = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
+        )
+        return _document(data)
+    except InputError as error:
+        raise InputError(f"{name} is not a valid point certificate: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} is not a JSON file ({error}); it may be truncated.") from error
+
+
+def _document(data: Any) -> PointWitness:
+    top = _object(data, "the file", "format version claim network groups tool")
+    if top["format"] != FORMAT or top["version"] != VERSION or isinstance(top["version"], bool):
+        raise InputError(
+            f"format {top['format']!r}, version {top['version']!r}; expected {FORMAT!r}, {VERSION}."
+        )
+    digest = _text(_object(top["network"], "network", "digest")["digest"], "network.digest")
+    if not _DIGEST.fullmatch(digest):
+        raise InputError(f"network.digest is {digest!r}; expected 64 lower-case hexadecimal digits.")
+    tool = _object(top["tool"], "tool", "name version produced_by")
+    for field, value in tool.items():
+        _text(value, f"tool.{field}")
+    claim = _claim(top["claim"])
+    if not isinstance(top["groups"], list) or not top["groups"]:
+        raise InputError("groups is not a list of at least one entry.")
+    groups = tuple(_group(g, f"groups[{k}]", claim) for k, g in enumerate(top["groups"]))
+    return PointWitness(digest, claim, groups, tool["produced_by"])
+
+
+def _claim(data: Any) -> PointClaim:
+    fields = _object(data, "claim", "kind statement region shape rows offsets lower")
+    count, outputs = (
+        _integer(n, "claim.shape", 1, _LARGEST) for n in _list(fields["shape"], "claim.shape", 2)
+    )
+    kind = _text(fields["kind"], "claim.kind")
+    if kind not in ("margin", "radius"):
+        raise InputError(f"claim.kind is {kind!r}; expected 'margin' or 'radius'.")
+    claim = PointClaim(
+        _region(fields["region"]),
+        _array(fields["rows"], "claim.rows", count * outputs).reshape(count, outputs),
+        _array(fields["lower"], "claim.lower", count),
+        _array(fields["offsets"], "claim.offsets", count),
+        "radius" if kind == "radius" else "margin",
+    )
+    if fields["statement"] != claim.sentence:
+        raise InputError(f"claim.statement is {fields['statement']!r}; expected {claim.sentence!r}.")
+    return claim
+
+
+def _region(data: Any) -> AbstractRegion:
+    fields = _object(data, "claim.region", "kind dim x0 radius lower upper")
+    dim = _integer(fields["dim"], "claim.region.dim", 1, _LARGEST)
+    kind = _text(fields["kind"], "claim.region.kind")
+    needs: dict[str, tuple[str, ...]] = {Ball.kind: ("x0", "radius"), Box.kind: ("lower", "upper")}
+    needs[BallAndBox.kind] = (*needs[Ball.kind], *needs[Box.kind])
+    if kind not in needs:
+        raise InputError(f"claim.region.kind is {kind!r}; expected one of {', '.join(needs)}.")
+    extra = [f for f in ("x0", "radius", "lower", "upper") if (fields[f] is not None) != (f in needs[kind])]
+    if extra:
+        raise InputError(f"claim.region of kind {kind!r} has or lacks {', '.join(extra)}.")
+    arrays = {
+        f: _array(fields[f], f"claim.region.{f}", dim)
+        for f in ("x0", "lower", "upper")
+        if fields[f] is not None
+    }
+    ball = Ball(arrays["x0"], _hex(fields["radius"], "claim.region.radius")) if "x0" in arrays else None
+    box = Box(arrays["lower"], arrays["upper"]) if "lower" in arrays else None
+    if ball is not None and box is not None:
+        return BallAndBox(ball, box)
+    region = ball if ball is not None else box
+    assert region is not None
+    return region
+
+
+def _group(data: Any, name: str, claim: PointClaim) -> MultiplierGroup:
+    fields = _object(data, name, "rows scales mu tau layers")
+    if not isinstance(fields["rows"], list) or not isinstance(fields["layers"], list):
+        raise InputError(f"{name}.rows or {name}.layers is not a list.")
+    rows = tuple(_integer(r, f"{name}.rows", 0, len(claim.rows) - 1) for r in fields["rows"])
+    tau = np.zeros(0) if fields["tau"] is None else _array(fields["tau"], f"{name}.tau", claim.region.dim)
+    layers = []
+    for k, layer in enumerate(fields["layers"]):
+        if not isinstance(layer, list):
+            raise InputError(f"{name}.layers[{k}] is not a list.")
+        layers.append(tuple(_term(item, f"{name}.layers[{k}][{j}]") for j, item in enumerate(layer)))
+    scales = _array(fields["scales"], f"{name}.scales", len(rows))
+    return MultiplierGroup(rows, scales, _hex(fields["mu"], f"{name}.mu"), tau, tuple(layers))
+
+
+def _term(data: Any, name: str) -> TermMultipliers:
+    fields = _object(data, name, "term size multipliers parameters")
+    size = _integer(fields["size"], f"{name}.size", 1, _LARGEST)
+    if not isinstance(fields["parameters"], dict):
+        raise InputError(f"{name}.parameters is not an object.")
+    parameters = {p: _array(v, f"{name}.parameters.{p}", size) for p, v in fields["parameters"].items()}
+    values = _array(fields["multipliers"], f"{name}.multipliers", size)
+    return TermMultipliers(_text(fields["term"], f"{name}.term"), values, parameters)

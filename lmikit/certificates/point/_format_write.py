@@ -1,0 +1,72 @@
+"""The text of a file of format "lmikit-point-cert" (docs/point_certificate_format.md)."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ...claims import AbstractRegion, PointClaim
+from .._format_write import _array_out, _version
+from ._witness import MultiplierGroup, TermMultipliers
+
+if TYPE_CHECKING:
+    from ._certificate import PointCertificate
+
+__all__ = ["FORMAT", "VERSION", "render_point"]
+
+FORMAT, VERSION = "lmikit-point-cert", 1
+
+
+def render_point(certificate: "PointCertificate") -> str:
+    """The JSON text of a point certificate."""
+    witness = certificate.witness
+    data = {
+        "format": FORMAT,
+        "version": VERSION,
+        "claim": _claim(certificate.claim),
+        "network": {"digest": certificate.network_digest},
+        "groups": [_group(group) for group in witness.groups],
+        "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
+    }
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _claim(claim: PointClaim) -> dict[str, Any]:
+    return {
+        "kind": claim.kind,
+        "statement": claim.sentence,
+        "region": _region(claim.region),
+        "shape": list(claim.rows.shape),
+        "rows": _array_out(claim.rows.ravel()),
+        "offsets": _array_out(claim.offsets),
+        "lower": _array_out(claim.lower),
+    }
+
+
+def _region(region: AbstractRegion) -> dict[str, Any]:
+    ball, box = region.ball, region.box
+    return {
+        "kind": region.kind,
+        "dim": region.dim,
+        "x0": None if ball is None else _array_out(ball.x0),
+        "radius": None if ball is None else ball.radius.hex(),
+        "lower": None if box is None else _array_out(box.lower),
+        "upper": None if box is None else _array_out(box.upper),
+    }
+
+
+def _group(group: MultiplierGroup) -> dict[str, Any]:
+    return {
+        "rows": list(group.rows),
+        "scales": _array_out(group.scales),
+        "mu": group.mu.hex(),
+        "tau": _array_out(group.tau) if group.tau.size else None,
+        "layers": [[_term(item) for item in layer] for layer in group.layers],
+    }
+
+
+def _term(item: TermMultipliers) -> dict[str, Any]:
+    return {
+        "term": item.kind,
+        "size": int(item.values.size),
+        "multipliers": _array_out(item.values),
+        "parameters": {name: _array_out(values) for name, values in sorted(item.parameters.items())},
+    }

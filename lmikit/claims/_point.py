@@ -1,0 +1,71 @@
+"""The claim of a certificate at a point; its sentence is written here and nowhere else."""
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+
+from .._errors import InputError
+from ._region import AbstractRegion
+
+__all__ = ["SEMANTICS", "PointClaim"]
+
+SEMANTICS = "of the real-arithmetic function defined by these float weights; not of a float inference"
+
+
+def _frozen(name: str, values: Any, ndim: int) -> np.ndarray:
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != ndim or not np.isfinite(array).all():
+        raise InputError(f"{name} has shape {array.shape}; expected {ndim} dimensions, all entries finite.")
+    array.setflags(write=False)
+    return array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PointClaim:
+    """For every x of `region` and every row r: rows[r] . f(x) + offsets[r] >= lower[r].
+
+    `rows` (R, m) are linear functionals of the outputs, e_y - e_j for the class y; `offsets` (R,).
+    kind "margin" is that sentence. kind "radius" has lower = 0 and a ball, and says more: the
+    inequality is strict wherever ||x - x0||_2 < radius, so that the class does not change there.
+    Rows are meant exactly, as rational combinations of the outputs. Raises InputError for
+    shapes that do not fit.
+    """
+
+    region: AbstractRegion
+    rows: np.ndarray
+    lower: np.ndarray
+    offsets: np.ndarray
+    kind: Literal["margin", "radius"] = "margin"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.region, AbstractRegion):
+            raise InputError(f"region is a {type(self.region).__name__}; expected a Ball, Box or BallAndBox.")
+        for label, ndim in (("rows", 2), ("lower", 1), ("offsets", 1)):
+            object.__setattr__(self, label, _frozen(label, getattr(self, label), ndim))
+        count = len(self.rows)
+        if not count or self.lower.shape != (count,) or self.offsets.shape != (count,):
+            raise InputError(
+                f"rows has shape {self.rows.shape}, lower {self.lower.shape}, offsets {self.offsets.shape}; "
+                "expected (R, m), (R,), (R,) with R >= 1."
+            )
+        if self.kind not in ("margin", "radius"):
+            raise InputError(f"the kind of claim is {self.kind!r}; expected 'margin' or 'radius'.")
+        if self.kind == "radius" and (self.region.ball is None or self.lower.any()):
+            raise InputError("a claim of kind 'radius' has a ball as its region and lower = 0.")
+
+    @property
+    def sentence(self) -> str:
+        """What is claimed, in words and symbols."""
+        where = self.region.describe()
+        if self.kind == "radius":
+            assert self.region.ball is not None
+            inside = where.replace("||_2 <=", "||_2 <", 1)
+            what = f"for every x with {inside}: rows[r].f(x) + offsets[r] > 0 for every row r"
+        else:
+            what = f"for every x with {where}: rows[r].f(x) + offsets[r] >= lower[r] for every row r"
+        return f"{what}, {SEMANTICS}"
+
+    def with_lower(self, lower: np.ndarray) -> "PointClaim":
+        """The same claim with other lower bounds."""
+        return dataclasses.replace(self, lower=lower)

@@ -1,0 +1,109 @@
+"""CROWN with every rounding accounted for: linear lower bounds carried back to the input.
+
+Zhang, Weng, Chen, Hsieh, Daniel, NeurIPS 2018, Theorem 3.2. A row r of the preactivation of layer k is
+kept as  r >= A x_j + d - e  on the domain, x_j the values after hidden layer j. Through phi_j: positive
+entries of A meet the line below, negative ones the line above; through W_{j-1}: A <- A' W, d <- d + A' b.
+A is whatever the floats are; what a rounding changed in A is paid for in e, with |v_j| and |x_{j-1}|
+bounded by the intervals of the layers already done, so that one matrix-vector product per step pays
+for all of them (`_rounding`).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..network import DenseMap, Layer, Network
+from ._concretise import lower_bounds
+from ._domain import Domain
+from ._enclosure import below
+from ._relaxation import Relaxation
+from ._rounding import SAFE, TINY, U, gamma
+
+__all__ = ["Affine", "affine_of", "crown_lower"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine:
+    """v = W x + b with W dense or CSR, and |W|."""
+
+    matrix: Any
+    size: Any
+    bias: np.ndarray
+
+    @property
+    def fan_in(self) -> int:
+        """n, the columns of W."""
+        return int(self.matrix.shape[1])
+
+
+def affine_of(layer: Layer) -> Affine:
+    """The affine part of a layer, as a matrix whose products are plain sums of products."""
+    linear = layer.linear
+    matrix = linear.to_dense() if isinstance(linear, DenseMap) else linear.to_sparse()
+    return Affine(matrix, abs(matrix), layer.bias)
+
+
+def affine_maps(network: Network) -> tuple[Affine, ...]:
+    """One per layer."""
+    return tuple(affine_of(layer) for layer in network.layers)
+
+
+def crown_lower(
+    maps: Sequence[Affine],
+    relaxations: Sequence[Relaxation],
+    domain: Domain,
+    rows: np.ndarray,
+    depth: int,
+) -> np.ndarray:
+    """Numbers at or below rows (m, n) times the affine map `depth` of x on the domain, (m,).
+
+    `relaxations` are those of the hidden layers 1..depth at least.
+    """
+    with np.errstate(all="ignore"):
+        a, d, e = _through_map(maps[depth], rows, np.zeros(len(rows)), np.zeros(len(rows)), None)
+        e = e + _rounding_of_map(maps[depth], rows, _input_size(relaxations, domain, depth))
+        for j in range(depth, 0, -1):
+            a, d, e = _through_activation(relaxations[j - 1], a, d, e)
+            line = a
+            a, d, e = _through_map(maps[j - 1], line, d, e, relaxations[j - 1].argument)
+            e = e + _rounding_of_map(maps[j - 1], line, _input_size(relaxations, domain, j - 1))
+        return below(below(lower_bounds(domain, a) + d) - e * SAFE)
+
+
+def _input_size(relaxations: Sequence[Relaxation], domain: Domain, depth: int) -> np.ndarray:
+    """Upper bounds of |x_depth|."""
+    return relaxations[depth - 1].magnitude if depth else domain.magnitude
+
+
+def _through_map(
+    affine: Affine, a: np.ndarray, d: np.ndarray, e: np.ndarray, argument: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A W, d + A b, e + their cost); `argument` bounds |v| where A itself was rounded once."""
+    size = np.abs(a)
+    n = a.shape[1]
+    shifted = d + a @ affine.bias
+    cost = gamma(n + 2) * (size @ np.abs(affine.bias) + np.abs(d))
+    cost = cost + TINY * (1.0 + np.abs(affine.bias).sum())
+    if argument is not None:
+        cost = cost + U * SAFE * (size @ argument) + TINY * (1.0 + argument.sum())
+    return np.asarray(a @ affine.matrix), shifted, e + cost * SAFE
+
+
+def _rounding_of_map(affine: Affine, a: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What the rounding of A W may change in A W x, |x| <= values."""
+    reach = affine.size @ values
+    return (gamma(a.shape[1] + 1) * (np.abs(a) @ reach) + TINY * (1.0 + values.sum() + reach.sum())) * SAFE
+
+
+def _through_activation(
+    r: Relaxation, a: np.ndarray, d: np.ndarray, e: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A', d', e') with A phi(v) + d >= A' v + d' up to e'; the rounding of A' is paid by the next map."""
+    positive, negative = np.maximum(a, 0.0), np.minimum(a, 0.0)
+    line = positive * r.low_slope + negative * r.up_slope
+    constant = d + (positive @ r.low + negative @ r.up)
+    largest = np.maximum(np.abs(r.low), np.abs(r.up))
+    cost = gamma(2 * a.shape[1] + 4) * (np.abs(a) @ largest + np.abs(d)) + TINY * (1.0 + largest.sum())
+    return line, constant, e + cost * SAFE

@@ -1,0 +1,132 @@
+"""The margin problem at a point in floating point: a chain of two-piece activations, shifted to an anchor."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from .._errors import InputError
+from ..certificates.point import slopes_of_pieces
+from ..claims import AbstractRegion
+from ..network import Network
+
+__all__ = ["Chain", "Place", "chain_of", "place_of"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chain:
+    """What all points of one network share: weights W_0..W_L, biases, pieces, Gram matrix, norms."""
+
+    network: Network
+    weights: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    left: tuple[np.ndarray, ...]
+    right: tuple[np.ndarray, ...]
+
+    @property
+    def hidden(self) -> int:
+        """L."""
+        return len(self.weights) - 1
+
+    @functools.cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """(n_1, ..., n_L)."""
+        return tuple(w.shape[0] for w in self.weights[:-1])
+
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """Offsets of the layers in a vector of all neurons."""
+        return np.cumsum([0, *self.sizes])
+
+    @functools.cached_property
+    def gram(self) -> np.ndarray:
+        """W_0 W_0'."""
+        return self.weights[0] @ self.weights[0].T
+
+    @functools.cached_property
+    def norms(self) -> tuple[float, ...]:
+        """Spectral norms of W_0, ..., W_{L-1} (estimates; nothing is proven with them)."""
+        values = [float(np.linalg.norm(w, 2)) for w in self.weights[:-1]]
+        return tuple(value if value > 0.0 else 1e-12 for value in values)
+
+    @functools.cached_property
+    def absolute_gram_rows(self) -> np.ndarray:
+        """Row sums of |W_0'W_0|."""
+        return np.asarray(np.abs(self.weights[0].T @ self.weights[0]).sum(axis=1))
+
+    @functools.cached_property
+    def plain(self) -> bool:
+        """Whether left = 0 everywhere: no v^2 terms, as for ReLU."""
+        return not any(a.any() and b.any() for a, b in zip(self.left, self.right, strict=True))
+
+    def split(self, values: np.ndarray) -> list[np.ndarray]:
+        """A vector of all neurons by layer."""
+        return [values[self.ends[k] : self.ends[k + 1]] for k in range(self.hidden)]
+
+
+def chain_of(network: Network) -> Chain:
+    """The chain of a network; raises InputError naming an activation that is not of two pieces."""
+    left, right = [], []
+    for k, layer in enumerate(network.layers[:-1]):
+        slopes = slopes_of_pieces(layer.activation, layer.linear.shape[0])
+        if slopes is None:
+            raise InputError(
+                f"hidden layer {k + 1} has activation {layer.activation.name!r}; certificates at a point "
+                "know relu, leaky_relu, prelu and abs."
+            )
+        left.append(slopes[0])
+        right.append(slopes[1])
+    biases = tuple(layer.bias for layer in network.layers)
+    return Chain(network, network.weights, biases, tuple(left), tuple(right))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Place:
+    """A chain at an anchor x0 of a region: d = x - x0, v_1 = W_0 d + offsets[0].
+
+    `low`, `high` are the box around d (None without), `eps` the ball's radius (None without).
+    """
+
+    chain: Chain
+    region: AbstractRegion
+    offsets: tuple[np.ndarray, ...]
+    values: np.ndarray
+    outputs: np.ndarray
+    eps: float | None
+    low: np.ndarray | None
+    high: np.ndarray | None
+
+    @functools.cached_property
+    def sizes_of_values(self) -> np.ndarray:
+        """|v| per neuron, kept away from 0: the scale of the inequality multipliers."""
+        size = np.abs(self.values)
+        return np.maximum(size, 0.05 * float(np.median(size)) + 1e-6) if size.size else size
+
+    @functools.cached_property
+    def rectified(self) -> tuple[np.ndarray, np.ndarray]:
+        """sigma (w0 - left v0) and sigma (w0 - right v0), both >= 0, for all neurons."""
+        span = np.abs(np.concatenate(self.chain.right) - np.concatenate(self.chain.left))
+        return span * np.maximum(self.values, 0.0), span * np.maximum(-self.values, 0.0)
+
+
+def place_of(chain: Chain, region: AbstractRegion) -> Place:
+    """The chain at the region's anchor."""
+    x0, values = region.anchor, []
+    offsets = [chain.weights[0] @ x0 + chain.biases[0], *chain.biases[1:]]
+    x = x0
+    for k in range(chain.hidden):
+        v = chain.weights[k] @ x + chain.biases[k]
+        values.append(v)
+        x = np.where(v >= 0.0, chain.right[k] * v, chain.left[k] * v)
+    outputs = chain.weights[-1] @ x + chain.biases[-1]
+    ball, box = region.ball, region.box
+    return Place(
+        chain,
+        region,
+        tuple(offsets),
+        np.concatenate(values) if values else np.zeros(0),
+        outputs,
+        None if ball is None else ball.radius,
+        None if box is None else box.lower - x0,
+        None if box is None else box.upper - x0,
+    )
