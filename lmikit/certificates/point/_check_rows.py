@@ -193,9 +193,9 @@ def _transposed(a: Number) -> Number:
 def _product(a: Number, y: Number) -> Number:
     """A y for a matrix that is itself enclosed."""
     if isinstance(a, Dyadic):
-        from .._check_exact import _matmul
+        from .._check_integers import matmul
 
-        return Dyadic(_matmul(a.values, y.values), a.power + y.power)
+        return Dyadic(matmul(a.values, y.values), a.power + y.power)
     image = y.image(a.mid)
     n = float(a.mid.shape[1])
     spread = (a.rad @ (np.abs(y.mid) + y.rad)) * (1.0 + (2.0 * n + 24.0) * 2.0**-52) + n * 2.0**-1060

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .._check_exact import _common, _exact, _Integers, _matmul
+from .._check_integers import Integers, common, exact, matmul
 
 __all__ = ["Dyadic"]
 
@@ -20,7 +20,7 @@ class Dyadic:
         """Exactly these floats; raises OverflowError for NaN and infinity."""
         if not np.isfinite(values).all():
             raise OverflowError("a number is not finite")
-        found = _common(*_exact(np.asarray(values, dtype=np.float64)))
+        found = common(*exact(np.asarray(values, dtype=np.float64)))
         return cls(found.values, found.power)
 
     def _pair(self, other: "Dyadic") -> tuple[np.ndarray, np.ndarray, int]:
@@ -55,7 +55,7 @@ class Dyadic:
     def image(self, matrix: np.ndarray) -> "Dyadic":
         """matrix @ a for a of shape (n, R), `matrix` (m, n) exact floats."""
         left = Dyadic.exact(matrix)
-        return Dyadic(_matmul(left.values, self.values), left.power + self.power)
+        return Dyadic(matmul(left.values, self.values), left.power + self.power)
 
     def scaled(self, exponents: np.ndarray) -> "Dyadic":
         """2**exponents * a, entry by entry."""
@@ -80,6 +80,6 @@ class Dyadic:
         """The entries in row-major order."""
         return [Fraction(int(v), 1 << self.power) for v in self.values.ravel()]
 
-    def integers(self) -> _Integers:
+    def integers(self) -> Integers:
         """For the decision of dominance in `_check_exact`."""
-        return _Integers(self.values, self.power)
+        return Integers(self.values, self.power)
