@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when t
     from . import claims as claims
     from . import formulations as formulations
     from . import graph as graph
+    from . import intervals as intervals
     from . import lmi as lmi
     from . import maps as maps
     from . import margins as margins
