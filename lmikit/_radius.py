@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ._api import lipschitz
+from ._convert import as_number, floats
 from ._errors import InputError
 from ._witness import Witness
-from .certificates import Certificate, verify
+from .certificates import Certificate, require_ieee, verify
 from .methods import AbstractMethod, SpectralProduct
 from .network import Network
 from .solvers import AbstractSolver
@@ -111,16 +112,19 @@ def certified_radius(
     bounds are never worse. `logits` are taken as the exact values f(x) of the network in real
     arithmetic: give `logit_error` >= the absolute error of each where they are computed.
 
-    Raises InputError for logits that do not fit, NaN and infinity.
+    Raises InputError for logits that do not fit, NaN, infinity and numbers that float64 does not
+    hold, NotCertified where this thread's floating-point environment is not IEEE 754's default.
     """
-    values = np.asarray(logits, dtype=np.float64)
     outputs = _outputs(bounds)
-    if values.ndim not in (1, 2) or values.shape[-1] != outputs or not np.isfinite(values).all():
-        raise InputError(
-            f"logits have shape {values.shape}; expected (n, {outputs}) or ({outputs},), all finite."
-        )
-    if not (math.isfinite(logit_error) and logit_error >= 0.0):
+    if isinstance(logits, (PairwiseBounds, Certificate)):
+        raise InputError(f"logits is a {type(logits).__name__}; expected numbers: pass (bounds, logits).")
+    values = floats("logits", logits)
+    if values.ndim not in (1, 2) or values.shape[-1] != outputs:
+        raise InputError(f"logits have shape {values.shape}; expected (n, {outputs}) or ({outputs},).")
+    logit_error = as_number("logit_error", logit_error)
+    if logit_error < 0.0:
         raise InputError(f"logit_error is {logit_error}; expected a finite number, zero or more.")
+    require_ieee()
     rows = np.atleast_2d(values)
     if outputs == 1:
         margins, lipschitz_bounds = np.abs(rows), np.array([[_bound(bounds)]])
@@ -154,10 +158,12 @@ def certified_accuracy(
     1 where the logit is positive. See `certified_radius` for what is assumed of the logits.
     """
     radii = np.atleast_1d(certified_radius(bounds, logits, logit_error=logit_error))
-    rows, given = np.atleast_2d(np.asarray(logits, dtype=np.float64)), np.asarray(labels)
+    rows, given = np.atleast_2d(floats("logits", logits)), np.asarray(labels)
+    if np.ma.isMaskedArray(labels):
+        raise InputError("labels is a masked array; expected plain class indices.")
     if given.shape != (len(rows),) or given.dtype.kind not in "iub" or not len(rows):
         raise InputError(f"labels have shape {given.shape}; expected ({len(rows)},) class indices.")
-    distances = np.atleast_1d(np.asarray(epsilons, dtype=np.float64))
+    distances = np.atleast_1d(floats("epsilons", epsilons))
     if not (distances >= 0.0).all():
         raise InputError(f"epsilons are {distances}; expected distances, zero or more.")
     predicted = rows.argmax(axis=1) if rows.shape[1] > 1 else (rows[:, 0] > 0.0).astype(int)
@@ -256,7 +262,9 @@ def _outputs(bounds: Any) -> int:
         return int(bounds.bounds.shape[0])
     if isinstance(bounds, Certificate):
         return int(bounds.network_record.dims[-1])
-    raise InputError(f"bounds is a {type(bounds).__name__}; expected PairwiseBounds or a Certificate.")
+    raise InputError(
+        f"bounds is a {type(bounds).__name__}; expected PairwiseBounds or a Certificate, then the logits."
+    )
 
 
 def _bound(bounds: Any) -> float:

@@ -14,15 +14,14 @@ from typing import Literal
 
 import numpy as np
 
+from ._convert import floats
 from ._errors import InputError
 
 __all__ = ["Witness"]
 
 
 def _frozen(values: object) -> np.ndarray:
-    array = np.array(values, dtype=np.float64, copy=True)
-    array.setflags(write=False)
-    return array
+    return floats("multipliers", values, finite=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -43,8 +43,8 @@ def test_round_trip_keeps_dtypes_sparsity_and_slopes(tmp_path, dtype):
     phi = PReLU([0.1, -0.2, 3.0])
     first = SparseMap(sp.csr_array(np.array([[1.5, 0.0], [0.25, 3.0], [0.0, -1.0]])), dtype)
     base = Network.from_arrays([first, DenseMap(W[1], dtype)], activation=phi)
-    narrow = Layer(first, np.arange(3.0), phi, np.array([0.2, 0.0, 1.0]), np.full(3, 2.0))
-    network = Network((narrow, base.layers[1]), 2)
+    wide = Layer(first, np.arange(3.0), phi, np.array([0.1, -0.5, 1.0]), np.full(3, 4.0))
+    network = Network((wide, base.layers[1]), 2)
     network.save(str(tmp_path / "net.npz"))
     assert_same(network, Network.from_file(str(tmp_path / "net.npz")))
 
@@ -59,7 +59,7 @@ def test_round_trip_of_bfloat16(tmp_path):
 
 
 def test_plain_npz_takes_the_activation_argument(tmp_path):
-    np.savez(tmp_path / "a.npz", W0=W[0], W1=W[1], b0=np.arange(3.0), note=np.array("trained elsewhere"))
+    np.savez(tmp_path / "a.npz", W0=W[0], W1=W[1], b0=np.arange(3.0))
     network = Network.from_file(tmp_path / "a.npz", activation="tanh")
     np.testing.assert_array_equal(network.layers[0].bias, [0.0, 1.0, 2.0])
     np.testing.assert_array_equal(network.layers[1].bias, [0.0])

@@ -3,6 +3,7 @@
 from . import _check as _check  # registers its checker
 from . import point as point  # registers its checker
 from ._certificate import Certificate, verify
+from ._float_environment import require_ieee as require_ieee
 from ._kinds import AbstractCertificate, CheckResult, check
 from .sdp import DualSide, PrimalSide, SDPCertificate, SDPWitness, verify_sdp
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .._convert import as_float64
 from .._errors import InputError
 from ..network import Network
-from ..network._arrays_in import as_float64
 from ..nonlinear import AbstractGroups
 from ._nodes import Affine, Apply, Input, Node
 

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from .._convert import as_number
 from .._errors import InputError
 from ._constants import as_constant
 from ._constraint import Constraint, Kind
@@ -110,9 +111,7 @@ class Norm:
     __array_ufunc__ = None
 
     def __mul__(self, factor: Any) -> "Norm":
-        if not np.isscalar(factor) or not float(factor) >= 0:  # type: ignore[arg-type]
-            raise InputError(f"a norm can be scaled by a nonnegative number only; got {factor!r}.")
-        return Norm(self.expression * factor)
+        return Norm(self.expression * _weight(factor, "a norm"))
 
     __rmul__ = __mul__
 
@@ -153,11 +152,7 @@ class Quadratic:
         return self + (-1.0) * _expression(other, "-")
 
     def __mul__(self, factor: Any) -> "Quadratic":
-        if not np.isscalar(factor) or not float(factor) >= 0:  # type: ignore[arg-type]
-            raise InputError(
-                f"a convex quadratic can be scaled by a nonnegative number only; got {factor!r}."
-            )
-        weight = float(factor)  # type: ignore[arg-type]
+        weight = _weight(factor, "a convex quadratic")
         return Quadratic(self.linear * weight, tuple((e, weight * W) for e, W in self.squares))
 
     __rmul__ = __mul__
@@ -169,6 +164,12 @@ class Quadratic:
             column = e.evaluate(y)[:, 0]
             value += float(column @ (W @ column))
         return value
+
+
+def _weight(factor: Any, what: str) -> float:
+    if not np.isscalar(factor) or not (weight := as_number("a factor", factor)) >= 0:
+        raise InputError(f"{what} can be scaled by a nonnegative number only; got {factor!r}.")
+    return weight
 
 
 def _zero() -> Expression:

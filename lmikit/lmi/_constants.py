@@ -1,11 +1,13 @@
 """What a hand-written expression accepts as a constant and as an index."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from .._convert import as_csc, floats
 from .._errors import InputError
 
 __all__ = ["as_constant", "positions"]
@@ -14,23 +16,26 @@ __all__ = ["as_constant", "positions"]
 def as_constant(value: Any, *, row: bool = False) -> sp.csc_array | None:
     """A constant as a finite 2-D sparse array (1-D: a column, or a row when asked); None if it is none."""
     if sp.issparse(value):
-        result = sp.csc_array(value.reshape((1, -1)) if value.ndim == 1 else value, dtype=np.float64)
-        result = sp.csc_array(result.T) if value.ndim == 1 and not row else result
-    elif isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)):
-        try:
-            dense = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):
-            return None
-        if dense.ndim > 2:
-            raise InputError(f"a constant has {dense.ndim} dimensions; expected a scalar, vector or matrix.")
-        if dense.ndim == 1:
-            dense = dense[None, :] if row else dense[:, None]
-        result = _from_dense(np.atleast_2d(dense))
-    else:
+        result = as_csc("a constant", value.reshape((1, -1)) if value.ndim == 1 else value)
+        return sp.csc_array(result.T) if value.ndim == 1 and not row else result
+    if not isinstance(value, (int, float, complex, np.ndarray, np.generic, list, tuple)):
         return None
-    if not np.isfinite(result.data).all():
-        raise InputError("a constant holds NaN or infinity; expected finite numbers.")
-    return result
+    if isinstance(value, (list, tuple, np.ndarray)) and _holds_objects(value):
+        return None
+    dense = np.array(value) if type(value) is float and math.isfinite(value) else floats("a constant", value)
+    if dense.ndim > 2:
+        raise InputError(f"a constant has {dense.ndim} dimensions; expected a scalar, vector or matrix.")
+    if dense.ndim == 1:
+        dense = dense[None, :] if row else dense[:, None]
+    return _from_dense(np.atleast_2d(dense))
+
+
+def _holds_objects(value: Any) -> bool:
+    """Whether these are not numbers: expressions in a list, for instance."""
+    try:
+        return np.asarray(value).dtype == object
+    except (TypeError, ValueError):
+        return True
 
 
 def _from_dense(dense: np.ndarray) -> sp.csc_array:

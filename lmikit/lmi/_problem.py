@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._convert import as_number
 from .._errors import InputError
 from ._assemble import assemble_lmi
 from ._atoms import Quadratic
@@ -137,7 +138,8 @@ class Problem:
                 "holds no variable" if constraint.expression._owner is None else "belongs to another problem"
             )
             raise InputError(f"the constraint {why}; build it from this problem's variables.")
-        if not (np.isfinite(margin) and margin >= 0) or (margin and constraint.kind is Kind.ZERO):
+        margin = as_number(f"the margin of {name or 'a constraint'}", margin)
+        if margin < 0 or (margin and constraint.kind is Kind.ZERO):
             raise InputError(f"margin is {margin}; expected a finite number >= 0, and 0 for an equality.")
         name = f"c{len(self._added)}" if name is None else name
         if name in self._added:
@@ -146,7 +148,7 @@ class Problem:
             raise InputError(
                 f"LMI {name!r} has shape {constraint.expression.shape}; expected a square matrix."
             )
-        self._added[name] = _Added(constraint, name, float(margin))
+        self._added[name] = _Added(constraint, name, margin)
         return constraint
 
     def subject_to(self, *constraints: Constraint) -> None:

@@ -8,6 +8,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from .._arrays import blas_threads
+from .._convert import floats
 from .._errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Residuals:
 
 def residuals(sdp: "SDP", y: np.ndarray) -> Residuals:
     """The margins of y (m,) in every constraint, each block by its smallest eigenvalue."""
-    y = np.asarray(y, dtype=np.float64)
+    y = floats("y", y)
     if y.shape != (sdp.variables,):
         raise InputError(f"y has shape {y.shape}; expected ({sdp.variables},).")
     return Residuals(

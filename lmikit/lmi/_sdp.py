@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._convert import as_csc, floats
 from .._errors import InputError
 from ._pattern import describe_lmi, describe_sdp
 from ._residuals import DualResiduals, Residuals, dual_residuals, residuals
@@ -23,23 +24,16 @@ __all__ = ["LMI", "SDP", "SOC"]
 
 
 def _sparse(name: str, matrix: Any, shape: tuple[int, int]) -> sp.csc_array:
-    result = sp.csc_array(matrix, dtype=np.float64, copy=True)
+    result = as_csc(name, matrix)
     if result.shape != shape:
         raise InputError(f"{name} has shape {result.shape}; expected {shape}.")
-    if not np.isfinite(result.data).all():
-        raise InputError(f"{name} holds NaN or infinity; expected finite numbers.")
-    result.sum_duplicates()
-    result.eliminate_zeros()
     return result
 
 
 def _vector(name: str, values: Any, size: int | None = None) -> np.ndarray:
-    result = np.array(values, dtype=np.float64, copy=True)
+    result = floats(name, values)
     if result.ndim != 1 or (size is not None and result.size != size):
         raise InputError(f"{name} has shape {result.shape}; expected ({'n' if size is None else size},).")
-    if not np.isfinite(result).all():
-        raise InputError(f"{name} holds NaN or infinity; expected finite numbers.")
-    result.setflags(write=False)
     return result
 
 

@@ -9,23 +9,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._convert import as_number, floats, sealed
 from .._errors import InputError
-from ._arrays_in import as_float64
 
 __all__ = ["Activation", "Slopes", "as_parameter", "as_scalar"]
 
 
 def as_scalar(name: str, value: Any) -> float:
     """A finite float that holds `value` exactly; raises InputError otherwise."""
-    array, _ = as_float64(name, value)
-    if array.size != 1:
-        raise InputError(f"{name} has shape {array.shape}; expected one number.")
-    return float(array.reshape(()))
+    return as_number(name, value)
 
 
 def as_parameter(name: str, value: Any) -> float | np.ndarray:
     """A float, or a read-only array with one entry per neuron; raises InputError otherwise."""
-    array, _ = as_float64(name, value)
+    array = floats(name, value)
     if array.ndim > 1 or array.size == 0:
         raise InputError(f"{name} has shape {array.shape}; expected a number, or one per neuron.")
     return float(array.reshape(())) if array.size == 1 else array
@@ -73,14 +70,12 @@ class Activation(abc.ABC):
         """Read-only (alpha, beta) of shape (neurons,); raises InputError naming `where`."""
         result = []
         for label, bound in zip(("alpha", "beta"), self.bounds(), strict=True):
-            array, _ = as_float64(f"{where}: {label}", bound)
+            array = floats(f"{where}: {label}", bound)
             if array.ndim > 1 or (array.ndim == 1 and array.size not in (1, neurons)):
                 raise InputError(
                     f"{where}: {label} has shape {array.shape}; expected a scalar or ({neurons},)."
                 )
-            full = np.array(np.broadcast_to(array, (neurons,)))
-            full.setflags(write=False)
-            result.append(full)
+            result.append(sealed(np.broadcast_to(array, (neurons,))))
         if (result[0] > result[1]).any():
             raise InputError(f"{where}: alpha > beta for some neuron; expected alpha <= beta.")
         return result[0], result[1]

@@ -1,64 +1,15 @@
-"""Arrays in: whatever numpy can read becomes a read-only float64 array by an exact cast."""
+"""Weights and biases in: linear maps and vectors by the casts of `_convert`."""
 
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from .._convert import as_csr, as_float64, floats, sealed
 from .._errors import InputError
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 
-__all__ = ["as_bias", "as_float64", "as_linear_map"]
-
-_NAMES = {("f", 2): "F16", ("f", 4): "F32", ("f", 8): "F64"}
-
-
-def _as_array(name: str, values: Any) -> np.ndarray:
-    if np.ma.isMaskedArray(values):
-        raise InputError(f"{name} is a masked array; expected plain numbers: fill it with .filled(value).")
-    if sp.issparse(values):
-        raise InputError(f"{name} is a sparse matrix; expected a dense array here: pass .toarray().")
-    if getattr(values, "requires_grad", False):
-        raise InputError(f"{name} is a tensor that requires grad; pass {name}.detach().")
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).split("\n")[0].rstrip(". ")
-        hint = " (torch's bfloat16 is exact as .float())" if "BFloat16" in reason else ""
-        raise InputError(
-            f"{name} cannot be read as an array ({reason}); pass a numeric array{hint}."
-        ) from error
-
-
-def as_float64(name: str, values: Any) -> tuple[np.ndarray, str]:
-    """(read-only C-contiguous float64 copy, name of the source dtype); raises InputError.
-
-    The cast is exact or refused: float16, bfloat16, float32, float64, and integers up to 2**53.
-    """
-    array = _as_array(name, values)
-    kind = array.dtype.kind
-    if kind in "iub":
-        source, result = "F64", array.astype(np.float64)
-        if (
-            kind != "b"
-            and array.dtype.itemsize == 8
-            and not np.array_equal(result.astype(object), array.astype(object))
-        ):
-            raise InputError(f"{name} holds integers beyond 2**53; their cast to float64 is not exact.")
-    elif array.dtype.name == "bfloat16":
-        source, result = "BF16", array.astype(np.float64)
-    elif (kind, array.dtype.itemsize) in _NAMES:
-        source, result = _NAMES[kind, array.dtype.itemsize], array.astype(np.float64)
-    else:
-        raise InputError(
-            f"{name} has dtype {array.dtype}; expected real numbers that float64 holds exactly "
-            "(float16, bfloat16, float32, float64 or integers)."
-        )
-    result = np.array(result, dtype=np.float64, order="C", copy=True)
-    if not np.isfinite(result).all():
-        raise InputError(f"{name} holds NaN or infinity; expected finite numbers.")
-    result.setflags(write=False)
-    return result, source
+__all__ = ["as_bias", "as_linear_map"]
 
 
 def as_linear_map(name: str, values: Any) -> AbstractLinearMap:
@@ -67,11 +18,8 @@ def as_linear_map(name: str, values: Any) -> AbstractLinearMap:
         return values
     if sp.issparse(values):
         _check_matrix(name, values.shape)
-        matrix = sp.csr_array(values)
-        data, source = as_float64(name, matrix.data)
-        return SparseMap(
-            sp.csr_array((data.copy(), matrix.indices, matrix.indptr), shape=matrix.shape), source
-        )
+        given = values.tocoo() if values.format in ("lil", "dok") else values
+        return SparseMap(as_csr(name, values), as_float64(name, given.data)[1])
     array, source = as_float64(name, values)
     _check_matrix(name, array.shape)
     return DenseMap(array, source)
@@ -91,12 +39,8 @@ def _check_matrix(name: str, shape: tuple[int, ...]) -> None:
 def as_bias(name: str, values: Any, size: int) -> np.ndarray:
     """A bias of shape (size,); None means zeros; (1, size) and (size, 1) are flattened."""
     if values is None:
-        result = np.zeros(size)
-        result.setflags(write=False)
-        return result
-    array, _ = as_float64(name, values)
+        return sealed(np.zeros(size))
+    array = floats(name, values)
     if array.size != size or max(array.shape, default=1) != size:
         raise InputError(f"{name} has shape {array.shape}; expected ({size},), one per output of its weight.")
-    result = array.reshape(size)
-    result.setflags(write=False)
-    return result
+    return array.reshape(size)

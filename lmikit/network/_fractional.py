@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._convert import as_float64
 from .._errors import InputError
-from ._arrays_in import as_float64
 from ._network import Network
 
 __all__ = ["LinearFractional", "linear_fractional"]

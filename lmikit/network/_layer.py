@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._convert import floats
 from .._errors import InputError
 from ._activation_base import Activation
 from ._maps import AbstractLinearMap
@@ -16,9 +17,10 @@ __all__ = ["Layer"]
 class Layer:
     """x -> activation(W x + bias); `alpha`, `beta` are the slope bounds per output neuron.
 
-    `alpha` and `beta` (out,) are what bounds rest on. They may be narrower than the
-    activation's global ones where that is known to hold (a bounded domain); this is not checked.
-    Raises InputError for shapes that do not match, NaN, infinity and alpha > beta.
+    `alpha` and `beta` (out,) are what bounds rest on: the activation's own global ones or wider ones.
+    Raises InputError for shapes that do not match, NaN, infinity, alpha > beta, and for slopes
+    narrower than the activation's, which could hold on a part of the inputs only; a class of
+    functions that is known by its slopes alone is the activation `Slopes(alpha, beta)`.
     """
 
     linear: AbstractLinearMap
@@ -40,6 +42,19 @@ class Layer:
             )
         if (self.alpha > self.beta).any():
             raise InputError("layer: alpha > beta for some neuron; expected alpha <= beta.")
+        self._refuse_narrow_slopes()
+
+    def _refuse_narrow_slopes(self) -> None:
+        alpha, beta = self.activation.slopes_for(self.linear.shape[0], "layer")
+        narrow = (self.alpha > alpha) | (self.beta < beta)
+        if narrow.any():
+            k = int(np.argmax(narrow))
+            raise InputError(
+                f"layer: neuron {k} has slopes [{self.alpha[k]:.6g}, {self.beta[k]:.6g}], narrower than "
+                f"[{alpha[k]:.6g}, {beta[k]:.6g}] of its activation {self.activation.name}; a bound from "
+                "them would not be global. To state a class of functions by its slopes pass "
+                "activation=Slopes(alpha, beta)."
+            )
 
     @classmethod
     def of(cls, linear: AbstractLinearMap, bias: np.ndarray, activation: Activation, where: str) -> "Layer":
@@ -60,9 +75,4 @@ def _checked_vector(label: str, values: Any, size: int) -> np.ndarray:
             else type(values).__name__
         )
         raise InputError(f"layer: {label} is {got}; expected a float64 array of shape ({size},).")
-    if not np.isfinite(values).all():
-        raise InputError(f"layer: {label} holds NaN or infinity; expected finite numbers.")
-    if values.flags.writeable:
-        values = values.copy()
-        values.setflags(write=False)
-    return values
+    return floats(f"layer: {label}", values)

@@ -43,8 +43,7 @@ def lower_bound(
     a lower bound of L, up to rounding; nothing bounds the distance to L. Points within rounding
     of a kink are rejected, and the value found is compared with difference quotients of
     the network itself. Equal arguments give equal results unless `time_limit` (seconds) cuts
-    the ascent short. Raises InputError for slope classes, which have no forward pass, and for
-    slopes narrower than the activation's (they hold on a part of the inputs only).
+    the ascent short. Raises InputError for slope classes, which have no forward pass.
     """
     _check(network, starts, steps)
     begin = time.perf_counter()
@@ -79,12 +78,6 @@ def _check(network: Network, starts: int, steps: int) -> None:
             raise InputError(
                 f"layer {k} is a slope class, which has no forward pass; a lower bound needs a concrete "
                 "activation (see vertex_maximum for the worst case over a class)."
-            )
-        alpha, beta = layer.activation.slopes_for(layer.linear.shape[0], f"layer {k}")
-        if (layer.alpha > alpha).any() or (layer.beta < beta).any():
-            raise InputError(
-                f"layer {k} has slopes narrower than {layer.activation.name}'s: they hold on a part of "
-                "the inputs only, where a lower bound of the global constant does not apply."
             )
 
 

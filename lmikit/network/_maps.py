@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._convert import as_csr, floats, sealed
 from .._errors import InexactScaling, InputError
 
 __all__ = ["AbstractLinearMap", "DenseMap", "SparseMap"]
@@ -86,18 +87,13 @@ class AbstractLinearMap(abc.ABC):
 
 
 def _checked_values(values: Any, ndim: int) -> np.ndarray:
-    """`values` as they are where they are finite, read-only float64; raises InputError."""
+    """`values` where they are finite float64, sealed: nobody else can write to them; raises InputError."""
     if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.ndim != ndim:
         raise InputError(
             f"a linear map holds {type(values).__name__} data; expected a {ndim}-D float64 array. "
             "Network.from_arrays casts whatever numpy can read."
         )
-    if not np.isfinite(values).all():
-        raise InputError("a linear map holds NaN or infinity; expected finite numbers.")
-    if values.flags.writeable:
-        values = values.copy()
-        values.setflags(write=False)
-    return values
+    return floats("a linear map", values)
 
 
 def _scaled_values(values: np.ndarray, pow2: int) -> np.ndarray:
@@ -108,8 +104,7 @@ def _scaled_values(values: np.ndarray, pow2: int) -> np.ndarray:
             f"scaling by 2**{pow2} is not exact in float64: entries span more than the exponent "
             "range; rescale the layer."
         )
-    result.setflags(write=False)
-    return result
+    return sealed(result)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -173,11 +168,7 @@ class SparseMap(AbstractLinearMap):
             raise InputError(
                 "a sparse linear map needs a scipy sparse matrix (out, in) with both at least 1."
             )
-        matrix = sp.csr_array(self.matrix, copy=True)
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-        matrix.data = _checked_values(matrix.data, 1)
-        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "matrix", as_csr("a sparse linear map", self.matrix))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -190,7 +181,10 @@ class SparseMap(AbstractLinearMap):
         return np.asarray(self.matrix.T @ u)
 
     def to_sparse(self) -> sp.csr_array:
-        return self.matrix
+        """A new matrix that shares the sealed arrays: assigning to its entries leaves this map alone."""
+        result = sp.csr_array((self.matrix.data, self.matrix.indices, self.matrix.indptr), shape=self.shape)
+        result.has_canonical_format = True
+        return result
 
     def restricted(self, rows: np.ndarray, columns: np.ndarray) -> "SparseMap":
         return SparseMap(self.matrix[rows][:, columns], self.source_dtype)

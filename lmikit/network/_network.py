@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from .._convert import floats
 from .._errors import InputError
 from ._activation_base import Activation
 from ._activations import resolve_activation
-from ._arrays_in import as_bias, as_float64, as_linear_map
+from ._arrays_in import as_bias, as_linear_map
 from ._file import read_network_file
 from ._layer import Layer
 from ._maps import AbstractLinearMap
@@ -137,7 +138,7 @@ class Network:
 
     def __call__(self, x: Any) -> np.ndarray:
         """Forward pass for x of shape (..., n_0); returns (..., m)."""
-        value, _ = as_float64("x", x)
+        value = floats("x", x)
         if value.ndim == 0 or value.shape[-1] != self.input_dim:
             raise InputError(f"x has shape {value.shape}; expected (..., {self.input_dim}).")
         lead = value.shape[:-1]
@@ -152,7 +153,7 @@ class Network:
         NaN where a preactivation sits on a kink, unless its own gradient is 0: phi_k(v_k) is then
         differentiable with gradient 0, since phi_k is Lipschitz.
         """
-        value, _ = as_float64("x", x)
+        value = floats("x", x)
         if value.shape != (self.input_dim,):
             raise InputError(f"x has shape {value.shape}; expected ({self.input_dim},).")
         value = value[:, None]
@@ -214,4 +215,11 @@ def _one_per_hidden_layer(activation: Any, hidden: int) -> list[Activation]:
                 f"activation has {len(activation)} entries; expected {hidden}, one per hidden layer."
             )
         return [resolve_activation(a) for a in activation]
-    return [resolve_activation(activation)] * hidden
+    resolved = resolve_activation(activation)
+    if not hidden and not (isinstance(activation, str) and activation == "relu"):  # the default says nothing
+        raise InputError(
+            f"activation is {resolved!r}, but one weight makes a linear map without hidden layers; expected "
+            "none: pass activation=[]. For a network that ends in an activation append an identity matrix "
+            "to weights."
+        )
+    return [resolved] * hidden

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._convert import as_float64
 from .._errors import InputError
 from .._files import write_bytes
 from ._activation_base import Activation
 from ._activations import ACTIVATIONS
-from ._arrays_in import as_float64, as_linear_map
+from ._arrays_in import as_linear_map
 from ._file_entries import NetworkFile, load_entries
 from ._layer import Layer
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
