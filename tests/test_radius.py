@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match="has 1 output; expected at least 2"):
         pairwise_bounds(Network.from_arrays([np.ones((1, 2))]))
     for logits in (np.zeros(4), np.full(5, np.nan), np.zeros((1, 1, 5))):
-        with pytest.raises(InputError, match="^logits (have shape|holds NaN)"):
+        with pytest.raises(InputError, match=r"^logits (have shape|holds NaN)"):
             certified_radius(bounds, logits)
     with pytest.raises(InputError, match="expected PairwiseBounds or a Certificate"):
         certified_radius(3.0, np.zeros(5))
