@@ -1,6 +1,8 @@
 """Network files: exact round trips, other people's formats, and one clear line for broken ones."""
 
+import io
 import json
+import warnings
 import zipfile
 
 import numpy as np
@@ -148,7 +150,28 @@ BROKEN = [
     ("a.npz", described(dtype="I8"), "does not fit its stated dtype 'I8'"),
     ("a.npz", described() | {"alpha0": np.zeros(3)}, "one of alpha0 and beta0"),
     ("a.npz", described() | {"alpha0": np.ones(3), "beta0": np.zeros(3)}, "alpha > beta"),
-    ("a.mat", {"W": W[0]}, "holds W; expected a cell array 'weights'"),
+    ("a.mat", {"W": W[0]}, "'W' is not a cell array"),
+    ("a.mat", {"V": W[0]}, "holds V; expected a cell array 'weights'"),
+    ("a.mat", {"weights": cell(*W), "offsets": cell(*W)}, "holds offsets, which is not known"),
+    ("a.mat", {"weights": cell(*W), "W": cell(*W)}, "each under one name"),
+    ("a.mat", {"weights": cell(*W), "act_fcns": np.array(["swish", "linear"])}, "'swish'; expected relu"),
+    ("a.mat", {"weights": cell(*W), "act_fcns": np.array(["relu", "relu"])}, "one more weight, the identity"),
+    ("a.npz", {"W0": W[0], "W1": W[1], "b": np.ones(3)}, "holds b, which is not known"),
+    ("a.npz", {"W0": W[0], "W1": W[1], "scale": np.ones(3)}, "holds scale, which is not known"),
+    ("a.npz", {"W0": W[0], "W1": W[1], "activation": np.array("leaky_relu")}, "'leaky_relu'; expected relu"),
+    ("a.npz", {"W0": W[0], "W1": W[1], "activation": np.array(3)}, "not the JSON text"),
+    ("a.npz", {"W0": W[0], "activation": np.array("tanh")}, "0, one per hidden layer"),
+    (
+        "a.npz",
+        {"W0": np.eye(2), "W1": np.ones((1, 2)), "alpha0": np.full(2, 0.4), "beta0": np.full(2, 0.5)},
+        r"narrower than \[0, 1\]",
+    ),
+    ("a.npz", described() | {"alpha0": np.full(3, 0.4), "beta0": np.full(3, 0.5)}, r"narrower than \[0, 1\]"),
+    ("a.npz", {"W0": W[0], "W99999999": W[1]}, "holds W99999999, which is not known"),
+    ("a.npz", {"W0": W[0], "W999999": W[1]}, "holds W999999 but not W1"),
+    ("a.npz", {"W0": W[0], "activations": np.array("[" * 100000)}, "not the JSON text"),
+    ("a.npz", SPARSE | {"W0_indices": [0], "W0_shape": np.array([1, 10**9])}, "out of proportion"),
+    ("a.npz", SPARSE | {"W0_indices": [0], "W0_shape": np.array([-1, 2])}, "not a sparse matrix"),
     ("a.mat", {"weights": W[0]}, "'weights' is not a cell array"),
     ("a.mat", {"weights": np.empty((1, 0), dtype=object)}, "is empty"),
     ("a.mat", {"weights": cell(W[0], np.ones((10, 64)))}, "outputs 3 features"),
@@ -162,6 +185,50 @@ def test_broken_files_are_one_clear_line(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message) as caught:
         Network.from_file(file)
     assert "\n" not in str(caught.value)
+
+
+def test_common_spellings_are_read(tmp_path):
+    biases = [np.arange(3.0), np.ones(1)]
+    right = Network.from_arrays(W, biases, "tanh")
+    for entry in (
+        {"activation": np.array("tanh")},
+        {"activations": np.array(["tanh"])},
+        {"act_fcns": np.array(["tansig", "purelin"])},
+    ):
+        np.savez(tmp_path / "a.npz", W0=W[0], W1=W[1], b0=biases[0], b1=biases[1], **entry)
+        assert_same(Network.from_file(tmp_path / "a.npz"), right)
+    np.savez(tmp_path / "a.npz", W0=W[0], b=biases[0])
+    assert Network.from_file(tmp_path / "a.npz").layers[0].bias.tolist() == [0.0, 1.0, 2.0]
+    content = {"W": cell(*W), "b": cell(*biases), "act_fcns": np.array(["tanh  ", "linear"])}
+    scipy.io.savemat(tmp_path / "a.mat", content)
+    assert_same(Network.from_file(tmp_path / "a.mat"), right)
+    content["act_fcns"] = cell("tanh")
+    scipy.io.savemat(tmp_path / "a.mat", content)
+    assert_same(Network.from_file(tmp_path / "a.mat"), right)
+
+
+def test_two_entries_of_one_name_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", W0=W[0])
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("W0.npy", archive.read("W0.npy"))
+    with pytest.raises(InputError, match="two entries have one name"):
+        Network.from_file(tmp_path / "a.npz")
+
+
+def test_stated_sizes_are_not_believed(tmp_path):
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": "<f8", "fortran_order": False, "shape": (2**20, 2**20)}
+    )
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("W0.npy", head.getvalue() + bytes(64))
+    with pytest.raises(InputError, match="which is not what it holds"):
+        Network.from_file(tmp_path / "a.npz")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("W0.npy", bytes(2**27 + 1))
+    with pytest.raises(InputError, match="unpack to more than"):
+        Network.from_file(tmp_path / "a.npz")
 
 
 def test_every_truncation_is_refused(tmp_path):

@@ -1,18 +1,24 @@
-"""What a network file holds, and reading its raw entries."""
+"""What a network file holds, and reading its raw entries without trusting the sizes that it states."""
 
 import dataclasses
+import io
+import math
 import pathlib
+import warnings
+import zipfile
+import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import scipy
 
 from .._errors import InputError
 from ._activation_base import Activation
 from ._layer import Layer
 
 __all__ = ["NetworkFile", "load_entries"]
+
+FREE, RATIO = 2**27, 64  # bytes that any file may unpack to; beyond, how many times its own length
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,15 +39,16 @@ class NetworkFile:
 
 
 def load_entries(file: pathlib.Path) -> dict[str, Any]:
-    """Every entry of a `.npz` or `.mat` file; raises InputError where it cannot be read."""
+    """Every entry of a `.npz` or `.mat` file; raises InputError where it cannot be read.
+
+    Refused are entries of one name and contents of more than 2**27 bytes that are 64 times as long as
+    the file; an array is allocated only where its bytes are there.
+    """
     # The parsers of foreign bytes raise almost anything on broken files (zip, zlib, struct,
     # key, index and memory errors): all of them mean that the file cannot be read.
     try:
-        with file.open("rb") as stream:  # ours to close: np.load leaks it where the zip is broken
-            if file.suffix.lower() == ".mat":
-                return dict(scipy.io.loadmat(stream))
-            with np.load(stream, allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
+        with file.open("rb") as stream:
+            return _mat_entries(stream) if file.suffix.lower() == ".mat" else _npz_entries(stream)
     except NotImplementedError as error:
         raise InputError(
             f"{file.name} is a MATLAB v7.3 file; expected an older one: save it with '-v7'."
@@ -49,5 +56,67 @@ def load_entries(file: pathlib.Path) -> dict[str, Any]:
     except Exception as error:
         reason = str(error).split("\n")[0].rstrip(". ") or type(error).__name__
         raise InputError(
-            f"{file.name} cannot be read as {file.suffix} ({reason}); the file is broken."
+            f"{file.name} cannot be read as {file.suffix} ({reason[:200]}); the file is broken."
         ) from error
+
+
+def _largest(stream: BinaryIO) -> int:
+    length = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    return max(FREE, RATIO * length)
+
+
+def _npz_entries(stream: BinaryIO) -> dict[str, Any]:
+    largest = _largest(stream)
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+        names = [member.filename.removesuffix(".npy") for member in members]
+        if len(set(names)) != len(names):
+            raise ValueError("two entries have one name")
+        if sum(member.file_size for member in members) > largest:
+            raise ValueError(f"its entries unpack to more than {largest} bytes")
+        return {
+            name: _npy(archive.read(member), member.filename)
+            for name, member in zip(names, members, strict=True)
+        }
+
+
+def _npy(data: bytes, name: str) -> np.ndarray:
+    """The array of a `.npy` member whose data are there."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read:
+        raise ValueError(f"{name} has the .npy version {version}; expected 1 or 2")
+    shape, _, dtype = read[version](stream)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(f"{name} states the shape {shape} of {dtype}, which is not what it holds")
+    stream.seek(0)
+    return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def _mat_entries(stream: BinaryIO) -> dict[str, Any]:
+    import scipy.io
+
+    _refuse_mat_bomb(stream.read(), _largest(stream))
+    stream.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # scipy only warns of unreadable variables and of equal names
+        return dict(scipy.io.loadmat(stream))
+
+
+def _refuse_mat_bomb(data: bytes, largest: int) -> None:
+    """Unpack the compressed elements of a version 5 file into nothing, counting."""
+    order = {b"IM": "little", b"MI": "big"}.get(data[126:128])
+    position, total = 128, 0
+    while order and position + 8 <= len(data):
+        kind = int.from_bytes(data[position : position + 4], order)  # type: ignore[arg-type]
+        size = int.from_bytes(data[position + 4 : position + 8], order)  # type: ignore[arg-type]
+        if kind == 15:  # miCOMPRESSED
+            unpack, rest = zlib.decompressobj(), data[position + 8 : position + 8 + size]
+            while rest and not unpack.eof:
+                total += len(unpack.decompress(rest, 2**20))
+                rest = unpack.unconsumed_tail
+                if total > largest:
+                    raise ValueError(f"its elements unpack to more than {largest} bytes")
+        position += 8 + size

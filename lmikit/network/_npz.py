@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,11 +23,14 @@ from ._activation_base import Activation
 from ._activations import ACTIVATIONS
 from ._arrays_in import as_linear_map
 from ._file_entries import NetworkFile, load_entries
+from ._file_names import SPELLINGS, named_activations
 from ._layer import Layer
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 
 __all__ = ["read_npz", "write_npz"]
 
+_WEIGHT = re.compile(r"W(0|[1-9][0-9]{0,6})(_data|_indices|_indptr|_shape)?", re.ASCII)
+_WIDEST = 2**20  # of a sparse weight, whatever it holds
 _STORED = {"F16": np.float16, "F32": np.float32, "BF16": np.float32, "F64": np.float64}
 
 
@@ -36,39 +40,63 @@ def read_npz(file: pathlib.Path) -> NetworkFile:
     kernels = sorted(key for key in entries if key[:1] == "K" and key[1:].isdigit())
     if kernels:
         raise InputError(
-            f"{file.name} holds convolution kernels ({', '.join(kernels)}); expected fully connected "
+            f"{file.name} holds convolution kernels ({', '.join(kernels)[:100]}); expected fully connected "
             "weights W0, W1, ...: convolutional networks are not supported yet."
         )
     count = _count_weights(file.name, entries)
+    _refuse_unknown(file.name, entries, count)
     weights = tuple(_weight(file.name, entries, k) for k in range(count))
     biases = tuple(entries.get(f"b{k}") for k in range(count))
-    if "activations" not in entries:
-        return NetworkFile(weights, biases, None, (None,) * count)
-    described = _described_layers(file.name, entries["activations"], count)
+    if "b" in entries:
+        biases = (entries["b"],)
+    slopes = tuple(_slopes(file.name, entries, k) for k in range(count))
+    key = next((key for key in SPELLINGS if key in entries), None)
+    if key is None:
+        return NetworkFile(weights, biases, None, slopes)
+    if not _is_description(entries[key]):
+        return NetworkFile(weights, biases, named_activations(file.name, key, entries[key], count), slopes)
+    described = _described_layers(file.name, entries[key], count)
     activations = tuple(_activation(file.name, item) for item in described[:-1])
     typed = tuple(
         _with_dtype(file.name, k, w, item) for k, (w, item) in enumerate(zip(weights, described, strict=True))
     )
-    slopes = tuple(_slopes(file.name, entries, k) for k in range(count))
     return NetworkFile(typed, biases, activations, slopes)
 
 
 def _count_weights(name: str, entries: dict[str, Any]) -> int:
-    found = {
-        int(key[1:].split("_")[0]) for key in entries if key[:1] == "W" and key[1:].split("_")[0].isdigit()
-    }
+    found = {int(match.group(1)) for match in map(_WEIGHT.fullmatch, entries) if match}
     if not found:
         held = ", ".join(sorted(entries)[:6]) or "nothing"
-        raise InputError(f"{name} holds {held}; expected weights W0, W1, ... of shape (out, in).")
-    missing = [f"W{k}" for k in range(max(found)) if k not in found]
-    if missing:
+        raise InputError(f"{name} holds {held[:200]}; expected weights W0, W1, ... of shape (out, in).")
+    missing = next(k for k in range(len(found) + 1) if k not in found)
+    if missing != len(found):
         raise InputError(
-            f"{name} holds W{max(found)} but not {', '.join(missing)}; expected W0 to W{max(found)}."
+            f"{name} holds W{max(found)} but not W{missing}; expected W0 to W{max(found)}, all of them."
         )
-    stray = [key for key in entries if key[:1] == "b" and key[1:].isdigit() and int(key[1:]) not in found]
-    if stray:
-        raise InputError(f"{name} holds {', '.join(sorted(stray))} without its weight; expected one W per b.")
     return len(found)
+
+
+def _refuse_unknown(name: str, entries: dict[str, Any], count: int) -> None:
+    """An entry that is not read could be a bias or an activation under another name."""
+    per_layer = {f"{label}{k}" for k in range(count) for label in ("b", "alpha", "beta")}
+    known = per_layer | set(SPELLINGS) | ({"b"} if count == 1 and "b0" not in entries else set())
+    unknown = sorted(key for key in entries if key not in known and not _WEIGHT.fullmatch(key))
+    stray = [key for key in unknown if key[:1] == "b" and key[1:].isdigit()]
+    if stray:
+        raise InputError(f"{name} holds {', '.join(stray)[:200]} without its weight; expected one W per b.")
+    if unknown:
+        raise InputError(
+            f"{name} holds {', '.join(unknown)[:200]}, which is not known; expected W0, b0, W1, ..., alpha0, "
+            "beta0, ... and activations: leave out what is no part of the network."
+        )
+    if sum(key in entries for key in SPELLINGS) > 1:
+        raise InputError(f"{name} names its activations twice; expected one of {', '.join(SPELLINGS)}.")
+
+
+def _is_description(entry: Any) -> bool:
+    """Whether this is the JSON text that `write_npz` writes, or tries to be."""
+    text = np.asarray(entry)
+    return text.ndim == 0 and (text.dtype.kind != "U" or str(text[()]).lstrip()[:1] in "{[")
 
 
 def _weight(name: str, entries: dict[str, Any], k: int) -> Any:
@@ -82,9 +110,12 @@ def _weight(name: str, entries: dict[str, Any], k: int) -> Any:
         )
     try:
         values, source = as_float64(f"{name}: W{k}_data", data)
-        matrix = sp.csr_array((values.copy(), indices, indptr), shape=tuple(int(n) for n in shape))
+        rows, columns = (int(n) for n in shape)
+        if max(rows, columns) > max(_WIDEST, 64 * values.size):
+            raise ValueError(f"its shape ({rows}, {columns}) is out of proportion to {values.size} entries")
+        matrix = sp.csr_array((values.copy(), indices, indptr), shape=(rows, columns))
         matrix.check_format(full_check=True)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{name}: W{k} is not a sparse matrix ({error}).") from error
     return SparseMap(matrix, source)
 
@@ -93,7 +124,7 @@ def _described_layers(name: str, entry: Any, count: int) -> list[dict[str, Any]]
     try:
         content = json.loads(str(entry[()]))
         version, layers = content["version"], content["layers"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{name}: the entry 'activations' is not the JSON text that save writes.") from error
     if version != 1:
         raise InputError(f"{name}: the entry 'activations' has version {version!r}; expected 1.")
