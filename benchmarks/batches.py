@@ -1,14 +1,14 @@
 """certify_many in this process and in two: seconds, speed-up, and what a killed worker costs.
 
-    python benchmarks/batches.py [count] [width]
+    python benchmarks/batches.py [count] [width]     (48 networks of width 64 unless said otherwise)
 
 Writes docs/results/batches.md. Every run certifies the same networks; workers have one BLAS thread.
 """
 
+import argparse
 import functools
 import multiprocessing
 import pathlib
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -40,7 +40,13 @@ def timed(executor: object, nets: list[lmikit.Network]) -> tuple[float, list[flo
 
 def main() -> None:
     """Time and write the table."""
-    count, width = (int(a) for a in (*sys.argv[1:], *("48", "64")[len(sys.argv) - 1 :]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("count", type=int, nargs="?", default=48)
+    parser.add_argument("width", type=int, nargs="?", default=64)
+    options = parser.parse_args()
+    count, width = options.count, options.width
     nets = networks(count, width)
     context = multiprocessing.get_context("spawn")
     one, two = [], []
@@ -64,6 +70,7 @@ run. Best of three, taken in turn; other work ran on the machine.
 | two processes, already running | {both:.2f} | {alone / both:.2f} |
 | two processes, started for it (once) | {cold:.2f} | {alone / cold:.2f} |
 """
+    OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(text, encoding="utf-8")
     print(text)
 

@@ -219,6 +219,7 @@ def main() -> None:
         one(*options.one, options.seconds)
         return
     store = OUT.with_suffix(".json")
+    OUT.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(store.read_text()) if store.exists() and not options.again else {}
     for name in options.only:
         for who in contenders(name):

@@ -240,6 +240,7 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS / "convex_shallow.md")
     parser.add_argument("--report", action="store_true", help="only write the tables and the plot")
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     record = args.out.with_suffix(".jsonl")
     done = {(r["data"], r["trial"]) for r in read(record)}
     for trial in range(0 if args.report else args.trials):

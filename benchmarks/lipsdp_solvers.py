@@ -228,6 +228,7 @@ class Bench:
         row = self._run(name, what)
         print(key, row, flush=True)
         if self.cache:
+            self.cache.parent.mkdir(parents=True, exist_ok=True)
             self.cache.write_text(json.dumps({**known, key: row}, indent=1))
         return row
 
@@ -348,7 +349,7 @@ def main() -> None:
     parser.add_argument("--cache", type=pathlib.Path, help="JSON file of finished rows, read and extended")
     parser.add_argument("--only-cached", action="store_true", help="write the report from the cache alone")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "results" / "lipsdp_solvers.md")
-    parser.add_argument("--worker", nargs=2, metavar=("NETWORK", "WHAT"))
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         print(json.dumps(worker(options.data, *options.worker, options.seconds)))

@@ -201,6 +201,7 @@ def main() -> None:
     if args.what == "one":
         print(json.dumps(solve_here(args.kind, args.name, args.solver)))
         return
+    RESULTS.mkdir(parents=True, exist_ok=True)
     store = load()
     peers = PEERS if args.peers == "all" else tuple(p for p in args.peers.split(",") if p)
     if args.what in ("table", "maxcut"):

@@ -181,6 +181,7 @@ def main() -> None:
     options = parser.parse_args()
     lines = table(options.repeat)
     if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text("\n".join([*preamble(), *lines]) + "\n", encoding="utf-8")
 
 

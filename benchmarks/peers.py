@@ -230,6 +230,7 @@ def main() -> None:
             continue
         folder = ROOT if options.lipsdp is None else options.lipsdp.resolve() / "src"
         lines.append(section(case, folder, options.seconds))
+    OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 

@@ -5,6 +5,7 @@
 Seconds are the proposal and the proof together, the best of three calls, one process.
 """
 
+import argparse
 import itertools
 import os
 import pathlib
@@ -55,6 +56,9 @@ def _measure(network: lmikit.Network, method: object) -> tuple[float, str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     networks = {name: _load(name) for name in NETS}
     lines = ["| method | " + " | ".join(f"{n}<br>{t}" for n, t in NETS.items()) + " |"]
     lines.append("|---" * (len(NETS) + 1) + "|")

@@ -325,6 +325,7 @@ def main() -> None:
             results[name].append(row)
             print("  " + ", ".join(f"{k}: {cell(v)}" for k, v in row.items()), flush=True)
         if name == "ablation":
+            options.out.parent.mkdir(parents=True, exist_ok=True)
             plot(results[name], options.out.parent / "sketching.png")
         save(options.out, results)
 

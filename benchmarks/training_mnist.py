@@ -108,7 +108,7 @@ def accuracy(weights, X, y, activation="relu"):
 
 
 def run_accuracy(args, X, y, Xt, yt):
-    for seed in range(args.first, args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         start = training.initial_weights(dims(X), seed, np.float32)
         for temperature in (1.0, TEMPERATURE):
             cb = callback(X, y, seed, temperature=temperature)
@@ -141,7 +141,7 @@ def run_accuracy(args, X, y, Xt, yt):
 
 def run_robust(args, X, y, Xt, yt):
     for activation in ("relu", "abs"):
-        for seed in range(args.first, args.seeds):
+        for seed in range(args.first, args.first + args.seeds):
             cb = callback(X, y, seed, margin=2.2, activation=activation)
             start = training.initial_weights(dims(X), seed, np.float32)
             steps = args.epochs * cb.steps_per_epoch
@@ -166,7 +166,7 @@ def run_sketch(args, X, y, Xt, yt):
     epochs = max(3 * args.epochs // 10, 1)
     for m in (8, 16, 32, 64):
         for sketch in (Gaussian(), PowerRefined(power=1)):
-            for seed in range(args.first, args.seeds):
+            for seed in range(args.first, args.first + args.seeds):
                 cb, start = callback(X, y, seed), training.initial_weights(dims(X), seed, np.float32)
                 steps = epochs * cb.steps_per_epoch
                 began = time.perf_counter()
@@ -191,7 +191,7 @@ def network_of(weights):
 
 def run_cost(args, X, y, Xt, yt):
     """Each variant in its own process, in turn, `seeds` times over: seconds of CPU and peak memory."""
-    for repeat in range(args.first, args.seeds):
+    for repeat in range(args.first, args.first + args.seeds):
         for variant in ("none", "power iteration", "RS-LMI", "RS-LMI every step", "Lip-Loop"):
             command = [sys.executable, __file__, "--variant", variant]
             done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
@@ -244,11 +244,16 @@ def one_iteration(cb, start, steps):
     return run
 
 
+def recorded():
+    return json.loads(OUT.read_text()) if OUT.exists() else []
+
+
 def record(section, **row):
-    rows = json.loads(OUT.read_text()) if OUT.exists() else []
+    rows = recorded()
     key = [k for k in ("method", "activation", "variant", "m", "sketch", "seed", "repeat") if k in row]
     rows = [r for r in rows if r["section"] != section or any(r.get(k) != row[k] for k in key)]
     rows.append({"section": section, **row})
+    OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(rows, indent=1) + "\n")
     print(section, row, flush=True)
 
@@ -270,7 +275,7 @@ def below(rows, free):
 
 
 def page():
-    rows = json.loads(OUT.read_text())
+    rows = recorded()
     by = {s: [r for r in rows if r["section"] == s] for s in ("accuracy", "robust", "sketch", "cost")}
     text = [
         "# RS-LMI training on MNIST",
@@ -366,25 +371,28 @@ def page():
                 f"{spread([r['unscaled'] for r in g])} | {spread([r['product'] for r in g])} |"
             )
         text.append("")
+    OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.with_suffix(".md").write_text("\n".join(text))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--epochs", type=int, default=10, help="of the longest runs (default 10)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--sections", default="accuracy,cost,robust,sketch")
     parser.add_argument("--variant", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.variant:
         measure(args.variant)
         return
+    known = {"accuracy": run_accuracy, "robust": run_robust, "sketch": run_sketch, "cost": run_cost}
+    sections = args.sections.split(",")
+    if args.seeds < 1 or not set(sections) <= set(known):
+        parser.error(f"expected --seeds of at least 1 and --sections among {', '.join(known)}")
     loaded = data()
-    for name in args.sections.split(","):
-        {"accuracy": run_accuracy, "robust": run_robust, "sketch": run_sketch, "cost": run_cost}[name](
-            args, *loaded
-        )
+    for name in sections:
+        known[name](args, *loaded)
         page()
 
 

@@ -71,7 +71,7 @@ def judged(result):
 
 def run_curve(args):
     for target in TARGETS:
-        for seed in range(args.first, args.seeds):
+        for seed in range(args.first, args.first + args.seeds):
             result, seconds = lip_loop(seed, target, args)
             history = result.history
             record(
@@ -90,7 +90,7 @@ def run_curve(args):
 
 def run_free(args):
     """RS-LMI on the product at the same targets, and no constraint."""
-    for seed in range(args.first, args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         X, y = spirals(600, seed)
         cb = training.DenseLoss(X, y, training.CrossEntropy(1.0))
         steps = 20 * args.iterations
@@ -119,7 +119,7 @@ def run_free(args):
 def run_rho(args):
     for adaptive in (False, True):
         for rho in (0.1, 1.0, 10.0):
-            for seed in range(args.first, args.seeds):
+            for seed in range(args.first, args.first + args.seeds):
                 result, seconds = lip_loop(seed, 10.0, args, rho=rho, adaptive=adaptive)
                 history = result.history
                 last = lmikit.lipschitz(_network(result.state.weights)).bound
@@ -144,13 +144,18 @@ def _network(weights):
     return lmikit.Network.from_arrays(weights[0::2], weights[1::2])
 
 
+def recorded():
+    return json.loads(OUT.read_text()) if OUT.exists() else []
+
+
 def record(section, **row):
-    rows = json.loads(OUT.read_text()) if OUT.exists() else []
+    rows = recorded()
     key = [k for k in ("method", "target", "rho", "adaptive", "seed") if k in row]
     rows = [r for r in rows if r["section"] != section or any(r.get(k) != row[k] for k in key)]
     rows.append(
         {"section": section, **{k: float(v) if isinstance(v, np.floating) else v for k, v in row.items()}}
     )
+    OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(rows, indent=1) + "\n")
     print(section, {k: v for k, v in row.items() if k != "curve"}, flush=True)
 
@@ -169,7 +174,7 @@ def groups(rows, *keys):
 
 
 def page():
-    rows = json.loads(OUT.read_text())
+    rows = recorded()
     by = {s: [r for r in rows if r["section"] == s] for s in ("curve", "free", "rho")}
     text = [
         "# Lip-Loop on two spirals",
@@ -229,6 +234,7 @@ def page():
         "over most of the plane, and the boundary comes close to the inner ends of the spirals.",
         "",
     ]
+    OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.with_suffix(".md").write_text("\n".join(text))
 
 
@@ -241,7 +247,8 @@ def pictures(args):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = json.loads(OUT.read_text())
+    rows = recorded()
+    OUT.parent.mkdir(parents=True, exist_ok=True)
     figure, axis = plt.subplots(figsize=(6, 4))
     for label, section, method in (("Lip-Loop", "curve", None), ("RS-LMI", "free", "RS-LMI")):
         g = groups([r for r in rows if r["section"] == section and r.get("method") == method], "target")
@@ -285,13 +292,17 @@ def pictures(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--iterations", type=int, default=150)
     parser.add_argument("--sections", default="curve,rho,free,pictures")
     args = parser.parse_args()
-    for name in args.sections.split(","):
-        {"curve": run_curve, "rho": run_rho, "free": run_free, "pictures": pictures}[name](args)
+    known = {"curve": run_curve, "rho": run_rho, "free": run_free, "pictures": pictures}
+    sections = args.sections.split(",")
+    if args.seeds < 1 or not set(sections) <= set(known):
+        parser.error(f"expected --seeds of at least 1 and --sections among {', '.join(known)}")
+    for name in sections:
+        known[name](args)
         page()
 
 
