@@ -51,8 +51,7 @@ class Corrector:
 
     def __call__(self, x: np.ndarray, right: np.ndarray, steps: int = 3) -> np.ndarray:
         """The corrected point; `right` is c + H u."""
-        work = self.T.shape[0] * sum(float(n) ** 3 for n in self.cone.layout.psd)
-        if work <= _LARGEST_WORK:
+        if self.affordable():
             for _ in range(steps):
                 moved = self._own_metric(x, right)
                 if moved is None:
@@ -60,19 +59,29 @@ class Corrector:
                 x = moved
         return x
 
+    def affordable(self) -> bool:
+        """Whether the images of all equations fit into memory and time."""
+        m, shape = self.T.shape[0], self.cone.layout
+        work = m * sum(float(n) ** 3 for n in shape.psd)
+        return work <= _LARGEST_WORK and m * shape.total <= _LARGEST_IMAGES
+
+    def images(self, left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
+        """Columns: (L F_i R + R F_i L)/2 on the blocks, zero elsewhere; (total, m)."""
+        shape = self.cone.layout
+        images = np.zeros((shape.total, self.T.shape[0]))
+        for k, part in enumerate(shape.psd_slices()):
+            for i, F in self.blocks[k]:
+                Y = left[k] @ (F @ right[k])
+                images[part, i] = shape.pack([(Y + Y.T) / 2], [])
+        return images
+
     def _own_metric(self, x: np.ndarray, right: np.ndarray) -> np.ndarray | None:
-        d, m = self.defect(x, right), self.T.shape[0]
+        d = self.defect(x, right)
         if not np.abs(d).max(initial=0.0) > 0:
             return None
         cone, shape = self.cone, self.cone.layout
-        if m * shape.total > _LARGEST_IMAGES:
-            return None
-        images = np.zeros((shape.total, m))
-        for k, part in enumerate(shape.psd_slices()):
-            X = shape.matrix(x, k)
-            for i, F in self.blocks[k]:
-                Y = X @ (F @ X)
-                images[part, i] = shape.pack([(Y + Y.T) / 2], [])
+        blocks = [shape.matrix(x, k) for k in range(len(shape.psd))]
+        images = self.images(blocks, blocks)
         line = shape.linear_slice
         images[line] = (x[line] ** 2)[:, None] * self.T.T[line].toarray()
         for part in shape.soc_slices():
@@ -80,9 +89,8 @@ class Corrector:
             if s.size:
                 flip = np.r_[1.0, -np.ones(s.size - 1)]
                 images[part] = 2 * np.outer(s, s @ C) - (s[0] ** 2 - s[1:] @ s[1:]) * flip[:, None] * C
-        images[shape.zero_slice] = (np.abs(x).max(initial=0.0) ** 2 + 1.0) * self.T.T[
-            shape.zero_slice
-        ].toarray()
+        free = float(np.abs(x).max(initial=0.0)) ** 2 + 1.0
+        images[shape.zero_slice] = free * self.T.T[shape.zero_slice].toarray()
         M = self.T @ (cone.weight[:, None] * images)
         w = _solve((M + M.T) / 2, d)
         return None if w is None else x + images @ w

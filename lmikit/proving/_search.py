@@ -16,13 +16,17 @@ from ..certificates.sdp._sides import primal_side
 from ..lmi import LMI, SDP, SOC, Solution, Status
 from ..solvers import AbstractSolver
 from ._dependent import dependent_rows
+from ._faces import complement, compose, null_vectors, on_faces, without_offsets
 from ._margins import Margins, with_margins
+from ._polish import polish
 from ._sides import DualSearch, PrimalSearch, packed, tidy
 
 __all__ = ["Search"]
 
 _log = logging.getLogger(__name__)
 _LEVELS = (1e-4, 1e-6, 1e-2)
+_NARROW, _STEPS = 1e-8, 20  # relative width that is enough, own steps at most
+_ROUNDS = 3  # of facial reduction
 _SHIFTS = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 Solve = Callable[..., Solution]
@@ -193,6 +197,9 @@ class Search:
             if upper.best and lower.best:
                 break
             self._repair(level * margins.primal, level * margins.dual, y, x, upper, lower)
+        if lower.best is None and upper.best is not None:
+            lower = self._lower_on_a_face(y) or lower
+        self._narrow(upper, lower)
         for search, name in ((upper, "upper"), (lower, "lower")):
             if search.best is None:
                 reason = getattr(search, "reason", "")
@@ -204,6 +211,78 @@ class Search:
             None if lower.best is None else lower.best[1],
             bounds=self.bounds,
         )
+
+    def _lower_on_a_face(self, y: np.ndarray) -> DualSearch | None:
+        """A lower bound from multipliers on a face with an integer basis, where they have no interior."""
+        faces: tuple[np.ndarray | None, ...] = (None,) * len(self.sdp.lmis)
+        for _ in range(_ROUNDS):
+            deeper = self._deeper(faces)
+            if deeper is None:
+                return None
+            faces = deeper
+            cone = Cone.of(self.sdp, faces)
+            drop = dependent_rows(cone.T, cone.c, cone.T_rad)
+            reduced = on_faces(self.sdp, faces, drop)
+            lower = DualSearch(cone, self.bounds, faces, drop)
+            self._on_face(reduced, lower, y)
+            if lower.best is not None:
+                return lower
+        return None
+
+    def _deeper(self, faces: tuple[np.ndarray | None, ...]) -> tuple[np.ndarray | None, ...] | None:
+        """Faces on which a central X of the present ones lies; None where it is interior or not rational."""
+        cone = Cone.of(self.sdp, faces)
+        drop = dependent_rows(cone.T, cone.c, cone.T_rad)
+        central = self.solve(without_offsets(on_faces(self.sdp, faces, drop)))
+        if central is None or central.dual is None or not central.status.has_point:
+            return None
+        result, found = list(faces), False
+        for k, X in enumerate(central.dual.X):
+            null = null_vectors(np.asarray(X))
+            basis = complement(null) if null.shape[1] else None
+            if basis is not None:
+                result[k], found = compose(faces[k], basis), True
+        return tuple(result) if found else None
+
+    def _on_face(self, reduced: SDP, lower: DualSearch, y: np.ndarray) -> None:
+        """Solve the reduced problem and repair its multipliers with margins, as on the whole space."""
+        cone, u = Cone.of(reduced), self._linearised(y)
+        found = self.solve(reduced)
+        x, point = np.zeros(cone.layout.total), np.zeros(reduced.variables)
+        if found is not None and found.y is not None and found.dual is not None and found.status.has_point:
+            x, point = packed(cone, found.dual), found.y
+            lower.test(x, u)
+        margins = Margins.of(cone, point, x)
+        for level in _LEVELS:
+            for primal in (level * margins.primal, 0.0 * margins.primal):
+                if lower.best is not None:
+                    return
+                inner = self.solve(with_margins(reduced, cone, primal, level * margins.dual))
+                if inner is not None and inner.dual is not None and inner.status.has_point:
+                    lower.between(x, u, packed(cone, inner.dual) + level * margins.dual, u)
+
+    def _narrow(self, upper: PrimalSearch, lower: DualSearch) -> None:
+        """Where the solver's tolerance left a gap: steps of our own from the two interior points."""
+        if upper.best is None or lower.best is None or self._gap(upper, lower) <= _NARROW:
+            return
+        side = lower.best[1]
+        x = lower.cone.layout.pack(side.X, [side.z, *side.s, side.v])
+        idle = 0
+        for y, moved in polish(lower.cone, lower.corrector, upper.best[1].y, x, _STEPS):
+            before = self._gap(upper, lower)
+            upper.test(y)
+            lower.test(moved, self._linearised(y))
+            after = self._gap(upper, lower)
+            idle = idle + 1 if after > 0.7 * before else 0
+            late = self.deadline is not None and time.perf_counter() > self.deadline
+            if after <= _NARROW or idle == 3 or late:
+                return
+
+    @staticmethod
+    def _gap(upper: PrimalSearch, lower: DualSearch) -> float:
+        assert upper.best is not None
+        assert lower.best is not None
+        return (upper.best[0] - lower.best[0]) / max(1.0, abs(upper.best[0]), abs(lower.best[0]))
 
     def _linearised(self, y: np.ndarray) -> np.ndarray | None:
         return None if self.sdp.H is None else tidy(y)
