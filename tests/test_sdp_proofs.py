@@ -28,7 +28,7 @@ def assert_agrees(known, result):
         assert result.lower <= known.optimum <= result.upper
 
 
-@settings(max_examples=40)
+@settings(max_examples=24)
 @given(exact_sdps())
 def test_proofs_are_sound_and_both_checkers_accept_them(known):
     result = lmikit.prove(known.sdp)
@@ -49,7 +49,7 @@ def test_problems_with_interiors_are_decided_and_tight(known):
         assert result.width <= 1e-5
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(sdps_with_optimum(quadratic=None))
 def test_dense_float_data_with_radii(known):
     result = lmikit.prove(known.sdp)
@@ -160,6 +160,43 @@ def test_an_infeasible_equality_and_an_empty_cone_are_told():
     result = lmikit.prove(cone)
     assert result.lower <= 3 <= result.upper
     assert result.width < 1e-6
+
+
+def equipartition(n):
+    """max <C, X>, diag X = 1, <ee', X> = 0: every feasible X has X e = 0, none is positive definite."""
+    rng = np.random.default_rng(3)
+    C = rng.integers(-3, 4, (n, n)).astype(float)
+    problem = Problem()
+    y, t = problem.vector(n, "y"), problem.scalar("t")
+    rows = sum((y[i] * np.outer(np.eye(n)[i], np.eye(n)[i]) for i in range(n)), t * np.ones((n, n)))
+    problem.add(rows - (C + C.T) >> 0)
+    problem.minimise(np.ones((1, n)) @ y)
+    return problem.compile()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_multipliers_without_interior_are_proven_on_a_face(exact):
+    sdp = equipartition(6)
+    result = lmikit.prove(sdp)
+    assert result.status == "optimum", result.reasons
+    assert result.width < 1e-6
+    face = result.certificate.witness.dual.faces[0]
+    assert face.shape == (6, 5)
+    assert not face.sum(axis=0).any()  # orthogonal to e
+    assert lmikit.check(result.certificate, sdp, exact=exact)
+    data = json.loads(result.certificate.to_text())
+    data["dual"]["faces"][0]["entries"][0][2] += 1
+    checker = lmikit.certificates._kinds._CHECKERS["lmikit-sdp-cert"]
+    assert not checker(json.dumps(data), sdp, exact)
+    data["dual"]["faces"][0]["entries"][0][2] -= 1
+    data["dual"]["drop"] = []
+    assert not checker(json.dumps(data), sdp, exact)
+
+
+def test_own_steps_narrow_what_the_solver_left_open():
+    known = random_exact(np.random.default_rng(0), "interior")
+    rough = lmikit.prove(known.sdp, lmikit.solvers.Clarabel(tol=1e-5))
+    assert rough.lower <= known.optimum <= rough.upper
 
 
 @pytest.fixture(scope="module")

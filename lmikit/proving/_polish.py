@@ -33,6 +33,8 @@ def polish(
         if moved is None:
             return
         y, x = moved
+        right = cone.c if cone.H is None else cone.c + cone.H @ y
+        x = corrector(x, right, steps=1)  # what rounding took from stationarity
         yield y, x
 
 

@@ -25,7 +25,7 @@ __all__ = ["Search"]
 
 _log = logging.getLogger(__name__)
 _LEVELS = (1e-4, 1e-6, 1e-2)
-_NARROW, _STEPS = 1e-8, 20  # relative width that is enough, own steps at most
+_NARROW, _STEPS = 1e-8, 25  # relative width that is enough, own steps at most
 _ROUNDS = 3  # of facial reduction
 _SHIFTS = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
@@ -275,7 +275,7 @@ class Search:
             after = self._gap(upper, lower)
             idle = idle + 1 if after > 0.7 * before else 0
             late = self.deadline is not None and time.perf_counter() > self.deadline
-            if after <= _NARROW or idle == 3 or late:
+            if after <= _NARROW or idle == 5 or late:
                 return
 
     @staticmethod
