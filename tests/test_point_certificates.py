@@ -57,18 +57,20 @@ def samples(region, rng, count=400):
     return np.array([p for p in x if region.contains(p)])
 
 
-def witness_for(network, region, budget=60, target=np.inf):
+def witness_for(network, region, budget=25, newton=0, target=np.inf):
     rows = np.vstack([np.eye(network.output_dim), -np.ones((1, network.output_dim))])
     offsets = np.linspace(-0.5, 0.5, len(rows))
-    return propose_margins(chain_of(network), region, rows, offsets, Search(budget=budget, target=target))
+    return propose_margins(
+        chain_of(network), region, rows, offsets, Search(budget=budget, newton=newton, target=target)
+    )
 
 
-@given(small_networks(), st.sampled_from(["ball", "box", "both"]))
-@settings(max_examples=20)
-def test_a_proven_margin_is_below_every_sampled_value(drawn, kind):
+@given(small_networks(), st.sampled_from(["ball", "box", "both"]), st.sampled_from([0, 0, 20]))
+@settings(max_examples=15)
+def test_a_proven_margin_is_below_every_sampled_value(drawn, kind, newton):
     network, rng = drawn
     region = regions(rng, network.input_dim)[kind]
-    certificate = verify_point(network, witness_for(network, region, 25))
+    certificate = verify_point(network, witness_for(network, region, newton=newton))
     claim = certificate.claim
     x = samples(region, rng)
     values = network(x) @ claim.rows.T + claim.offsets
@@ -271,3 +273,28 @@ def test_regions_are_validated_and_decide_membership_exactly():
     box = linf_ball(np.full(3, 0.3), 0.1, lower=0.25)
     assert (box.lower == 0.25).all()
     assert (box.upper > 0.4 - 1e-15).all()
+
+
+# Margin SDP without intervals, all neurons kept: cvxpy with Clarabel on the primal relaxation (X_00 = 1,
+# X >= 0, X_ww = X_wv, X_0w >= 0, X_0w >= X_0v, trace of the input block at most eps^2) gives these optima.
+TINY = (((0.2, 0.1), 0.5, -1.661553), ((1.0, 0.5), 0.5, -2.918950), ((-0.3, 0.6), 0.4, -3.749242))
+
+
+def tiny_network():
+    weights = [[[1.0, 2.0], [-1.0, 1.0]], [[1.0, -1.0], [2.0, 1.0]], [[1.0, -1.0]]]
+    return lmikit.Network.from_arrays(weights, [[0.1, -0.2], [0.0, -0.3], [0.0]])
+
+
+@pytest.mark.parametrize(("x0", "eps", "optimum"), TINY)
+def test_the_optimum_of_the_relaxation_is_reached_and_proven(x0, eps, optimum):
+    network = tiny_network()
+    found = propose_margins(
+        chain_of(network),
+        Ball(np.array(x0), eps),
+        np.eye(1),
+        np.zeros(1),
+        Search(budget=60, newton=150, target=np.inf),
+    )
+    certificate = verify_point(network, found)
+    assert certificate.margin == pytest.approx(optimum, abs=1e-6)
+    assert lmikit.check(certificate, network, exact=True)

@@ -6,25 +6,30 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .._errors import SolveFailed
 from ..certificates.point import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 from ..claims import AbstractRegion, PointClaim
 from ._ascent import ascend_projected
 from ._dual import Dual
+from ._newton import newton_ascent
 from ._problem import Chain, Place, place_of
 from ._start import product_multipliers, scales_of, start_for
 
 __all__ = ["Search", "propose_margins"]
 
+_LARGEST_NEWTON = 2500  # rows of M; beyond it one step costs more than the ascent
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Search:
-    """How long the ascent may look: evaluations per row and seconds for all of them.
+    """How long to look: evaluations and Newton steps per row, and seconds for all of them.
 
     `target` ends the search for a row once its bound is above it; infinity asks for the best
     bound that the budget finds.
     """
 
-    budget: int = 150
+    budget: int = 60
+    newton: int = 60
     target: float = 0.0
     time_limit: float | None = None
 
@@ -64,6 +69,15 @@ def propose_margins(
         found.append(_Found(y, scales, bounds))
         if best[r] <= search.target and np.isfinite(search.target):
             break  # one row that stays open decides the point
+    for r in np.flatnonzero(~np.isfinite(best)):  # none of the vectors serves it: the start does
+        y = start_for(dual, multipliers, rho, rows[r], float(offsets[r]))
+        if y is None:
+            raise SolveFailed(
+                f"no feasible multipliers were found for row {r}; rescale the network's layers."
+            )
+        bounds, scales = dual.scaled_rows(y, rows, offsets)
+        chosen[r], best[r] = len(found), bounds[r]
+        found.append(_Found(y, scales, bounds))
     groups = tuple(
         _group(dual, f, tuple(np.flatnonzero(chosen == g)))
         for g, f in enumerate(found)
@@ -88,9 +102,13 @@ def _climb(
         return None
     scale, lower = scales_of(dual, y)
     late: Callable[[], bool] = lambda: time.monotonic() > deadline  # noqa: E731
-    return ascend_projected(
-        dual.evaluate, y, scale, lower, budget=search.budget, target=search.target + 1e-7, stop=late
-    ).y
+    target = search.target + 1e-7
+    first = ascend_projected(dual.evaluate, y, scale, lower, budget=search.budget, target=target, stop=late)
+    size = dual.neurons + (dual.boxes or dual.place.chain.sizes[0])
+    if first.value > target or late() or not search.newton or size > _LARGEST_NEWTON:
+        return first.y
+    second = newton_ascent(dual, y, target=target, iterations=search.newton, stop=late)
+    return second.y if second.value > first.value else first.y
 
 
 def _group(dual: Dual, found: _Found, rows: tuple[int, ...]) -> MultiplierGroup:

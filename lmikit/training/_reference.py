@@ -5,9 +5,9 @@ import itertools
 from typing import Any, Literal
 
 import numpy as np
-import scipy.special
 
-from .._errors import InputError, OptionError
+from .._errors import OptionError
+from ..attacks._losses import checked_rows, losses_of
 from ..network import Activation, Network, ReLU
 from ._callback import Weights
 from ._dense_pass import forward, output_gradients, weight_gradients
@@ -55,28 +55,7 @@ class MLP:
 
     def data(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """X (N, inputs) float64 and y as the loss wants it; raises InputError."""
-        data = np.asarray(X, dtype=np.float64)
-        if data.ndim != 2 or data.shape[1] != self.dims[0] or not data.shape[0]:
-            raise InputError(f"X has shape {data.shape}; expected (N, {self.dims[0]}), N >= 1.")
-        count, outputs = data.shape[0], self.dims[-1]
-        if self.loss == "cross_entropy":
-            labels = np.asarray(y)
-            if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-                raise InputError(
-                    f"y has shape {labels.shape}, dtype {labels.dtype}; expected ({count},) integers."
-                )
-            if labels.min() < 0 or labels.max() >= outputs:
-                raise InputError(
-                    f"y has labels {labels.min()} to {labels.max()}; expected 0 to {outputs - 1}."
-                )
-            return data, labels
-        target = np.asarray(y, dtype=np.float64)
-        target = target[:, None] if target.ndim == 1 else target
-        if target.shape != (count, outputs):
-            raise InputError(
-                f"y has shape {np.shape(y)}; expected ({count}, {outputs}), one row per row of X."
-            )
-        return data, target
+        return checked_rows(self.dims[0], self.dims[-1], self.loss, X, y)
 
     def forward(self, weights: Weights, X: np.ndarray) -> np.ndarray:
         """Outputs (N, outputs) for X (N, inputs)."""
@@ -105,15 +84,7 @@ class MLP:
 
     def _loss(self, outputs: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Per-row losses (N,) and their gradients in the outputs (N, outputs)."""
-        if self.loss == "squared":
-            difference = outputs - (y[:, None] if y.ndim == 1 else y)
-            return (difference**2).sum(axis=1), 2.0 * difference
-        logits = self.temperature * outputs
-        rows = np.arange(y.size)
-        log_probabilities = logits - scipy.special.logsumexp(logits, axis=1, keepdims=True)
-        g = np.exp(log_probabilities)
-        g[rows, y] -= 1.0
-        return -log_probabilities[rows, y], self.temperature * g
+        return losses_of(self.loss, outputs, y, self.temperature)
 
 
 class Minibatches:

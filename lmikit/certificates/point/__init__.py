@@ -3,12 +3,14 @@
 from . import _check as _check  # registers the checker
 from . import _pieces as _pieces  # registers the terms of two linear pieces
 from ._certificate import PointCertificate, verify_point
+from ._dyadic import Dyadic
 from ._pieces import slopes_of_pieces
 from ._terms import AbstractTerm, Site, register_term
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 
 __all__ = [
     "AbstractTerm",
+    "Dyadic",
     "MultiplierGroup",
     "PointCertificate",
     "PointWitness",

@@ -142,16 +142,17 @@ def _factored(b: Blocks, diagonal: list, lower: list, exact: bool) -> tuple[Fact
     if not all(np.isfinite(x).all() for x in (*b.diagonal, *b.lower)):
         return None
     sizes = [d.size for d in b.diagonals()]
+    radii = None if exact else _row_sums(Blocks([d.rad for d in diagonal], [c.rad for c in lower]))
+    spread = [np.zeros(n) for n in sizes] if radii is None else [2.0 * r for r in radii]
     fallback = [3.0 * error for error in predicted_error(b)]
     for times in (*([s] * len(sizes) for s in _SHIFTS), fallback):
-        g = factor(b, [np.full(n, s) for n, s in zip(sizes, times, strict=True)])
+        g = factor(b, [np.full(n, s) + r for n, s, r in zip(sizes, times, spread, strict=True)])
         if g is None:
             continue
-        if exact:
+        if radii is None:
             excess = _exact_excess([d.integers() for d in diagonal], [c.integers() for c in lower], g)
         else:
-            radii = Blocks([d.rad for d in diagonal], [c.rad for c in lower])
-            excess = _float_excess(b, g, _row_sums(radii))
+            excess = _float_excess(b, g, radii)
         excess = float(np.nextafter(excess, -np.inf))
         if excess > 0.0:
             return g, excess
