@@ -1,6 +1,6 @@
 """Margins and radii at a point: the dual of the margin SDP, its ascent, and the witnesses they propose."""
 
 from ._problem import Chain, chain_of
-from ._propose import Search, propose_margins
+from ._propose import Search, propose_margins, propose_radius
 
-__all__ = ["Chain", "Search", "chain_of", "propose_margins"]
+__all__ = ["Chain", "Search", "chain_of", "propose_margins", "propose_radius"]

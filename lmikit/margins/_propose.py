@@ -7,17 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 from .._errors import SolveFailed
+from .._progress import Progress, ProgressCallback
 from ..certificates.point import MultiplierGroup, PointWitness, TermMultipliers, point_digest
-from ..claims import AbstractRegion, PointClaim
+from ..claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
 from ._ascent import ascend_projected
 from ._dual import Dual
 from ._newton import newton_ascent
-from ._problem import Chain, Place, place_of
+from ._problem import Chain, place_of
 from ._start import product_multipliers, scales_of, start_for
 
-__all__ = ["Search", "propose_margins"]
+__all__ = ["Search", "propose_margins", "propose_radius"]
 
 _LARGEST_NEWTON = 2500  # rows of M; beyond it one step costs more than the ascent
+_ROOM = 1e-7  # above the target, for what the proof loses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,97 +34,154 @@ class Search:
     newton: int = 60
     target: float = 0.0
     time_limit: float | None = None
+    progress: ProgressCallback | None = None
 
 
 @dataclasses.dataclass(eq=False)
 class _Found:
-    """Multipliers y and the rows that they serve, with scale and (unproven) bound."""
+    """Multipliers y with the scale and the (unproven) value of every row that they can serve."""
 
     y: np.ndarray
     scales: np.ndarray
-    bounds: np.ndarray
+    values: np.ndarray
+
+
+class _Hunt:
+    """The rows of one point, the vectors found so far, and which of them serves which row."""
+
+    def __init__(self, dual: Dual, rows: np.ndarray, offsets: np.ndarray, search: Search) -> None:
+        self.dual, self.rows, self.offsets, self.search = dual, rows, offsets, search
+        self.start = time.monotonic()
+        self.best = np.full(len(rows), -np.inf)
+        self.chosen = np.zeros(len(rows), dtype=int)
+        self.found: list[_Found] = []
+        self.multipliers, self.rho = product_multipliers(dual.place.chain)
+
+    def late(self) -> bool:
+        limit = self.search.time_limit
+        return limit is not None and time.monotonic() - self.start > limit
+
+    def order(self) -> np.ndarray:
+        """Rows by their margin at the anchor over the norm of their gradient in the last layer."""
+        place = self.dual.place
+        sizes = np.linalg.norm(self.rows @ place.chain.weights[-1], axis=1)
+        margins = self.rows @ place.outputs + self.offsets
+        return np.argsort(margins / np.maximum(sizes, 1e-300))
+
+    def beginning(self, r: int) -> np.ndarray | None:
+        self.dual.objective(self.rows[r], float(self.offsets[r]))
+        return start_for(self.dual, self.multipliers, self.rho, self.rows[r], float(self.offsets[r]))
+
+    def climb(self, r: int, target: float) -> None:
+        """Search for row r until its value is above the target."""
+        y = self.beginning(r)
+        if y is None:
+            return
+        dual, search = self.dual, self.search
+        scale, lower = scales_of(dual, y)
+        stop: Callable[[], bool] = self.late
+        first = ascend_projected(
+            dual.evaluate, y, scale, lower, budget=search.budget, target=target, stop=stop
+        )
+        best = first.y
+        size = dual.neurons + (dual.boxes or min(dual.place.chain.weights[0].shape))
+        if not (first.value > target or stop() or not search.newton or size > _LARGEST_NEWTON):
+            second = newton_ascent(dual, y, target=target, iterations=search.newton, stop=stop)
+            best = second.y if second.value > first.value else first.y
+        self.add(best)
+        if search.progress is not None:
+            seconds = time.monotonic() - self.start
+            open_rows = int((self.best > target).sum())
+            search.progress(Progress("margin", open_rows, len(self.rows), float(self.best[r]), None, seconds))
+
+    def add(self, y: np.ndarray) -> None:
+        """Keep y and let it serve the rows for which it is the best so far."""
+        rate = self.dual.squares_of_rows if self.dual.radius else self.dual.scaled_rows
+        values, scales = rate(y, self.rows, self.offsets)
+        better = values > self.best
+        self.chosen[better], self.best[better] = len(self.found), values[better]
+        self.found.append(_Found(y, scales, values))
+
+    def complete(self) -> None:
+        """Rows that no vector serves get their start."""
+        for r in np.flatnonzero(~np.isfinite(self.best)):
+            y = self.beginning(int(r))
+            if y is not None:
+                self.add(y)
+            if not np.isfinite(self.best[r]):
+                raise SolveFailed(f"no feasible multipliers were found for row {r}; rescale the layers.")
+
+    def groups(self) -> tuple[MultiplierGroup, ...]:
+        return tuple(
+            self._group(found, tuple(int(r) for r in np.flatnonzero(self.chosen == g)))
+            for g, found in enumerate(self.found)
+            if (self.chosen == g).any()
+        )
+
+    def _group(self, found: _Found, rows: tuple[int, ...]) -> MultiplierGroup:
+        dual = self.dual
+        head, t, eta, nu = dual.parts(found.y)
+        split = dual.place.chain.split
+        kinds = ("piece_product", "piece_left", "piece_right")
+        layers = tuple(
+            tuple(TermMultipliers(kind, values) for kind, values in zip(kinds, layer, strict=True))
+            for layer in zip(split(t), split(eta), split(nu), strict=True)
+        )
+        mu = 1.0 if dual.radius else (float(head[0]) if dual.balls else 0.0)
+        tau = head[dual.balls : dual.balls + dual.boxes]
+        return MultiplierGroup(rows, found.scales[list(rows)], mu, tau, layers)
 
 
 def propose_margins(
     chain: Chain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
 ) -> PointWitness:
-    """A witness for rows[r] . f(x) + offsets[r] >= lower[r] on the region; its bounds are estimates."""
-    deadline = np.inf if search.time_limit is None else time.monotonic() + search.time_limit
-    place = place_of(chain, region)
-    dual = Dual(place)
-    best = np.full(len(rows), -np.inf)
-    chosen = np.zeros(len(rows), dtype=int)
-    found: list[_Found] = []
-    multipliers, rho = product_multipliers(chain)
-    margin = rows @ place.outputs + offsets
-    order = np.argsort(margin / np.maximum(np.linalg.norm(rows @ chain.weights[-1], axis=1), 1e-300))
-    for r in order:
-        if best[r] > search.target:
+    """A witness for rows[r] . f(x) + offsets[r] >= lower[r] on the region; its bounds are estimates.
+
+    Rows are searched for until all are above `search.target`; the first that stays below ends the
+    search where the target is finite, since it decides the point.
+    """
+    hunt = _Hunt(Dual(place_of(chain, region)), rows, offsets, search)
+    target = search.target + _ROOM * max(1.0, abs(search.target)) if np.isfinite(search.target) else np.inf
+    for r in hunt.order():
+        if hunt.best[r] > target or (hunt.found and hunt.late()):
             continue
-        late = bool(found) and time.monotonic() > deadline
-        y = _climb(dual, multipliers, rho, rows[r], offsets[r], search, deadline) if not late else None
-        if y is None:
-            continue
-        bounds, scales = dual.scaled_rows(y, rows, offsets)
-        better = bounds > best
-        chosen[better], best[better] = len(found), bounds[better]
-        found.append(_Found(y, scales, bounds))
-        if best[r] <= search.target and np.isfinite(search.target):
-            break  # one row that stays open decides the point
-    for r in np.flatnonzero(~np.isfinite(best)):  # none of the vectors serves it: the start does
-        y = start_for(dual, multipliers, rho, rows[r], float(offsets[r]))
-        if y is None:
-            raise SolveFailed(
-                f"no feasible multipliers were found for row {r}; rescale the network's layers."
-            )
-        bounds, scales = dual.scaled_rows(y, rows, offsets)
-        chosen[r], best[r] = len(found), bounds[r]
-        found.append(_Found(y, scales, bounds))
-    groups = tuple(
-        _group(dual, f, tuple(np.flatnonzero(chosen == g)))
-        for g, f in enumerate(found)
-        if (chosen == g).any()
-    )
-    claim = PointClaim(region, rows, best, offsets)
-    return PointWitness(point_digest(chain.network), claim, groups, "margin dual, interval-free")
+        hunt.climb(int(r), target)
+        if hunt.best[r] <= target and np.isfinite(target):
+            break
+    hunt.complete()
+    claim = PointClaim(region, rows, hunt.best, offsets)
+    return PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual without intervals")
 
 
-def _climb(
-    dual: Dual,
-    multipliers: list[np.ndarray],
-    rho: float,
-    row: np.ndarray,
-    offset: float,
+def propose_radius(
+    chain: Chain,
+    x0: np.ndarray,
+    rows: np.ndarray,
+    offsets: np.ndarray,
     search: Search,
-    deadline: float,
-) -> np.ndarray | None:
-    dual.objective(row, float(offset))
-    y = start_for(dual, multipliers, rho, row, float(offset))
-    if y is None:
+    box: Box | None = None,
+) -> PointWitness | None:
+    """A witness that every row stays positive for ||x - x0||_2 < r (and in `box`), r as large as found.
+
+    None where some row is not positive at x0 or no positive radius was found.
+    """
+    unit = Ball(x0, 1.0)
+    place = place_of(chain, unit if box is None else BallAndBox(unit, box))
+    if not (rows @ place.outputs + offsets > 0.0).all():
         return None
-    scale, lower = scales_of(dual, y)
-    late: Callable[[], bool] = lambda: time.monotonic() > deadline  # noqa: E731
-    target = search.target + 1e-7
-    first = ascend_projected(dual.evaluate, y, scale, lower, budget=search.budget, target=target, stop=late)
-    size = dual.neurons + (dual.boxes or dual.place.chain.sizes[0])
-    if first.value > target or late() or not search.newton or size > _LARGEST_NEWTON:
-        return first.y
-    second = newton_ascent(dual, y, target=target, iterations=search.newton, stop=late)
-    return second.y if second.value > first.value else first.y
-
-
-def _group(dual: Dual, found: _Found, rows: tuple[int, ...]) -> MultiplierGroup:
-    place: Place = dual.place
-    head, t, eta, nu = dual.parts(found.y)
-    split = place.chain.split
-    layers = tuple(
-        (
-            TermMultipliers("piece_product", a),
-            TermMultipliers("piece_left", b),
-            TermMultipliers("piece_right", c),
-        )
-        for a, b, c in zip(split(t), split(eta), split(nu), strict=True)
-    )
-    mu = float(head[0]) if dual.balls else 0.0
-    tau = head[dual.balls : dual.balls + dual.boxes]
-    return MultiplierGroup(rows, found.scales[list(rows)], mu, tau, layers)
+    hunt = _Hunt(Dual(place, radius=True), rows, offsets, search)
+    least = np.inf  # over the rows that were searched: another is binding only if it stays below
+    for r in hunt.order():
+        if hunt.found and (hunt.best[r] >= least or hunt.late()):
+            continue
+        hunt.climb(int(r), least * (1.0 + _ROOM))
+        least = min(least, float(hunt.best[r]))
+    hunt.complete()
+    square = float(hunt.best.min())
+    if not square > 0.0:
+        return None
+    ball = Ball(x0, float(np.sqrt(square)))
+    region = ball if box is None else BallAndBox(ball, box)
+    zero = np.zeros(len(rows))
+    claim = PointClaim(region, rows, zero, offsets, "radius")
+    return PointWitness(point_digest(chain.network), claim, hunt.groups(), "radius dual without intervals")
