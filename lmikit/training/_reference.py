@@ -51,7 +51,8 @@ class MLP:
 
     def network(self, weights: Weights) -> Network:
         """The weights as a `Network`."""
-        return Network.from_arrays(weights[0::2], weights[1::2], activation=self.activation)
+        phis = [self.activation] * (len(self.dims) - 2)
+        return Network.from_arrays(weights[0::2], weights[1::2], activation=phis)
 
     def data(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """X (N, inputs) float64 and y as the loss wants it; raises InputError."""
