@@ -8,7 +8,7 @@ from sdp_strategies import random_optimal, sdps_with_optimum
 from lmikit import BackendMissing, OptionError
 from lmikit.lmi import SDP, SOC, Status, read_cbf
 from lmikit.solvers import MOSEK, Clarabel, available
-from lmikit.solvers._external import _finish
+from lmikit.solvers._external import Tolerances, finish
 from lmikit.solvers._mosek import recover
 
 mosek = pytest.importorskip("mosek")
@@ -61,7 +61,7 @@ def test_a_solution_in_the_task_comes_back_in_our_signs_and_order(known):
     with mosek.Env() as env, MOSEK().task(known.sdp, env) as task:
         put_solution(task, known.sdp, known.y, known.dual)
         raw = recover(task, known.sdp, Status.SOLVED, "optimal")
-    solution = _finish(known.sdp, raw, 1e-6, "MOSEK", 0.0)
+    solution = finish(known.sdp, raw, Tolerances(1e-6, 1e-6), "MOSEK", 0.0)
     assert solution.status is Status.SOLVED  # stationarity was checked with what came back
     assert np.array_equal(solution.y, known.y)
     for got, expected in zip(solution.dual.X, known.dual.X, strict=True):

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from ._sdp import SDP
     from ._solution import Dual
 
-__all__ = ["DualResiduals", "Residuals", "dual_residuals", "minimum_eigenvalue", "residuals"]
+__all__ = [
+    "DualResiduals",
+    "Residuals",
+    "dual_residuals",
+    "minimum_eigenvalue",
+    "relative_violations",
+    "residuals",
+    "usual_size",
+]
 
 _SMALL = 200  # below this order, more BLAS threads only cost time
 
@@ -124,3 +132,68 @@ def dual_residuals(sdp: "SDP", y: np.ndarray, dual: "Dual") -> DualResiduals:
         socs=tuple(_cone_margin(s) for s in dual.s),
         inequality=float(np.min(dual.z, initial=np.inf)),
     )
+
+
+def relative_violations(sdp: "SDP", y: np.ndarray, *, recession: bool = False) -> tuple[float, ...]:
+    """How far y (m,) violates each constraint, relative to the sizes of its own terms; 0 where it holds.
+
+    One number per LMI, cone, inequality and equality. An LMI F(y) is measured as D^-1/2 F(y) D^-1/2 by its
+    smallest eigenvalue, D_ii = |F0_ii| + sum_k |F_k,ii| |y_k|, so that neither the unit of y, nor that of a
+    constraint, nor that of a row of an LMI has a say. Where the constant is 0, entries of y count with the
+    size that is usual in this problem. With `recession` F0, h, b, d are left out: y is a direction.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    usual = float(np.abs(y).max(initial=0.0))
+    usual = usual if recession else max(usual, usual_size(sdp))
+    scale = _Scale(np.abs(y), np.maximum(np.abs(y), usual), 0.0 if recession else 1.0)
+    values = [_lmi_violation(lmi, y, scale) for lmi in sdp.lmis]
+    for soc in sdp.socs:
+        d = scale.constants * soc.d
+        size = float(np.linalg.norm(scale.of(np.full(1, np.linalg.norm(d)), abs(soc.C))))
+        values.append(_ratio(-_cone_margin(soc.C @ y + d), size))
+    for matrix, vector, equality in ((sdp.G, sdp.h, False), (sdp.A, sdp.b, True)):
+        excess = matrix @ y - scale.constants * vector
+        sizes = scale.of(scale.constants * np.abs(vector), abs(matrix))
+        values += [_ratio(e, s) for e, s in zip(np.abs(excess) if equality else excess, sizes, strict=True)]
+    return tuple(values)
+
+
+def usual_size(sdp: "SDP") -> float:
+    """The largest y at which the constants of a constraint balance its coefficients; 1 without constants."""
+    ratios = []
+    pairs = [(lmi.F0, lmi.E) for lmi in sdp.lmis] + [(soc.d, soc.C) for soc in sdp.socs]
+    for constant, linear in [*pairs, (sdp.h, sdp.G), (sdp.b, sdp.A)]:
+        values = constant.data if sp.issparse(constant) else constant
+        top, bottom = float(np.abs(values).max(initial=0.0)), float(np.abs(linear.data).max(initial=0.0))
+        if top > 0 and bottom > 0:
+            ratios.append(top / bottom)
+    return max(ratios, default=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scale:
+    y: np.ndarray  # absolute values
+    wide: np.ndarray  # at least the usual size
+    constants: float  # 0 for directions
+
+    def of(self, constant: np.ndarray, linear: Any) -> np.ndarray:
+        """|constant| + |linear| |y|, row by row; with the usual size of y where the constant is 0."""
+        return np.asarray(np.where(constant > 0, constant + linear @ self.y, linear @ self.wide))
+
+
+def _ratio(excess: float, scale: float) -> float:
+    if not excess > 0:
+        return 0.0 if excess == excess else np.inf
+    return float(excess / scale) if scale > 0 else np.inf
+
+
+def _lmi_violation(lmi: Any, y: np.ndarray, scale: _Scale) -> float:
+    F = lmi.evaluate(y) if scale.constants else lmi.evaluate(y) - lmi.F0
+    if not F.nnz:
+        return 0.0
+    diagonal = sp.csr_array(abs(lmi.P).multiply(abs(lmi.Q))) @ abs(lmi.E)
+    sizes = scale.of(scale.constants * np.abs(lmi.F0.diagonal()), diagonal)
+    rows = abs(F).max(axis=1).toarray().ravel()
+    sizes = np.where(sizes > 0, sizes, np.where(rows > 0, rows, 1.0))
+    D = sp.diags_array(1.0 / np.sqrt(sizes))
+    return max(0.0, -minimum_eigenvalue(D @ F @ D))

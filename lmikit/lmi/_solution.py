@@ -14,8 +14,8 @@ class Status(enum.Enum):
     SOLVED = "solved to the requested tolerance"
     INACCURATE = "solved to a reduced tolerance: tighten the options or use another solver"
     LIMIT = "stopped at an iteration or time limit: raise the limit, or use the point as it is"
-    INFEASIBLE = "no y satisfies the constraints: relax them"
-    UNBOUNDED = "the objective has no lower bound: add the constraint that is missing"
+    INFEASIBLE = "no y of moderate size satisfies the constraints, to a tolerance: relax them"
+    UNBOUNDED = "the objective falls along a ray, to a tolerance: add the constraint that is missing"
     FAILED = "the solver gave up: rescale the data or use another solver"
 
     @property

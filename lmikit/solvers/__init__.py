@@ -6,6 +6,17 @@ from ._clarabel import Clarabel
 from ._cvxpy import CVXPY
 from ._mosek import MOSEK
 from ._scs import SCS
+from .dense import Dense
 from .low_rank import LowRank
 
-__all__ = ["CVXPY", "MOSEK", "SCS", "AbstractSolver", "Clarabel", "LowRank", "SolverInfo", "available"]
+__all__ = [
+    "CVXPY",
+    "MOSEK",
+    "SCS",
+    "AbstractSolver",
+    "Clarabel",
+    "Dense",
+    "LowRank",
+    "SolverInfo",
+    "available",
+]

@@ -9,7 +9,8 @@ A dual ray proves infeasibility: X_k PSD, z >= 0, s_j in the second-order cone,
 
 A primal ray proves that the objective decreases without end from any feasible point (that
 there is one is not claimed):  c'y < 0,  H y = 0,  F_k(y) - F0_k PSD,  C_j y in the cone,
-G y <= 0,  A y = 0. The checks are numerical, with relative tolerance `RAY_TOLERANCE`.
+G y <= 0,  A y = 0. The checks are numerical: each number is compared with the terms that it is the
+sum of, with the tolerance `RAY_TOLERANCE`.
 """
 
 import dataclasses
@@ -18,6 +19,8 @@ import numpy as np
 import scipy.linalg
 
 from ..lmi import SDP, Dual
+from ..lmi._residuals import relative_violations, usual_size
+from ._refine import absolute_gradient, absolute_offset, projected, refined
 
 __all__ = [
     "RAY_TOLERANCE",
@@ -25,10 +28,13 @@ __all__ = [
     "checked_dual_ray",
     "checked_primal_ray",
     "dual_objective",
+    "gap_scale",
     "solve_constant",
 ]
 
 RAY_TOLERANCE = 1e-6
+_MOST_REFINED = 1500  # variables: larger rays are taken as they are
+_NOTHING = 1e-13  # of a gradient, beside an offset of -1: no y below 1e13 is feasible
 
 
 def _inner(matrix: object, X: np.ndarray) -> float:
@@ -60,13 +66,13 @@ def dual_objective(sdp: SDP, y: np.ndarray, dual: Dual) -> float:
 
 
 def bound_slack(sdp: SDP, y: np.ndarray, dual: Dual) -> float:
-    """How far the dual objective may be from a lower bound near y: |r|'|y|, relative to 1 + |objective|.
+    """How far the dual objective may be from a lower bound near y: |r|'|y|, relative to `gap_scale`.
 
     r is the gradient of the Lagrangian at y; for r = 0 the dual objective is a lower bound, else
     only for points y' with r'y' >= r'y.
     """
     gradient = sdp.c + _gradient(sdp, dual) + (0.0 if sdp.H is None else sdp.H @ y)
-    return float(np.abs(gradient) @ np.abs(y)) / (1.0 + abs(sdp.objective(y)))
+    return float(np.abs(gradient) @ np.abs(y)) / gap_scale(sdp, y)
 
 
 def _min_eigenvalue(X: np.ndarray) -> float:
@@ -79,19 +85,46 @@ def _soc_margin(point: np.ndarray) -> float:
     return np.inf if point.size == 0 else float(point[0] - np.linalg.norm(point[1:]))
 
 
+def gap_scale(sdp: SDP, y: np.ndarray) -> float:
+    """What gaps are relative to: the objective and the sizes of its terms, at y and at usual points."""
+    terms = float(np.abs(sdp.c) @ np.maximum(np.abs(y), usual_size(sdp)))
+    return max(abs(sdp.objective(y)), terms) or 1.0
+
+
 def checked_dual_ray(sdp: SDP, ray: Dual, tolerance: float = RAY_TOLERANCE) -> Dual | None:
-    """The ray scaled to offset -1 if it proves infeasibility up to `tolerance`, else None."""
+    """The ray, refined and scaled to offset -1, if it proves infeasibility up to `tolerance`, else None.
+
+    Each component of the gradient must be small beside the terms that cancel in it: that a component is
+    small beside the others says only that no y of moderate size is feasible, and there are problems all
+    of whose feasible y are large.
+    """
     value = _offset(sdp, ray)
     if not np.isfinite(value) or value >= 0:
         return None
-    X, s = tuple(X / -value for X in ray.X), tuple(part / -value for part in ray.s)
-    ray = dataclasses.replace(ray, X=X, z=ray.z / -value, v=ray.v / -value, s=s)
-    pieces = (*X, ray.z, ray.v, *s)
-    allowed = tolerance * max(1.0, *(float(np.abs(piece).max(initial=0.0)) for piece in pieces))
-    margins = [_min_eigenvalue(block) for block in X] + [_soc_margin(part) for part in s]
-    margins.append(float(ray.z.min(initial=np.inf)))
-    residual = float(np.abs(_gradient(sdp, ray)).max(initial=0.0))
-    return ray if residual <= allowed and min(margins) >= -allowed else None
+    ray = projected(_divided(ray, -value))
+    candidates = [ray]
+    if 0 < sdp.variables <= _MOST_REFINED:
+        candidates.insert(0, refined(sdp, ray))
+    return next((found for one in candidates if (found := _accepted(sdp, one, tolerance)) is not None), None)
+
+
+def _divided(ray: Dual, by: float) -> Dual:
+    X, s = tuple(X / by for X in ray.X), tuple(part / by for part in ray.s)
+    return dataclasses.replace(ray, X=X, z=ray.z / by, v=ray.v / by, s=s)
+
+
+def _accepted(sdp: SDP, ray: Dual, tolerance: float) -> Dual | None:
+    value = _offset(sdp, ray)
+    if not np.isfinite(value) or value >= -1e-10 * absolute_offset(sdp, ray):
+        return None
+    ray = _divided(ray, -value)
+    gradient = np.abs(_gradient(sdp, ray))
+    if not (gradient <= np.maximum(tolerance * absolute_gradient(sdp, ray), _NOTHING)).all():
+        return None
+    margins = [(_min_eigenvalue(X), np.abs(X).max(initial=0.0)) for X in ray.X]
+    margins += [(_soc_margin(part), np.abs(part).max(initial=0.0)) for part in ray.s]
+    margins += [(float(ray.z.min(initial=np.inf)), ray.z.max(initial=0.0))]
+    return ray if all(margin >= -tolerance * size for margin, size in margins) else None
 
 
 def checked_primal_ray(sdp: SDP, y: np.ndarray, tolerance: float = RAY_TOLERANCE) -> np.ndarray | None:
@@ -100,13 +133,11 @@ def checked_primal_ray(sdp: SDP, y: np.ndarray, tolerance: float = RAY_TOLERANCE
     if not np.isfinite(y).all() or not np.isfinite(value) or value >= 0:
         return None
     y = y / -value
-    allowed = tolerance * max(1.0, float(np.abs(y).max(initial=0.0)))
-    equal = [sdp.A @ y] if sdp.H is None else [sdp.A @ y, sdp.H @ y]
-    residual = max(float(np.abs(part).max(initial=0.0)) for part in equal)
-    margins = [float((-(sdp.G @ y)).min(initial=np.inf))]
-    margins += [_min_eigenvalue((lmi.evaluate(y) - lmi.F0).toarray()) for lmi in sdp.lmis]
-    margins += [_soc_margin(soc.C @ y) for soc in sdp.socs]
-    return y if residual <= allowed and min(margins) >= -allowed else None
+    worst = max(relative_violations(sdp, y, recession=True), default=0.0)
+    if sdp.H is not None:
+        curved, size = np.abs(sdp.H @ y), abs(sdp.H) @ np.full(y.size, np.abs(y).max(initial=0.0))
+        worst = max(worst, float((curved / np.where(size > 0, size, 1.0)).max(initial=0.0)))
+    return y if worst <= tolerance else None
 
 
 def solve_constant(sdp: SDP, tolerance: float) -> Dual | None:

@@ -9,7 +9,6 @@ objectives", arXiv:2405.12762.
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -21,7 +20,6 @@ from .._errors import OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Status
 from ..lmi._svec import SvecOrder
-from ._checks import bound_slack
 from ._conic import ConicForm
 from ._external import ExternalSolver, Raw
 from ._interrupt import run_interruptibly
@@ -48,8 +46,9 @@ class Clarabel(ExternalSolver):
     """Interior point: accurate, and fast on blocks that are small or chordal.
 
     `chordal`: whether Clarabel decomposes PSD blocks over the cliques of their sparsity. None does,
-    and solves again without where the multipliers do not satisfy stationarity: on SDPLIB's control1
-    Clarabel 0.11.1 stops 1.5 % above the optimum as "Solved" with decomposition and at it without.
+    and solves again without where that failed or its claim does not pass lmikit's checks: on SDPLIB's
+    control1 Clarabel 0.11.1 stops 1.5 % above the optimum as "Solved" with decomposition and at it
+    without. The last attempt is on scaled data.
     Other options as in `ExternalSolver`. No warm start.
     """
 
@@ -65,19 +64,14 @@ class Clarabel(ExternalSolver):
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> Raw:
-        started = time.perf_counter()
-        form = ConicForm.of(sdp, SvecOrder.UPPER)
+        chordal = True if self.chordal is None else self.chordal
+        return self._once(ConicForm.of(sdp, SvecOrder.UPPER), chordal, time_limit, progress)
+
+    def _attempts(self) -> tuple[tuple[Any, bool], ...]:
         if self.chordal is not None:
-            return self._once(form, self.chordal, time_limit, progress)
-        raw = self._once(form, True, time_limit, progress)
-        slack = _slack(sdp, raw)
-        remaining = np.inf if time_limit is None else time_limit - (time.perf_counter() - started)
-        if raw.status not in (Status.SOLVED, Status.INACCURATE) or slack <= self._allowed_slack():
-            return raw
-        if remaining <= 0:
-            return raw
-        again = self._once(form, False, remaining, progress)
-        return again if again.status.has_point and _slack(sdp, again) < slack else raw
+            return ((self, False), (self, True))
+        whole = dataclasses.replace(self, chordal=False)
+        return ((self, False), (whole, False), (whole, True))
 
     def _once(
         self, form: ConicForm, chordal: bool, time_limit: float | None, progress: ProgressCallback | None
@@ -113,12 +107,6 @@ class Clarabel(ExternalSolver):
             except (TypeError, ValueError, OverflowError) as error:
                 raise OptionError(f"Clarabel refuses {name}={value!r}: {error}.") from error
         return settings
-
-
-def _slack(sdp: SDP, raw: Raw) -> float:
-    if raw.y is None or raw.dual is None or not np.isfinite(raw.y).all():
-        return np.inf
-    return bound_slack(sdp, raw.y, raw.dual)
 
 
 def _call(

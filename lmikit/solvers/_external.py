@@ -4,18 +4,28 @@ import abc
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .._errors import OptionError
+from .._errors import OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Dual, Solution, Status
+from ..lmi._residuals import relative_violations
 from ._base import AbstractSolver
-from ._checks import bound_slack, checked_dual_ray, checked_primal_ray, dual_objective, solve_constant
+from ._checks import (
+    bound_slack,
+    checked_dual_ray,
+    checked_primal_ray,
+    dual_objective,
+    gap_scale,
+    solve_constant,
+)
+from ._equilibrate import equilibrate
+from ._presolve import Presolved, presolve
 
-__all__ = ["ExternalSolver", "Raw"]
+__all__ = ["ExternalSolver", "Raw", "Tolerances", "better", "constant_raw", "finish", "reduced_run"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,6 +42,14 @@ class Raw:
     dual: Dual | None
     iterations: int
     native_status: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerances:
+    """Above these, both relative, lmikit does not repeat a claim of SOLVED."""
+
+    violation: float
+    gap: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,14 +93,15 @@ class ExternalSolver(AbstractSolver):
         started = time.perf_counter()
         name = type(self).__name__
         self._check_call(sdp, warm_start, time_limit)
-        constant = sdp.variables == 0
-        raw = self._constant(sdp) if constant else self._run(sdp, warm_start, time_limit, progress)
-        solution = _finish(sdp, raw, self._allowed_slack(), name, started)
+        if sdp.variables == 0:
+            solution = finish(sdp, constant_raw(sdp, self.tol or 1e-8), self._tolerances(), name, started)
+        else:
+            solution = self._settle(sdp, warm_start, time_limit, progress, started)
         if progress is not None:
             progress(
                 Progress(
                     name,
-                    raw.iterations,
+                    solution.iterations,
                     None,
                     solution.objective,
                     solution.bound_on_optimum,
@@ -91,9 +110,48 @@ class ExternalSolver(AbstractSolver):
             )
         return solution
 
-    def _allowed_slack(self) -> float:
-        """Above this `bound_slack` lmikit does not repeat a solver's claim of SOLVED."""
-        return max(1e-5, 100 * (self.tol or 1e-8))
+    def _settle(
+        self,
+        sdp: SDP,
+        warm_start: np.ndarray | None,
+        time_limit: float | None,
+        progress: ProgressCallback | None,
+        started: float,
+    ) -> Solution:
+        """The first attempt whose claim passes the checks, else the best of them."""
+        best: Solution | None = None
+        for solver, scaled in self._attempts():
+            left = None if time_limit is None else time_limit - (time.perf_counter() - started)
+            if best is not None and left is not None and left <= 0:
+                break
+            if best is not None:
+                how = "with scaled data" if scaled else "with other options"
+                _LOG.info("%s: %s; again %s", best.solver, best.native_status, how)
+
+            def run(problem: SDP, y: np.ndarray | None, attempt: Any = solver, limit: Any = left) -> Raw:
+                raw: Raw = attempt._run(problem, y, limit, progress)
+                return raw
+
+            try:
+                raw = reduced_run(sdp, warm_start, run, scaled=scaled)
+            except SolveFailed:
+                if best is None:
+                    raise
+                continue
+            found = finish(sdp, raw, self._tolerances(), type(self).__name__, started)
+            best = found if best is None else better(best, found)
+            if best.status not in (Status.INACCURATE, Status.FAILED):
+                break
+        assert best is not None
+        return best
+
+    def _attempts(self) -> tuple[tuple[Any, bool], ...]:
+        """(solver, whether on scaled data), tried in turn while the answer is INACCURATE or FAILED."""
+        return ((self, False), (self, True))
+
+    def _tolerances(self) -> Tolerances:
+        tol = self.tol or 1e-8
+        return Tolerances(tol, max(1e-5, 100 * tol))
 
     @abc.abstractmethod
     def _run(
@@ -105,17 +163,73 @@ class ExternalSolver(AbstractSolver):
     ) -> Raw:
         """Call the solver on an SDP with at least one variable."""
 
-    def _constant(self, sdp: SDP) -> Raw:
-        ray = solve_constant(sdp, self.tol or 1e-8)
-        if ray is not None:
-            return Raw(Status.INFEASIBLE, None, ray, 0, "no variables")
-        X = tuple(np.zeros((lmi.size, lmi.size)) for lmi in sdp.lmis)
-        s = tuple(np.zeros(soc.d.size) for soc in sdp.socs)
-        dual = Dual(X, np.zeros(sdp.h.size), np.zeros(sdp.b.size), s)
-        return Raw(Status.SOLVED, np.zeros(0), dual, 0, "no variables")
+
+def constant_raw(sdp: SDP, tolerance: float) -> Raw:
+    """The answer for an SDP without variables: its constraints hold, or a ray says which does not."""
+    ray = solve_constant(sdp, tolerance)
+    if ray is not None:
+        return Raw(Status.INFEASIBLE, None, ray, 0, "no variables")
+    X = tuple(np.zeros((lmi.size, lmi.size)) for lmi in sdp.lmis)
+    s = tuple(np.zeros(soc.d.size) for soc in sdp.socs)
+    dual = Dual(X, np.zeros(sdp.h.size), np.zeros(sdp.b.size), s)
+    return Raw(Status.SOLVED, np.zeros(0), dual, 0, "no variables")
 
 
-def _finish(sdp: SDP, raw: Raw, allowed_slack: float, name: str, started: float) -> Solution:
+# of two answers to one problem, the one that comes first
+_RANK = {
+    Status.SOLVED: 0,
+    Status.INFEASIBLE: 0,
+    Status.UNBOUNDED: 0,
+    Status.INACCURATE: 1,
+    Status.LIMIT: 2,
+    Status.FAILED: 3,
+}
+
+
+def better(first: Solution, second: Solution) -> Solution:
+    """The second answer where its status says more, else the first."""
+    return second if _RANK[second.status] < _RANK[first.status] else first
+
+
+def reduced_run(
+    sdp: SDP,
+    warm_start: np.ndarray | None,
+    run: Callable[[SDP, np.ndarray | None], Raw],
+    *,
+    scaled: bool,
+) -> Raw:
+    """`run` on the problem without rows that must vanish, scaled if asked for; in the terms of the whole."""
+    small = presolve(sdp)
+    inner = sdp if small is None else small.sdp
+    if inner.variables == 0:
+        raw = constant_raw(inner, 1e-8)
+    else:
+        start = warm_start if small is None or warm_start is None else warm_start[small.kept]
+        if scaled:
+            scaling = equilibrate(inner, rows=True)
+            raw = run(scaling.sdp, None if start is None else scaling.scaled(start))
+            y = None if raw.y is None else scaling.point(raw.y)
+            raw = dataclasses.replace(raw, y=y, dual=None if raw.dual is None else scaling.dual(raw.dual))
+        else:
+            raw = run(inner, start)
+    if small is None:
+        return raw
+    y = None if raw.y is None else _whole(small, raw)
+    dual = None
+    if raw.dual is not None and raw.dual.X_complete:
+        dual = small.dual(None if raw.status is Status.INFEASIBLE else y, raw.dual)
+    return dataclasses.replace(raw, y=y, dual=dual)
+
+
+def _whole(small: Presolved, raw: Raw) -> np.ndarray:
+    assert raw.y is not None
+    y = small.point(raw.y)
+    if raw.status is Status.UNBOUNDED:
+        y[np.setdiff1d(np.arange(y.size), small.kept)] = 0.0
+    return y
+
+
+def finish(sdp: SDP, raw: Raw, allowed: Tolerances, name: str, started: float) -> Solution:
     """Check what can be checked and state objective and bound by formula."""
     status, y, dual = raw.status, raw.y, raw.dual
     objective = bound = np.nan
@@ -130,7 +244,7 @@ def _finish(sdp: SDP, raw: Raw, allowed_slack: float, name: str, started: float)
     elif status.has_point and y is not None and np.isfinite(y).all():
         objective = sdp.objective(y)
         bound = np.nan if dual is None else dual_objective(sdp, y, dual)
-        if status is Status.SOLVED and dual is not None and bound_slack(sdp, y, dual) > allowed_slack:
+        if status is Status.SOLVED and not _as_claimed(sdp, y, dual, objective, bound, allowed):
             status = Status.INACCURATE
     else:
         status = Status.FAILED
@@ -139,3 +253,15 @@ def _finish(sdp: SDP, raw: Raw, allowed_slack: float, name: str, started: float)
         _LOG.info("%s failed: native status %r", name, raw.native_status)
     seconds = time.perf_counter() - started
     return Solution(status, y, dual, objective, bound, seconds, raw.iterations, name, raw.native_status)
+
+
+def _as_claimed(
+    sdp: SDP, y: np.ndarray, dual: Dual | None, objective: float, bound: float, allowed: Tolerances
+) -> bool:
+    """Whether a point is feasible, and its multipliers stationary and near it in value, to the tolerances."""
+    if max(relative_violations(sdp, y), default=0.0) > allowed.violation:
+        return False
+    if dual is None:
+        return True
+    gap = abs(objective - bound) / gap_scale(sdp, y)
+    return gap <= allowed.gap and bound_slack(sdp, y, dual) <= allowed.gap

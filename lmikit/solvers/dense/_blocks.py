@@ -1,0 +1,131 @@
+"""An `SDP` as the cones of `Dense`: PSD blocks without independent parts, one orthant, second-order cones.
+
+Every cone is  F(y) + F0 in K  with the multiplier Z in K; inequalities G y <= h are the orthant with
+F = -G, F0 = h. A block that falls into independent parts is cut into them, which changes neither the
+feasible y nor the value of the dual: what X has outside of the parts meets no data.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from ..._arrays import array_module
+from ...lmi import LMI, SDP, Dual, aggregate_pattern
+
+__all__ = ["Part", "Parts", "part_columns"]
+
+_MOST_PRODUCTS = 3 * 10**7  # products of entries above which a block is expanded variable by variable
+_DENSE_FROM = 0.25  # share of nonzeros from which the columns are kept as a dense array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """Rows `rows` of LMI number `lmi`; the block F0 + sum_i y_i F_i with the variables `active` only."""
+
+    lmi: int
+    rows: np.ndarray
+    block: LMI  # over the active variables
+    active: np.ndarray
+
+    @property
+    def order(self) -> int:
+        """n."""
+        return int(self.rows.size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Parts:
+    """The SDP cut into PSD parts of order at least 2 and the rows of one orthant."""
+
+    sdp: SDP
+    psd: tuple[Part, ...]
+    scalars: tuple[tuple[int, int], ...]  # LMI and row of the parts of order 1, after the rows of G
+    F: sp.csr_array  # (p + scalars, m): the orthant is F y + f0 >= 0
+    f0: np.ndarray
+
+    @classmethod
+    def of(cls, sdp: SDP) -> "Parts":
+        """Cut; time linear in the nonzeros of the pattern."""
+        psd: list[Part] = []
+        scalars: list[tuple[int, int]] = []
+        rows, constants = [sp.csr_array(-sdp.G)], [np.asarray(sdp.h)]
+        for k, lmi in enumerate(sdp.lmis):
+            for index in _components(lmi):
+                if index.size > 1:
+                    psd.append(_part(k, lmi, index))
+                    continue
+                i = int(index[0])
+                line = lmi.P[[i], :].multiply(lmi.Q[[i], :])
+                rows.append(sp.csr_array(line @ lmi.E))
+                constants.append(np.array([lmi.F0[i, i]]))
+                scalars.append((k, i))
+        F = sp.csr_array(sp.vstack(rows, format="csr"))
+        return cls(sdp, tuple(psd), tuple(scalars), F, np.concatenate(constants))
+
+    def dual(self, X: list[np.ndarray], z: np.ndarray, v: np.ndarray, s: list[np.ndarray]) -> Dual:
+        """Multipliers of the parts, of the orthant, of A y = b and of the cones, as those of the SDP."""
+        blocks = [np.zeros((lmi.size, lmi.size)) for lmi in self.sdp.lmis]
+        for part, values in zip(self.psd, X, strict=True):
+            blocks[part.lmi][np.ix_(part.rows, part.rows)] = 0.5 * (values + values.T)
+        p = self.sdp.h.size
+        for (k, i), value in zip(self.scalars, z[p:], strict=True):
+            blocks[k][i, i] = value
+        return Dual(tuple(blocks), z[:p].copy(), v.copy(), tuple(s))
+
+
+def _components(lmi: LMI) -> Iterator[np.ndarray]:
+    if lmi.size:
+        count, label = connected_components(aggregate_pattern(lmi), directed=False)
+        order = np.argsort(label, kind="stable")
+        yield from np.split(order, np.cumsum(np.bincount(label, minlength=count))[:-1])
+
+
+def _part(k: int, lmi: LMI, rows: np.ndarray) -> Part:
+    P, Q = sp.csr_array(lmi.P)[rows].tocsc(), sp.csr_array(lmi.Q)[rows].tocsc()
+    live = np.flatnonzero((np.diff(P.indptr) > 0) & (np.diff(Q.indptr) > 0))
+    E = sp.csr_array(lmi.E)[live].tocsc()
+    active = np.flatnonzero(np.diff(E.indptr))
+    F0 = sp.csr_array(lmi.F0)[rows].tocsc()[:, rows]
+    return Part(k, rows, LMI(F0, P[:, live], Q[:, live], E[:, active]), active)
+
+
+def part_columns(block: LMI) -> np.ndarray | sp.csr_array:
+    """The matrix (active, n^2) with the rows vec(F_i): dense where it has many nonzeros, else sparse."""
+    n, m = block.size, block.variables
+    per_term = np.diff(block.P.indptr).astype(np.int64) * np.diff(block.Q.indptr)
+    products = int(per_term @ np.diff(sp.csr_array(block.E).indptr))
+    if products > _MOST_PRODUCTS:
+        return _one_by_one(block)
+    terms = _outer(block)
+    columns = sp.csr_array(block.E.T @ terms)
+    transposed = np.arange(n * n).reshape(n, n).T.ravel()
+    columns = sp.csr_array(0.5 * (columns + columns[:, transposed]))
+    columns.eliminate_zeros()
+    return columns.toarray() if columns.nnz > _DENSE_FROM * n * n * m else columns
+
+
+def _outer(block: LMI) -> sp.csr_array:
+    """The matrix (terms, n^2) with the rows vec(p_t q_t')."""
+    n, P, Q = block.size, block.P, block.Q
+    left, right = np.diff(P.indptr).astype(np.int64), np.diff(Q.indptr).astype(np.int64)
+    counts = left * right
+    term = np.repeat(np.arange(counts.size), counts)
+    offset = np.arange(term.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    i, j = P.indptr[term] + offset // right[term], Q.indptr[term] + offset % right[term]
+    entries = (P.data[i] * Q.data[j], (term, P.indices[i].astype(np.int64) * n + Q.indices[j]))
+    return sp.csr_array(sp.coo_array(entries, shape=(counts.size, n * n)))
+
+
+def _one_by_one(block: LMI) -> np.ndarray:
+    n, am = block.size, array_module()
+    result = np.empty((block.variables, n * n))
+    for i in range(block.variables):
+        used = block.E.indices[block.E.indptr[i] : block.E.indptr[i + 1]]
+        weights = block.E.data[block.E.indptr[i] : block.E.indptr[i + 1]]
+        P, Q = (np.ascontiguousarray(side[:, used].toarray()) for side in (block.P, block.Q))
+        half = am.product(P * weights, np.ascontiguousarray(Q.T))
+        result[i] = (0.5 * (half + half.T)).ravel()
+    return result

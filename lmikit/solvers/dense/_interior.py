@@ -1,0 +1,365 @@
+"""The homogeneous embedding and Mehrotra's predictor-corrector in Nesterov-Todd scaling.
+
+Unknowns y, v, S_k, Z_k in the cones, tau > 0, kappa > 0, with residuals
+
+    d = H y + c tau - sum F_k*(Z_k) + A'v,     p_k = F_k(y) + F0_k tau - S_k,     e = A y - b tau,
+    t = kappa + y'H y / tau + c'y + sum <F0_k, Z_k> + b'v
+
+that shrink together; tau > 0 in the limit gives a solution y / tau, tau = 0 a ray. Sources: Y. Ye,
+M. Todd, S. Mizuno, "An O(sqrt(n) L)-iteration homogeneous and self-dual linear programming algorithm"
+(1994); P. J. Goulart, Y. Chen, arXiv:2405.12762, sections 2 and 3 (the quadratic objective).
+"""
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from ..._progress import Progress, ProgressCallback
+from ...lmi import Status
+from ._program import Normal, Program
+
+__all__ = ["Limits", "Outcome", "solve_program"]
+
+_RAY = 1e-9  # relative residual from which an iterate is proposed as a ray
+_BOUNDARY = 0.99  # of the step to the boundary
+_SHORT = 1e-6  # steps below this are no progress
+_REFINEMENTS = 4
+_PATIENCE = 15  # iterations without a better iterate
+
+
+class OutOfTime(Exception):
+    """Raised between two pieces of work when the deadline has passed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """When to stop."""
+
+    tol: float
+    iterations: int
+    deadline: float
+    started: float
+    progress: ProgressCallback | None = None
+
+    def check(self) -> None:
+        """Raise OutOfTime after the deadline."""
+        if time.perf_counter() > self.deadline:
+            raise OutOfTime
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the method found, in the variables of the program."""
+
+    status: Status
+    y: np.ndarray | None
+    v: np.ndarray | None
+    Z: list | None
+    iterations: int
+    reason: str
+
+
+@dataclasses.dataclass(eq=False)
+class _State:
+    y: np.ndarray
+    v: np.ndarray
+    S: list
+    Z: list
+    tau: float
+    kappa: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measures:
+    primal: float
+    dual: float
+    gap: float
+    small_gap: float  # relative to the sizes of the terms, where the optimum is near 0
+    objective: float
+    bound: float
+
+    @property
+    def worst(self) -> float:
+        gap = min(self.gap, 100.0 * self.small_gap)
+        return max(4.0 * self.primal, self.dual, gap)  # the point is checked row by row afterwards
+
+
+def solve_program(program: Program, limits: Limits) -> Outcome:
+    """Iterate to the tolerance, a ray, a limit, or the end of progress."""
+    return _Method(program, limits).run()
+
+
+class _Method:
+    def __init__(self, program: Program, limits: Limits) -> None:
+        self.p, self.limits = program, limits
+        self.best: tuple[float, _State, _Measures] | None = None
+
+    def run(self) -> Outcome:
+        iteration = 0
+        try:
+            self.limits.check()
+            state = self._start()
+            if state is None:
+                return Outcome(Status.FAILED, None, None, None, 0, "no start")
+            stale = 0
+            for iteration in range(self.limits.iterations + 1):
+                measures = self._measure(state)
+                self._report(iteration, measures)
+                if measures is not None and (self.best is None or measures.worst < 0.9 * self.best[0]):
+                    self.best, stale = (measures.worst, _copy(state), measures), 0
+                else:
+                    stale += 1
+                if self.best is not None and self.best[0] <= self.limits.tol:
+                    return self._outcome(Status.SOLVED, iteration, "solved")
+                ray = self._ray(state, iteration)
+                if ray is not None:
+                    return ray
+                if iteration == self.limits.iterations:
+                    return self._outcome(Status.LIMIT, iteration, "iteration limit")
+                if stale > _PATIENCE or not self._step(state):
+                    return self._end(state, iteration)
+        except OutOfTime:
+            return self._outcome(Status.LIMIT, iteration, "time limit")
+        raise AssertionError
+
+    def _end(self, state: _State, iteration: int) -> Outcome:
+        """No progress: the best iterate where it is worth something, else a rough ray, else nothing."""
+        if self.best is not None:
+            _, _, m = self.best
+            reached = max(m.primal, m.dual, min(m.gap, m.small_gap))
+            if reached <= 10 * self.limits.tol:
+                return self._outcome(Status.SOLVED, iteration, "solved, near the tolerance")
+            if reached <= 1e-4:
+                return self._outcome(Status.INACCURATE, iteration, "insufficient progress")
+        ray = self._ray(state, iteration, 1e-6)
+        return ray or self._outcome(Status.LIMIT, iteration, "insufficient progress")
+
+    def _outcome(self, status: Status, iteration: int, reason: str) -> Outcome:
+        if self.best is None:
+            return Outcome(Status.LIMIT, None, None, None, iteration, reason)
+        s = self.best[1]
+        return Outcome(status, s.y / s.tau, s.v / s.tau, [Z / s.tau for Z in s.Z], iteration, reason)
+
+    def _report(self, iteration: int, measures: _Measures | None) -> None:
+        if self.limits.progress is not None:
+            objective, bound = (None, None) if measures is None else (measures.objective, measures.bound)
+            seconds = time.perf_counter() - self.limits.started
+            self.limits.progress(Progress("Dense", iteration, None, objective, bound, seconds))
+
+    # the start: least-squares points, moved into the cones
+
+    def _start(self) -> _State | None:
+        p = self.p
+        normal = Normal(p, self.limits.check)
+        if not normal.factored:
+            return None
+        pull = sum((cone.adjoint(cone.F0) for cone in p.cones), np.zeros(p.c.size))
+        y, _ = normal.solve(-pull, p.b)
+        other, v = normal.solve(-p.c, np.zeros(p.b.size))
+        S = [_inside(cone, cone.linear(y) + cone.F0) for cone in p.cones]
+        Z = [_inside(cone, -cone.linear(other)) for cone in p.cones]
+        return _State(y, v, S, Z, 1.0, 1.0)
+
+    # measures of the iterate
+
+    def _measure(self, s: _State) -> _Measures | None:
+        p, tau = self.p, s.tau
+        if not (tau > 0 and np.isfinite(s.y).all()):
+            return None
+        y = s.y / tau
+        curved = p.curved(y)
+        pulled = p.adjoint(s.Z) / tau
+        lifted = p.A.T @ s.v / tau
+        residual = curved + p.c - pulled + lifted
+        size = max(
+            1e-3 * float(np.abs(p.c).max(initial=0.0)),
+            *(float(np.abs(part).max(initial=0.0)) for part in (p.c, curved, lifted)),
+        )
+        dual = float(np.abs(residual).max(initial=0.0)) / (size or 1.0)
+        primal = 0.0
+        for cone, S in zip(p.cones, s.S, strict=True):
+            primal = max(primal, cone.relative(cone.linear(y) + cone.F0 - S / tau, y))
+        if p.b.size:
+            scale = np.abs(p.b) + np.abs(p.A) @ np.abs(y)
+            primal = max(primal, float((np.abs(p.A @ y - p.b) / np.where(scale > 0, scale, 1.0)).max()))
+        quadratic = 0.5 * float(y @ curved)
+        objective = float(p.c @ y) + quadratic
+        bound = -p.offset(s.Z, s.v) / tau - quadratic
+        gap = abs(objective - bound)
+        large = max(abs(objective), abs(bound))
+        terms = float(np.abs(p.c) @ np.abs(y)) + float(np.abs(p.c).max(initial=0.0))
+        return _Measures(primal, dual, gap / large if large else gap, gap / (terms or 1.0), objective, bound)
+
+    def _ray(self, s: _State, iteration: int, tolerance: float = _RAY) -> Outcome | None:
+        p = self.p
+        value = p.offset(s.Z, s.v)
+        gradient = p.A.T @ s.v - p.adjoint(s.Z)
+        if value < 0 and float(np.abs(gradient).max(initial=0.0)) <= tolerance * -value:
+            Z = [part / -value for part in s.Z]
+            return Outcome(Status.INFEASIBLE, None, s.v / -value, Z, iteration, "the multipliers are a ray")
+        slope = float(p.c @ s.y)
+        if slope < 0:
+            y = s.y / -slope
+            worst = max(float(np.abs(p.A @ y).max(initial=0.0)), float(np.abs(p.curved(y)).max(initial=0.0)))
+            for cone, S in zip(p.cones, s.S, strict=True):
+                worst = max(worst, float(np.linalg.norm(cone.linear(y) - S / -slope)))
+            if worst <= tolerance * max(1.0, float(np.abs(y).max())):
+                return Outcome(Status.UNBOUNDED, y, None, None, iteration, "the point is a ray")
+        return None
+
+    # one iteration
+
+    def _step(self, s: _State) -> bool:
+        p = self.p
+        pairs = zip(p.cones, s.S, s.Z, strict=True)
+        if not all(cone.rescale(S, Z) for cone, S, Z in pairs):
+            return False
+        self.limits.check()
+        normal = Normal(p, self.limits.check)
+        if not normal.factored:
+            return False
+        residuals = self._residuals(s)
+        weighted = sum((cone.adjoint(cone.metric(cone.F0)) for cone in p.cones), np.zeros(p.c.size))
+        data = _refined(p, normal, -p.c, p.b, [-cone.F0 for cone in p.cones], -p.c - weighted)
+        system = _System(p, s, normal, residuals, *data)
+        mu = (sum(float(np.vdot(S, Z)) for S, Z in zip(s.S, s.Z, strict=True)) + s.tau * s.kappa) / (
+            p.degree + 1.0
+        )
+        squares = [-cone.square() for cone in p.cones]
+        affine = system.direction(1.0, squares, -s.tau * s.kappa)
+        length = min(1.0, system.longest(affine))
+        sigma = (1.0 - length) ** 3
+        corrected = [
+            square - cone.product(a, b) + sigma * mu * cone.identity()
+            for cone, square, a, b in zip(p.cones, squares, affine.slacks, affine.multipliers, strict=True)
+        ]
+        kappa_term = -s.tau * s.kappa - affine.tau * affine.kappa + sigma * mu
+        step = system.direction(1.0 - sigma, corrected, kappa_term)
+        length = min(1.0, _BOUNDARY * system.longest(step))
+        if not (length > _SHORT and np.isfinite(step.y).all() and math.isfinite(step.tau)):
+            return False
+        s.y, s.v = s.y + length * step.y, s.v + length * step.v
+        s.S = [S + length * d for S, d in zip(s.S, step.S, strict=True)]
+        s.Z = [Z + length * d for Z, d in zip(s.Z, step.Z, strict=True)]
+        s.tau, s.kappa = s.tau + length * step.tau, s.kappa + length * step.kappa
+        self._normalise(s)
+        return s.tau > 0 and s.kappa > 0
+
+    def _normalise(self, s: _State) -> None:
+        """The embedding is homogeneous: keep max(tau, kappa) at 1."""
+        size = max(s.tau, s.kappa)
+        s.y, s.v, s.tau, s.kappa = s.y / size, s.v / size, s.tau / size, s.kappa / size
+        s.S, s.Z = [S / size for S in s.S], [Z / size for Z in s.Z]
+
+    def _residuals(self, s: _State) -> tuple[np.ndarray, list, np.ndarray, float]:
+        p = self.p
+        curved = p.curved(s.y)
+        d = curved + p.c * s.tau - p.adjoint(s.Z) + p.A.T @ s.v
+        primal = [cone.linear(s.y) + cone.F0 * s.tau - S for cone, S in zip(p.cones, s.S, strict=True)]
+        e = p.A @ s.y - p.b * s.tau
+        t = s.kappa + float(s.y @ curved) / s.tau + float(p.c @ s.y) + p.offset(s.Z, s.v)
+        return d, primal, e, t
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Direction:
+    y: np.ndarray
+    v: np.ndarray
+    S: list
+    Z: list
+    tau: float
+    kappa: float
+    slacks: list
+    multipliers: list
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _System:
+    """Search directions at one iterate; (y1, v1, Z1) is the direction of the data (c, F0, b)."""
+
+    p: Program
+    s: _State
+    normal: Normal
+    residuals: tuple[np.ndarray, list, np.ndarray, float]
+    y1: np.ndarray
+    v1: np.ndarray
+    Z1: list
+
+    def direction(self, eta: float, targets: list, kappa_term: float) -> _Direction:
+        """Residuals shrink by 1 - eta, l o (dS + dZ) = target, kappa dtau + tau dkappa = kappa_term."""
+        p, s = self.p, self.s
+        d, primal, e, t = self.residuals
+        divided = [cone.divide(target) for cone, target in zip(p.cones, targets, strict=True)]
+        wanted = [
+            cone.unscaled(part) - eta * r for cone, part, r in zip(p.cones, divided, primal, strict=True)
+        ]
+        pulled = sum(
+            (cone.adjoint(cone.metric(g)) for cone, g in zip(p.cones, wanted, strict=True)),
+            np.zeros(p.c.size),
+        )
+        y2, v2, Z2 = _refined(p, self.normal, -eta * d, -eta * e, wanted, -eta * d + pulled)
+        xi = s.y / s.tau
+        off = self.y1 - xi
+        lengths = sum(
+            float(np.sum(cone.scaled_multiplier(Z) ** 2)) for cone, Z in zip(p.cones, self.Z1, strict=True)
+        )
+        denominator = -s.kappa / s.tau - lengths - float(off @ p.curved(off))
+        slope = 2.0 * p.curved(xi) + p.c
+        numerator = -eta * t - kappa_term / s.tau - float(slope @ y2) - p.offset(Z2, v2)
+        dtau = numerator / denominator
+        y, v = y2 + dtau * self.y1, v2 + dtau * self.v1
+        Z = [b + dtau * a for a, b in zip(self.Z1, Z2, strict=True)]
+        S = [cone.linear(y) + dtau * cone.F0 + eta * r for cone, r in zip(p.cones, primal, strict=True)]
+        multipliers = [cone.scaled_multiplier(part) for cone, part in zip(p.cones, Z, strict=True)]
+        slacks = [cone.scaled_slack(part) for cone, part in zip(p.cones, S, strict=True)]
+        return _Direction(y, v, S, Z, dtau, (kappa_term - s.kappa * dtau) / s.tau, slacks, multipliers)
+
+    def longest(self, step: _Direction) -> float:
+        """The step to the boundary, at most 1 / 0.99 is of use."""
+        result = math.inf
+        for now, d in ((self.s.tau, step.tau), (self.s.kappa, step.kappa)):
+            if d < 0:
+                result = min(result, -now / d)
+        for cone, a, b in zip(self.p.cones, step.slacks, step.multipliers, strict=True):
+            if np.isfinite(a).all() and np.isfinite(b).all():
+                result = min(result, cone.longest(a), cone.longest(b))
+            else:
+                return 0.0
+        return result
+
+
+def _refined(
+    p: Program, normal: Normal, dual: np.ndarray, equal: np.ndarray, wanted: list, reduced: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list]:
+    """y, v, Z with H y - F*(Z) + A'v = dual, A y = equal, F(y) + W'W Z = wanted.
+
+    `reduced` is dual + F*((W'W)^-1 wanted). The steps of refinement look at the first two equations with
+    the Z at hand, so that rounding in (W'W)^-1, which grows without end near the optimum, ends in the third,
+    where it only disturbs complementarity.
+    """
+    y, v = normal.solve(reduced, equal)
+    Z = [cone.metric(g - cone.linear(y)) for cone, g in zip(p.cones, wanted, strict=True)]
+    last = math.inf
+    for _ in range(_REFINEMENTS):
+        pulled = p.adjoint(Z)
+        left, low = dual - p.curved(y) + pulled - p.A.T @ v, equal - p.A @ y
+        error = float(np.linalg.norm(left) + np.linalg.norm(low))
+        if not error < 0.5 * last:
+            break
+        last = error
+        dy, dv = normal.solve(left, low)
+        y, v = y + dy, v + dv
+        Z = [part - cone.metric(cone.linear(dy)) for cone, part in zip(p.cones, Z, strict=True)]
+    return y, v, Z
+
+
+def _copy(s: _State) -> _State:
+    return dataclasses.replace(s)  # arrays are replaced, never changed
+
+
+def _inside(cone: Any, x: Any) -> Any:
+    least = cone.least(x)
+    return x if least > 1e-3 else x + (1.0 - min(least, 0.0)) * cone.identity()
