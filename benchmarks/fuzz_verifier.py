@@ -12,13 +12,15 @@ import copy
 import functools
 import importlib.util
 import itertools
+import math
 import multiprocessing
+import os
 import pathlib
 import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -275,11 +277,21 @@ def some_network(rng: np.random.Generator, linear: float) -> Network:
     return Network.from_arrays(weights, activation=phis)
 
 
-def witness_case(rng: np.random.Generator, linear: float = 0.0) -> tuple[Network, Certificate, Witness]:
-    """A small network, a certificate, and its witness with rho moved by 1e-3 to 1e-17 of itself."""
+@functools.lru_cache(maxsize=4)
+def certified(linear: float, seed: int, kind: str = "lipsdp") -> tuple[Network, Certificate]:
+    """A small network and a certificate; several cases share them, because the search takes longest."""
+    rng = np.random.default_rng([seed, int(100 * linear), len(kind)])
     network = some_network(rng, linear)
     given = tuple(10.0 ** rng.uniform(-1, 1, n) for n in network.dims[1:-1])
-    certificate = verify(network, Witness("lipsdp", 1.0, given))
+    if kind == "layerwise":
+        given = tuple(np.ones(1) for _ in network.layers)
+        return network, verify(network, Witness("layerwise", 1.0, given))
+    return network, verify(network, Witness("lipsdp", 1.0, given))
+
+
+def witness_case(rng: np.random.Generator, linear: float, seed: int) -> tuple[Network, Certificate, Witness]:
+    """A certificate and its witness with rho moved by 1e-3 to 1e-17 of itself."""
+    network, certificate = certified(linear, seed)
     proven = certificate.witness
     rho = proven.rho * (1.0 + rng.choice(_NUDGES))
     multipliers = [np.array(t) for t in proven.multipliers]
@@ -292,7 +304,7 @@ def witness_case(rng: np.random.Generator, linear: float = 0.0) -> tuple[Network
 # ------------------------------------------------------------------------------------- counting
 
 
-def run_matrix(family: str, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def run_matrix(family: str, rng: np.random.Generator, seed: int) -> tuple[int, int, int, int]:
     """(not PD, accepted, false accept, plain Cholesky's false accept) as 0 or 1."""
     case, member = MATRICES[family](rng)
     accepted = verified_cholesky(case).ok
@@ -408,9 +420,9 @@ def standalone() -> types.ModuleType:
     return module
 
 
-def run_witness(rng: np.random.Generator, linear: float) -> tuple[int, int, int, int]:
+def run_witness(rng: np.random.Generator, seed: int, linear: float) -> tuple[int, int, int, int]:
     """`verify` without repair and all checkers judge the moved witness, each for itself."""
-    network, certificate, witness = witness_case(rng, linear)
+    network, certificate, witness = witness_case(rng, linear, seed)
     matrix = reduced_lmi(network, witness)
     good = matrix is None or exactly_positive_definite(matrix)
     try:
@@ -422,9 +434,9 @@ def run_witness(rng: np.random.Generator, linear: float) -> tuple[int, int, int,
     return int(not good), int(any(accepted)), int(any(accepted) and not good), 0
 
 
-def run_version_1(rng: np.random.Generator) -> tuple[int, int, int, int]:
+def run_version_1(rng: np.random.Generator, seed: int) -> tuple[int, int, int, int]:
     """Files of version 1 for networks with linear neurons, whose multipliers count there."""
-    network, certificate, witness = witness_case(rng, 0.3)
+    network, certificate, witness = witness_case(rng, 0.3, seed)
     large = 10.0 ** rng.uniform(-3, 9)
     full = [np.where(t > 0.0, t, large) for t in witness.multipliers]
     rho = witness.rho * (1.0 + 10.0 ** rng.uniform(-9, 1))
@@ -435,10 +447,9 @@ def run_version_1(rng: np.random.Generator) -> tuple[int, int, int, int]:
     return int(not good), int(any(accepted)), int(any(accepted) and not good), 0
 
 
-def run_layerwise(rng: np.random.Generator) -> tuple[int, int, int, int]:
+def run_layerwise(rng: np.random.Generator, seed: int) -> tuple[int, int, int, int]:
     """tau_k and rho moved by 1e-3 to 1e-17 of themselves."""
-    network = some_network(rng, 0.1)
-    certificate = verify(network, Witness("layerwise", 1.0, tuple(np.ones(1) for _ in network.layers)))
+    network, certificate = certified(0.1, seed, "layerwise")
     proven = certificate.witness
     taus = [t * (1.0 + rng.choice(_NUDGES)) for t in proven.multipliers]
     witness = Witness("layerwise", proven.rho * (1.0 + rng.choice(_NUDGES)), tuple(taus), proven.layer_pow2)
@@ -477,39 +488,57 @@ def layerwise_holds(network: Network, witness: Witness, paths: Sequence[np.ndarr
     return product <= Fraction(witness.rho)
 
 
-RUNS: dict[str, Callable[[np.random.Generator], tuple[int, int, int, int]]] = {
+RUNS: dict[str, Callable[[np.random.Generator, int], tuple[int, int, int, int]]] = {
     **{family: functools.partial(run_matrix, family) for family in MATRICES},
-    "witnesses": lambda rng: run_witness(rng, 0.0),
-    "linear neurons": lambda rng: run_witness(rng, 0.4),
+    "witnesses": functools.partial(run_witness, linear=0.0),
+    "linear neurons": functools.partial(run_witness, linear=0.4),
     "version 1": run_version_1,
     "layerwise": run_layerwise,
 }
 FAMILIES = tuple(RUNS)
+_EACH = 10  # cases of one network
 
 
 def run_case(family: str, seed: int) -> tuple[int, int, int, int]:
     rng = np.random.default_rng([FAMILIES.index(family), seed])
-    return RUNS[family](rng)
+    return RUNS[family](rng, seed // _EACH)
 
 
 def _chunk(job: tuple[str, int, int]) -> tuple[str, np.ndarray]:
+    """Cases, not PD, accepted, false accepts, plain Cholesky's false accepts."""
     family, start, stop = job
-    return family, np.sum([run_case(family, seed) for seed in range(start, stop)], axis=0)
+    return family, np.array(
+        [stop - start, *np.sum([run_case(family, s) for s in range(start, stop)], axis=0)]
+    )
 
 
-def run(cases: int, first_seed: int = 0, processes: int = 2) -> dict[str, np.ndarray]:
-    """Counts per family: cases, not PD, accepted, false accepts, plain Cholesky's false accepts."""
+def run(
+    cases: int, first_seed: int = 0, processes: int = 2, minutes: float = math.inf
+) -> dict[str, np.ndarray]:
+    """Counts per family; after `minutes` of wall time what has been counted by then."""
     each = -(-cases // len(FAMILIES))
-    size = 250
+    size = 100
     jobs = [
         (family, first_seed + start, first_seed + min(start + size, each))
         for start in range(0, each, size)
         for family in FAMILIES
     ]
-    counts = {family: np.array([each, 0, 0, 0, 0]) for family in FAMILIES}
+    counts = {family: np.zeros(5, dtype=int) for family in FAMILIES}
+    started = time.perf_counter()
+
+    def wanted() -> Iterator[tuple[str, int, int]]:
+        for job in jobs:
+            if time.perf_counter() - started > 60.0 * minutes:
+                return
+            yield job
+
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for family, result in pool.imap_unordered(_chunk, jobs):
-            counts[family][1:] += result
+        source = wanted()
+        while group := list(itertools.islice(source, 2 * len(FAMILIES))):
+            for family, result in pool.imap_unordered(_chunk, group):
+                counts[family] += result
+        pool.close()  # their CPU time counts once they have ended
+        pool.join()
     return counts
 
 
@@ -521,26 +550,33 @@ def table(counts: dict[str, np.ndarray]) -> str:
     return "\n".join(lines)
 
 
+def _cpu_seconds() -> float:
+    """Of this process and the workers that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0, help="number of the first case")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop early, with what was counted")
     parser.add_argument("--write", action="store_true", help="write docs/results/fuzz_verifier.md")
     options = parser.parse_args()
-    started = time.perf_counter()
-    counts = run(options.cases, options.seed, options.processes)
-    seconds = time.perf_counter() - started
+    started, cpu = time.perf_counter(), _cpu_seconds()
+    counts = run(options.cases, options.seed, options.processes, options.minutes)
+    seconds, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
     text = table(counts)
     print(text)
-    print(f"{seconds:.0f} s, {options.processes} processes")
+    print(f"{seconds:.0f} s, {options.processes} processes, {cpu / 60:.1f} CPU minutes")
     if options.write:
         target = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results" / "fuzz_verifier.md"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(
             "# The verifier against exact arithmetic\n\n"
             f"`python benchmarks/fuzz_verifier.py --cases {options.cases} --seed {options.seed} --write`\n"
-            f"({seconds:.0f} s on {options.processes} processes of a shared machine).\n\n"
+            f"({cpu / 60:.1f} CPU minutes; {seconds:.0f} s on {options.processes} processes).\n\n"
             "Each case is compared with exact elimination. The last four families: `verify` without repair,\n"
             "both modes of `check` and the stand-alone checker on networks whose rho was moved by 1e-3 to\n"
             "1e-17 of itself (`linear neurons`: files of version 2; `version 1`: old files of these);\n"

@@ -171,7 +171,7 @@ def _quadratic(a: Enclosed, q: np.ndarray, largest: float, b: Enclosed) -> Enclo
     if radii:  # they may have underflowed themselves, and 2 alpha beta t differs from q by three roundings
         top += max(radii)
         span *= 1.0 + (2.0 * m + 64.0) * 2.0**-52
-    return Enclosed(value, span + 2.0**-1070 * m * (1.0 + largest) * top**2)
+    return Enclosed(value, span + 2.0**-1070 * m * (1.0 + largest) * (top * top))
 
 
 def _mirrored(term: Enclosed) -> Enclosed:

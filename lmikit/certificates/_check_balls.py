@@ -64,7 +64,7 @@ class BallOperations:
         span = (2.0 * m + 16.0) * _U * (far_a.T @ (size * far_b))
         span += far_a.T @ (size * b.rad) + a.rad.T @ (size * (far_b + b.rad))
         largest = 1.0 + max(float(x.max(initial=0.0)) for x in (far_a, far_b, a.rad, b.rad))
-        tiny = 2.0**-1050 * (m + 1.0) * (1.0 + float(t.max(initial=0.0))) * largest**2
+        tiny = 2.0**-1050 * (m + 1.0) * (1.0 + float(t.max(initial=0.0))) * (largest * largest)
         return Ball(a.mid.T @ (q[:, None] * b.mid), span * _GROWN + tiny)
 
     def block(self, shape: tuple[int, int], pieces: Sequence[tuple[int, int, Any]]) -> Ball:

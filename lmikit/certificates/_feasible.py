@@ -30,7 +30,7 @@ def always_feasible(chain: Chain) -> tuple[np.ndarray, ...]:
     result: list[np.ndarray] = []
     for k in range(len(chain.slopes) - 1, -1, -1):
         alpha, beta = chain.slopes[k]
-        largest = float(np.maximum(np.abs(alpha), np.abs(beta)).max()) ** 2
+        largest = float(np.square(np.maximum(np.abs(alpha), np.abs(beta)).max()))
         product = np.where(alpha < beta, alpha * beta, 0.0)
         close = bool((product > (1.0 - 1e-4) * largest).any())
         bound = largest * (1.0 + (1e-5 if close else 1e-10))

@@ -1,6 +1,7 @@
 """The text of a certificate file (docs/certificate_format.md)."""
 
 import base64
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -88,6 +89,7 @@ def _optional_out(value: float | None) -> str | None:
     return None if value is None or not np.isfinite(value) else float(value).hex()
 
 
+@functools.cache
 def _version() -> str:
     try:
         return importlib.metadata.version("lmikit")
@@ -95,6 +97,7 @@ def _version() -> str:
         return "unknown"
 
 
+@functools.cache
 def _blas() -> str:
     import threadpoolctl
 

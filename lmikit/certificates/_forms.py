@@ -52,6 +52,21 @@ class Form:
             result.append(np.clip(column / row, 1.0 / _WIDEST, _WIDEST)[index])
         return tuple(result)
 
+    def compressed(self) -> "Form":
+        """A form for searching: the first map by its R, W_0' = Q R, where the input block would be dense.
+
+        ||W_0 x|| keeps its range, so rho*(T) is the same up to rounding; 784 inputs of 16 neurons become 16.
+        """
+        w = self.chain.weights[0]
+        first = self.chain.slopes[0] if self.chain.slopes else None
+        if w.shape[1] <= w.shape[0] or first is None or not any(_curved(s) for s in self.chain.slopes):
+            return self
+        factor = np.asarray(np.linalg.qr(w.T, mode="r"))
+        weights = (np.ascontiguousarray(factor.T), *self.chain.weights[1:])
+        chain = dataclasses.replace(self.chain, weights=weights)
+        system = None if self.system is None else eliminate(chain)
+        return dataclasses.replace(self, chain=chain, system=system)
+
     def pick(self, full: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The levels' multipliers out of one array per hidden layer of the network."""
         return [full[k][index] for k, index in zip(self.layers, self.kept, strict=True)]
@@ -62,6 +77,11 @@ class Form:
         for k, index, t in zip(self.layers, self.kept, multipliers, strict=True):
             full[k][index] = t
         return tuple(full)
+
+
+def _curved(slopes: tuple[np.ndarray, np.ndarray]) -> bool:
+    alpha, beta = slopes
+    return bool(((alpha < beta) & (alpha != 0.0) & (beta != 0.0)).any())
 
 
 def form_of(chain: Chain, eliminate_linear: bool) -> Form:

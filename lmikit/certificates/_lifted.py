@@ -166,7 +166,8 @@ def _product_term(
     value = w.T @ (q[:, None] * w)
     size = np.abs(w)
     m = float(w.shape[0])
-    underflow = 2.0**-1070 * m * (1.0 + float(t.max())) * (1.0 + float(size.max())) ** 2
+    top = 1.0 + float(size.max())
+    underflow = 2.0**-1070 * m * (1.0 + float(t.max())) * (top * top)  # top**2 would raise where it overflows
     rad = (m + 8.0) * _U * (size.T @ (np.abs(q)[:, None] * size)) + underflow
     value = np.tril(value) + np.tril(value, -1).T
     return value, np.maximum(rad, rad.T)

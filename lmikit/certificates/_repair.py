@@ -118,6 +118,7 @@ def propose_multipliers(
     `given` may hold anything: NaN and infinity are replaced by the closed form's entries, and entries
     below 1e-10 of their level's largest are raised to that, both relative to the neurons' own scales.
     """
+    form = form.compressed()
     search = _Search(form)
     if all(np.isfinite(t).all() and (t > 0.0).all() for t in given):
         search.attempt(tuple(given))

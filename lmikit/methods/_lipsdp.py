@@ -98,6 +98,9 @@ class LipSDP(AbstractMethod):
         reduction = reduce(network)
         if not reduction.groups:  # a constant function
             return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))
+        if not reduction.network.hidden_layers:  # linear: one norm, nothing to solve
+            witness = self.start.propose(reduction.network, time_limit=time_limit)
+            return reduction.lift(dataclasses.replace(witness, produced_by=f"{self.label}, one norm"))
         # one multiplier for a whole layer leaves no freedom to scale its neurons
         balanced = balanced_neurons(reduction.network) if self.multipliers == "neuron" else None
         network = reduction.network if balanced is None else balanced[0]

@@ -47,7 +47,7 @@ def polished(
         return witness
     aim = _aim(witness, chain.layer_pow2)
     suffix = ""
-    if ascend and (aim is None or best.rho > aim * (1.0 + _TIGHT)):
+    if ascend and chain.hidden_layers and (aim is None or best.rho > aim * (1.0 + _TIGHT)):
         run = Run("ascent", time_limit, progress)
         best = neuron_scaled(chain, best, run, 0.1 * _TIGHT, _STEPS)
         suffix = ", ascent"

@@ -24,11 +24,10 @@ from .._errors import InputError
 from .._witness import Witness
 from ._activation_base import Slopes
 from ._layer import Layer
-from ._lifting import merged_multipliers
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 from ._network import Network
 from ._piecewise import Identity
-from ._scaling import normalise, with_scaled_layers
+from ._scaling import normalise
 
 __all__ = ["Reduction", "reduce"]
 
@@ -57,25 +56,18 @@ class Reduction:
     def lift(self, witness: Witness) -> Witness:
         """The witness for `original` that says what `witness` says for `network`; rho is unchanged.
 
-        Dropped neurons get multiplier 0 (they are dropped by the same exact rule when the
-        witness is proven). Neurons of merged layers get a large multiplier, see
-        `merged_multipliers`. A layerwise witness is lifted only where every spectral norm is
-        that of the original map; otherwise propose it for the original network. Raises
-        InputError for that, and for a witness that does not fit `network`.
+        Dropped neurons get multiplier 0 (they are dropped by the same exact rule when the witness is
+        proven), and so do neurons of merged layers, which are eliminated there. A layerwise witness is
+        lifted only where every spectral norm is that of the original map; otherwise propose it for the
+        original network. Raises InputError for that, and for a witness that does not fit `network`.
         """
         if witness.kind == "layerwise":
             return self._lift_layerwise(witness)
         _check_fits(witness, self.network)
         pow2 = self._lifted_pow2(witness)
         multipliers = [np.zeros(n) for n in self.original.dims[1:-1]]
-        if self.groups:
-            chain = _restricted(with_scaled_layers(self.original, pow2), self.kept)
-            for group, t in zip(self.groups[:-1], witness.multipliers, strict=True):
-                multipliers[group[-1]][self.kept[group[-1]]] = t
-            ends = [*witness.multipliers, None]
-            for group, t_end in zip(self.groups, ends, strict=True):
-                for k, t in merged_multipliers(chain, group, t_end).items():
-                    multipliers[k][self.kept[k]] = t
+        for group, t in zip(self.groups[:-1], witness.multipliers, strict=bool(self.groups)):
+            multipliers[group[-1]][self.kept[group[-1]]] = t
         return self._lifted(witness, tuple(multipliers), pow2)
 
     def _lift_layerwise(self, witness: Witness) -> Witness:
