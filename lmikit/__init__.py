@@ -13,6 +13,7 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when the program runs
     from . import adapters as adapters
+    from . import attacks as attacks
     from . import certificates as certificates
     from . import claims as claims
     from . import formulations as formulations

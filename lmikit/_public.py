@@ -18,6 +18,11 @@ from ._errors import NotCertified as NotCertified
 from ._errors import OptionError as OptionError
 from ._errors import SolveFailed as SolveFailed
 from ._load import load_network as load_network
+from ._points import Counterexample as Counterexample
+from ._points import PointResult as PointResult
+from ._points import certify_point as certify_point
+from ._points_table import PointTable as PointTable
+from ._points_table import certify_points as certify_points
 from ._progress import Progress as Progress
 from ._radius import CertifiedAccuracy as CertifiedAccuracy
 from ._radius import PairwiseBounds as PairwiseBounds
@@ -29,6 +34,7 @@ from .certificates import Certificate as Certificate
 from .certificates import SDPCertificate as SDPCertificate
 from .certificates import check as check
 from .certificates import verify as verify
+from .certificates.point import PointCertificate as PointCertificate
 from .methods import RSLMI as RSLMI
 from .methods import ClosedForm as ClosedForm
 from .methods import Eclipse as Eclipse

@@ -42,7 +42,7 @@ def _report(error: LmikitError, *, as_json: bool) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import _commands, _demo
+    from . import _commands, _demo, _robust
 
     parser = argparse.ArgumentParser(
         prog="lmikit",
@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     prove.add_argument(
         "--bound", type=float, metavar="B", help="assume |y_i| <= B for all i; the claim then says so"
     )
+
+    robust = command(
+        "robust", _robust.robust, "a proven, refuted or undecided verdict for every input of a file"
+    )
+    _network_argument(robust)
+    _robust.add_robust_arguments(robust)
 
     command("solvers", _commands.list_solvers, "which solvers are installed, licensed and ready")
 

@@ -1,0 +1,306 @@
+"""`certify_points`: one verdict per input of a data set; attacks in one batch, searches on an executor."""
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import math
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from typing import Any, Literal
+
+import numpy as np
+
+from ._arrays import blas_threads
+from ._errors import InputError, LmikitError, OptionError
+from ._points import PointResult, propose, refutation, region_of, require_real, settled
+from ._progress import Progress, ProgressCallback
+from .attacks import Attack, attack_margins
+from .certificates.point import PointCertificate, PointWitness, point_digest
+from .claims import AbstractRegion, Ball, BallAndBox, Box
+from .margins import Chain, Search, chain_of
+from .network import Network
+
+__all__ = ["PointTable", "certify_points"]
+
+_log = logging.getLogger("lmikit")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PointTable:
+    """Verdicts of n inputs, in their order; `results` holds certificates and counterexamples.
+
+    `verdict` (n,) of str, `margin` and `radius` (n,) as in `PointResult`, `attack_margin` (n,), `right` (n,)
+    whether the label is the prediction. Accuracies are fractions of all n inputs: right; right and
+    proven; right and not refuted. For radii `certified_at(r)` is the fraction proven within r.
+    """
+
+    verdict: np.ndarray
+    margin: np.ndarray
+    radius: np.ndarray
+    attack_margin: np.ndarray
+    right: np.ndarray
+    results: tuple[PointResult, ...]
+
+    @property
+    def clean_accuracy(self) -> float:
+        """The fraction that is classified rightly."""
+        return float(self.right.mean())
+
+    @property
+    def certified_accuracy(self) -> float:
+        """The fraction that is right and proven: a lower bound of the robust accuracy."""
+        return float(((self.verdict == "proven") & self.right).mean())
+
+    @property
+    def attacked_accuracy(self) -> float:
+        """The fraction that is right and not refuted: an upper bound of the robust accuracy."""
+        return float(((self.verdict != "refuted") & self.right).mean())
+
+    def certified_at(self, radii: Any) -> np.ndarray:
+        """The fraction that is right with a proven radius of at least each of `radii`."""
+        at = np.atleast_1d(np.asarray(radii, dtype=np.float64))
+        return np.asarray(((self.radius[None, :] >= at[:, None]) & self.right).mean(axis=1))
+
+    def __str__(self) -> str:
+        counts = ", ".join(
+            f"{int((self.verdict == v).sum())} {v}" for v in ("proven", "refuted", "undecided")
+        )
+        accuracies = (
+            f"clean {self.clean_accuracy:.4f}, certified {self.certified_accuracy:.4f}, "
+            f"attacked {self.attacked_accuracy:.4f}"
+        )
+        return f"{len(self.verdict)} inputs: {counts}\naccuracy: {accuracies}"
+
+
+def certify_points(
+    network: Network,
+    X: Any,
+    y: Any,
+    eps: float | None = None,
+    time_limit: float | None = None,
+    semantics: str = "real",
+    *,
+    norm: Literal["l2", "linf"] = "l2",
+    box: tuple[Any, Any] | None = None,
+    attack: Attack | None = None,
+    search: Search | None = None,
+    executor: Executor | None = None,
+    jobs: int = 1,
+    folder: str | os.PathLike[str] | None = None,
+    progress: ProgressCallback | None = None,
+) -> PointTable:
+    """`certify_point` for every row of X (n, ...) with labels y (n,).
+
+    The region of a row is ||x' - x|| <= eps in `norm`, cut to lower <= x' <= upper where `box` =
+    (lower, upper) is given; without eps the largest provable l2 radius is sought. `time_limit` is in
+    seconds per input. `executor` (or `jobs` processes) runs the searches, proofs are made in this
+    process. With `folder` certificates are saved there, and inputs whose certificate is there
+    already are read and proven again instead of searched for.
+
+    Raises InputError and OptionError as `certify_point` does.
+    """
+    points = _Points(network, X, y, eps, norm, box)
+    require_real(semantics)
+    if jobs < 1 or (executor is not None and not isinstance(executor, Executor)):
+        raise OptionError(f"jobs={jobs}, executor={executor!r}; expected jobs >= 1, an Executor or None.")
+    options = dataclasses.replace(search or Search(), time_limit=time_limit, progress=None)
+    store = _Store(folder, points)
+    with blas_threads(1):
+        run = _Run(points, options, store, progress)
+        run.refute(attack)
+        with _pool(executor, jobs) as pool:
+            run.search(pool)
+    return run.table()
+
+
+@contextlib.contextmanager
+def _pool(executor: Executor | None, jobs: int) -> Iterator[Executor | None]:
+    if executor is not None or jobs == 1:
+        yield executor
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield pool
+
+
+class _Points:
+    """The inputs, their labels and regions, validated."""
+
+    def __init__(
+        self, network: Any, X: Any, y: Any, eps: float | None, norm: str, box: tuple[Any, Any] | None
+    ) -> None:
+        if not isinstance(network, Network):
+            raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
+        if network.output_dim < 2 or network.hidden_layers < 1:
+            raise InputError("the network needs at least 2 outputs and 1 hidden layer.")
+        data = np.asarray(X, dtype=np.float64)
+        labels = np.asarray(y)
+        data = data.reshape(len(data), -1) if data.ndim >= 2 and len(data) else np.zeros((0, 0))
+        if data.shape[1:] != (network.input_dim,) or not np.isfinite(data).all():
+            raise InputError(f"X has shape {np.shape(X)}; expected (n, {network.input_dim}), finite, n >= 1.")
+        if labels.shape != (len(data),) or labels.dtype.kind not in "iu":
+            raise InputError(
+                f"y has shape {labels.shape}, dtype {labels.dtype}; expected ({len(data)},) integers."
+            )
+        if labels.min() < 0 or labels.max() >= network.output_dim:
+            raise InputError(
+                f"y has labels {labels.min()} to {labels.max()}; expected 0 to {network.output_dim - 1}."
+            )
+        self.network, self.data, self.labels = network, data, labels.astype(int)
+        self.chain: Chain = chain_of(network)
+        limits = (
+            None if box is None else tuple(np.broadcast_to(np.asarray(b, float), data.shape[1]) for b in box)
+        )
+        self.box = None if limits is None else Box(limits[0], limits[1])
+        self.regions = [self._region(x, eps, norm) for x in data]
+
+    def _region(self, x: np.ndarray, eps: float | None, norm: str) -> AbstractRegion | None:
+        place = region_of(x, eps, None, norm)
+        if self.box is None or place is None:
+            return place
+        if isinstance(place, Ball):
+            return BallAndBox(place, self.box)
+        assert place.box is not None
+        low = np.maximum(place.box.lower, self.box.lower)
+        return Box(low, np.minimum(place.box.upper, self.box.upper))
+
+
+class _Store:
+    """A results folder; a file's name is a hash of all that its claim is about."""
+
+    def __init__(self, folder: str | os.PathLike[str] | None, points: _Points) -> None:
+        self.folder, self.points = None if folder is None else pathlib.Path(folder), points
+        self.digest = point_digest(points.network)
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"{folder!r} cannot be made a folder ({error}).") from error
+
+    def path(self, i: int) -> pathlib.Path:
+        assert self.folder is not None
+        sha = hashlib.sha256(f"{self.digest} {self.points.labels[i]}\n".encode())
+        sha.update(self.points.data[i].astype("<f8").tobytes())
+        region = self.points.regions[i]
+        sha.update(b"radius" if region is None else region.describe().encode())
+        for box in (self.points.box, None if region is None else region.box):
+            if box is not None:
+                sha.update(box.lower.astype("<f8").tobytes() + box.upper.astype("<f8").tobytes())
+        return self.folder / f"point-{i:06d}-{sha.hexdigest()[:24]}.json"
+
+    def read(self, i: int) -> PointCertificate | None:
+        if self.folder is None or not self.path(i).exists():
+            return None
+        try:
+            return PointCertificate.load(self.path(i), self.points.network)
+        except LmikitError as error:
+            _log.warning("%s is searched for again: %s", self.path(i).name, error)
+            return None
+
+    def write(self, i: int, result: PointResult) -> None:
+        if self.folder is not None and result.certificate is not None:
+            result.certificate.save(self.path(i))
+
+
+def _task(
+    chain: Chain, x: np.ndarray, label: int, place: AbstractRegion | None, search: Search, box: Box | None
+) -> tuple[PointWitness | None, float]:
+    """What a worker does: it proposes."""
+    start = time.perf_counter()
+    with blas_threads(1):
+        witness = propose(chain, x, label, place, search, box)
+    return witness, time.perf_counter() - start
+
+
+class _Run:
+    """The results so far."""
+
+    def __init__(
+        self, points: _Points, search: Search, store: _Store, progress: ProgressCallback | None
+    ) -> None:
+        self.points, self.options, self.store, self.progress = points, search, store, progress
+        self.results: dict[int, PointResult] = {}
+        self.attack_margins = np.full(len(points.data), np.nan)
+        self.start = time.perf_counter()
+        values = points.network(points.data)
+        self.right = values.argmax(axis=1) == points.labels
+
+    def refute(self, attack: Attack | None) -> None:
+        """Wrong predictions, and inputs for which the attack finds a counterexample."""
+        points, network = self.points, self.points.network
+        outputs = network.output_dim
+        found = {int(i): points.data[i] for i in np.flatnonzero(~self.right)}
+        chased = [i for i in np.flatnonzero(self.right) if points.regions[i] is not None]
+        if chased:
+            others = [[j for j in range(outputs) if j != points.labels[i]] for i in chased]
+            rows = np.eye(outputs)[points.labels[chased]][:, None, :] - np.eye(outputs)[np.array(others)]
+            regions = [region for i in chased if (region := points.regions[i]) is not None]
+            result = attack_margins(network, regions, rows, np.zeros(rows.shape[:2]), attack)
+            self.attack_margins[chased] = result.margins
+            found |= {int(i): x for i, x in zip(chased, result.points, strict=True)}
+        for i, x in found.items():
+            refuted = refutation(network, x, int(points.labels[i]))
+            if refuted is not None:
+                label, margin = int(points.labels[i]), float(self.attack_margins[i])
+                self._finish(i, settled(network, label, points.regions[i], None, refuted, margin, 0.0))
+
+    def search(self, pool: Executor | None) -> None:
+        """Certificates for the others: from the folder, or searched for and proven."""
+        points = self.points
+        todo = []
+        for i in range(len(points.data)):
+            if i in self.results:
+                continue
+            certificate = self.store.read(i)
+            if certificate is not None and certificate.safe:
+                self._prove(i, certificate.witness, 0.0, save=False)
+            else:
+                todo.append(i)
+        arguments = {
+            i: (
+                points.chain,
+                points.data[i],
+                int(points.labels[i]),
+                points.regions[i],
+                self.options,
+                points.box,
+            )
+            for i in todo
+        }
+        if pool is None:
+            for i in todo:
+                self._prove(i, *_task(*arguments[i]))
+            return
+        futures = {pool.submit(_task, *arguments[i]): i for i in todo}
+        for future in as_completed(futures):
+            self._prove(futures[future], *future.result())
+
+    def _prove(self, i: int, witness: PointWitness | None, seconds: float, save: bool = True) -> None:
+        start = time.perf_counter()
+        label = int(self.points.labels[i])
+        margin = float(self.attack_margins[i])
+        result = settled(self.points.network, label, self.points.regions[i], witness, None, margin, seconds)
+        result = dataclasses.replace(result, seconds=seconds + time.perf_counter() - start)
+        if save:
+            self.store.write(i, result)
+        self._finish(i, result)
+
+    def _finish(self, i: int, result: PointResult) -> None:
+        self.results[i] = result
+        if self.progress is not None:
+            seconds = time.perf_counter() - self.start
+            self.progress(Progress("robust", len(self.results), len(self.points.data), seconds=seconds))
+
+    def table(self) -> PointTable:
+        results = tuple(self.results[i] for i in range(len(self.points.data)))
+        return PointTable(
+            np.array([r.verdict for r in results]),
+            np.array([r.margin for r in results]),
+            np.array([r.radius if not math.isnan(r.radius) else np.nan for r in results]),
+            self.attack_margins,
+            self.right,
+            results,
+        )
