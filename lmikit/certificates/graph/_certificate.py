@@ -1,0 +1,110 @@
+"""`verify_graph`: the only door from a `GraphWitness` to a `GraphCertificate`."""
+
+import dataclasses
+import math
+import os
+
+import numpy as np
+
+from ..._arrays import blas_threads
+from ..._errors import InputError, NotCertified
+from ...graph import Graph
+from ...graph._witness import GraphWitness
+from .._float_environment import require_ieee
+from .._kinds import AbstractCertificate
+from ._format import graph_record, read_graph, render_graph
+from ._proofs import GraphProof, claimed_squares, prove_graph, repair_graph
+
+__all__ = ["GraphCertificate", "verify_graph"]
+
+_THEOREMS = {
+    "dissipation": (
+        "S-procedure with static multipliers on the graph (Megretski, Rantzer, IEEE TAC 1997, Theorem 1; "
+        "Fazlyab et al., NeurIPS 2019, Theorem 2): the lifted matrix is positive definite"
+    ),
+    "norms": "triangle inequality and composition: sums over parents, products of norms along paths",
+    "zero": "exact-zero rule: the output is exactly independent of the input",
+}
+_FROM_VERIFY = object()  # made here only, so that no other code constructs a certificate by accident
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GraphCertificate(AbstractCertificate):
+    """A proven bound: ||f(x) - f(x')||_q <= bound ||x - x'||_p for all x, x', (p, q) = `norm`.
+
+    Built by `verify_graph` and `GraphCertificate.load` only. `witness` is the one that was proven;
+    `margin` is the largest amount subtracted from the equilibrated matrix's diagonal before Cholesky
+    succeeded. `lower`, if present, is a sampled lower bound of the true constant, no part of the proof.
+    """
+
+    bound: float
+    norm: tuple[float, float]
+    witness: GraphWitness
+    network_digest: str
+    margin: float
+    theorem: str
+    graph_record: tuple[object, ...] = dataclasses.field(repr=False)
+    produced_by: str = ""
+    lower: float | None = None
+    token: dataclasses.InitVar[object] = None
+
+    def __post_init__(self, token: object) -> None:
+        if token is not _FROM_VERIFY:
+            raise TypeError("a GraphCertificate is made by verify_graph, which proves it first.")
+
+    def with_lower(self, lower: float | None) -> "GraphCertificate":
+        """The same certificate with a sampled lower bound of the true constant beside it."""
+        if lower is not None and not (math.isfinite(lower) and lower >= 0.0):
+            raise InputError(f"lower is {lower}; expected a finite number, zero or more, or None.")
+        return dataclasses.replace(self, lower=lower, token=_FROM_VERIFY)
+
+    def to_text(self) -> str:
+        """The JSON text of the file (docs/graphs.md)."""
+        return render_graph(self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], graph: Graph) -> "GraphCertificate":
+        """Read a certificate file and prove its claim again; raises InputError or NotCertified."""
+        document = read_graph(path)
+        if document.record != graph_record(graph):
+            raise NotCertified(f"{os.fspath(path)} is a certificate for another graph.")
+        certificate = verify_graph(graph, document.witness, repair=False)
+        if certificate.bound > document.bound:
+            raise NotCertified(f"{os.fspath(path)} claims L={document.bound!r}, below {certificate.bound!r}.")
+        return dataclasses.replace(
+            certificate, bound=document.bound, lower=document.lower, token=_FROM_VERIFY
+        )
+
+
+def verify_graph(graph: Graph, witness: GraphWitness, *, repair: bool = True) -> GraphCertificate:
+    """Prove a witness for a graph: with `repair` the best provable one near it, else exactly what it says.
+
+    Raises InputError for a witness of another graph, NotCertified where nothing could be proven.
+    """
+    if not isinstance(graph, Graph) or not isinstance(witness, GraphWitness):
+        raise InputError(
+            f"got {type(graph).__name__} and {type(witness).__name__}; expected a Graph and a GraphWitness."
+        )
+    require_ieee()
+    with blas_threads(1), np.errstate(all="ignore"):
+        proof = (repair_graph if repair else prove_graph)(graph, witness)
+    require_ieee()
+    if not math.isfinite(proof.bound):
+        raise NotCertified("the bound overflows float64; nothing finite can be claimed.")
+    if not proof.constant and max(claimed_squares(graph, proof.witness)) <= 0:
+        raise NotCertified("L = 0 does not follow from a dissipation; nothing was proven.")
+    return _certificate(graph, proof)
+
+
+def _certificate(graph: Graph, proof: GraphProof) -> GraphCertificate:
+    return GraphCertificate(
+        bound=proof.bound,
+        norm=proof.witness.norm,
+        witness=proof.witness,
+        network_digest=graph.digest,
+        margin=proof.shift,
+        theorem=_THEOREMS["zero" if proof.constant else proof.witness.kind],
+        graph_record=graph_record(graph),
+        produced_by=proof.witness.produced_by,
+        token=_FROM_VERIFY,
+    )

@@ -1,0 +1,90 @@
+"""The checker of `lmikit-graph-cert` files.
+
+Float mode assembles and factors the matrix again as the proof does. Exact mode (`_check_exact`) shares
+neither elimination nor theorem with it and needs no theory of rounding.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from ..._arrays import blas_threads
+from ..._errors import InputError, NotCertified
+from ...graph import Graph
+from .._float_environment import environment_fault
+from .._kinds import CheckResult, register
+from ._check_exact import exact_norm_margin, exact_part_margin
+from ._format import FORMAT, GraphDocument, graph_record, parse_graph
+from ._norms import maps_of
+from ._proofs import claimed_squares, fault, prove_graph
+
+__all__ = ["check_graph"]
+
+
+def check_graph(text: str, graph: Graph, exact: bool) -> CheckResult:
+    """Prove the claim of a file for `graph`; raises InputError for what is no Graph."""
+    if not isinstance(graph, Graph):
+        raise InputError(f"the certificate is one of a Graph; got a {type(graph).__name__}.")
+    try:
+        document = parse_graph(text)
+    except InputError as error:
+        return CheckResult(False, str(error))
+    unsafe = environment_fault()
+    if unsafe:
+        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {unsafe}")
+    try:
+        with blas_threads(1), np.errstate(all="ignore"):
+            return _checked(document, graph, exact)
+    except (NotCertified, InputError, OverflowError, MemoryError, np.linalg.LinAlgError) as error:
+        return CheckResult(False, f"not proven ({type(error).__name__}: {error})")
+
+
+def _checked(document: GraphDocument, graph: Graph, exact: bool) -> CheckResult:
+    ours = graph_record(graph)
+    if document.record != ours:
+        if len(ours) != len(document.record):
+            return CheckResult(False, f"it is for a graph of {len(document.record)} nodes, not {len(ours)}")
+        first = next(k for k, (a, b) in enumerate(zip(ours, document.record, strict=True)) if a != b)
+        return CheckResult(False, f"node {first} is not this graph's")
+    witness = document.witness
+    wrong = fault(graph, witness)
+    if wrong:
+        return CheckResult(False, wrong)
+    largest = max(claimed_squares(graph, witness))
+    claimed = Fraction(document.bound) ** 2
+    if not exact:
+        proof = prove_graph(graph, witness)
+        if proof.constant:
+            return CheckResult(True, "the output is exactly independent of the input", 0.0)
+        if largest > claimed:
+            return CheckResult(False, f"L={document.bound!r} is below what the proof shows")
+        return CheckResult(
+            True, "the matrix is positive definite, with radii for every rounding", proof.shift
+        )
+    margins = _exact_margins(document, graph)
+    if all(m is None for m in margins):
+        return CheckResult(True, "the output is exactly independent of the input", 0.0)
+    margin = min((m for m in margins if m is not None), default=math.inf)
+    if margin < 0.0:
+        return CheckResult(
+            False, "not proven that the matrix is positive semidefinite, in exact integers", margin
+        )
+    if largest > claimed:
+        return CheckResult(False, f"L={document.bound!r} is below what the proof shows", margin)
+    return CheckResult(True, "the matrix is positive semidefinite, in exact integers", margin)
+
+
+def _exact_margins(document: GraphDocument, graph: Graph) -> list[float | None]:
+    """One per part or per map, a part at a time; None for an output that is exactly constant."""
+    witness = document.witness
+    if witness.kind == "dissipation":
+        return [exact_part_margin(graph, part) for part in witness.parts]
+    margins: list[float | None] = []
+    for linear, gain in zip(maps_of(graph), witness.gains, strict=True):
+        entries = linear.to_dense()
+        margins.append(exact_norm_margin(entries, gain) if entries.any() else 0.0)
+    return margins
+
+
+register(FORMAT, check_graph)

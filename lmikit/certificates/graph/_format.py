@@ -1,0 +1,205 @@
+"""The text of a graph's certificate: JSON with hexadecimal floats, base64 arrays, maps by SHA-256.
+
+The format is specified in docs/graphs.md; reading refuses whatever it does not know.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._errors import InputError
+from ..._files import read_bytes
+from ...graph import Affine, Apply, Graph
+from ...graph._witness import GraphWitness, Part
+from ...nonlinear import AbstractGroups
+from .._format_read import (
+    _array,
+    _hex,
+    _integer,
+    _no_constant,
+    _no_duplicates,
+    _object,
+    _optional,
+    _text,
+)
+from .._format_write import _array_out, _optional_out, _version
+from .._kinds import LARGEST_FILE
+
+if TYPE_CHECKING:
+    from ._certificate import GraphCertificate
+
+__all__ = ["FORMAT", "GraphDocument", "graph_record", "parse_graph", "read_graph", "render_graph"]
+
+FORMAT, VERSION = "lmikit-graph-cert", 1
+_NORMS = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
+_NAMES = {value: name for name, value in _NORMS.items()}
+_LARGEST_ARRAY = 10**8
+_FIXED = {
+    "scope": "global",
+    "semantics": "real",
+    "statement": "||f(x) - f(x')||_q <= L ||x - x'||_p for all x, x', of the real-arithmetic function defined "
+    "by these float weights; not of a float inference",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphDocument:
+    """A certificate file as data; nothing in it is proven."""
+
+    bound: float
+    witness: GraphWitness
+    record: tuple[object, ...]
+    margin: float
+    lower: float | None
+
+
+def graph_record(graph: Graph) -> tuple[object, ...]:
+    """What the claim is about: nodes by index and kind, hashes of maps, slopes. Plain, comparable data."""
+    return tuple(json.dumps(_node_out(node), sort_keys=True) for node in graph.nodes)
+
+
+def _node_out(node: object) -> dict[str, Any]:
+    if isinstance(node, Affine):
+        maps = [{"shape": list(m.shape), "sha256": m.digest} for m in node.maps]
+        return {"kind": "affine", "size": node.size, "parents": list(node.parents), "maps": maps}
+    if not isinstance(node, Apply):
+        return {"kind": "input", "size": node.size}  # type: ignore[attr-defined]
+    entry = {"size": node.size, "parents": [node.parent]}
+    if isinstance(node.function, AbstractGroups):
+        parameters = {k: _plain(v) for k, v in node.function.parameters().items()}
+        return {"kind": "groups", **entry, "function": node.function.name, "parameters": parameters}
+    return {"kind": "slopes", **entry, "alpha": _array_out(node.alpha), "beta": _array_out(node.beta)}
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return value.hex() if isinstance(value, float) else value
+
+
+def render_graph(certificate: "GraphCertificate") -> str:
+    """The JSON text of a certificate."""
+    witness = certificate.witness
+    p, q = certificate.norm
+    data = {
+        "format": FORMAT,
+        "version": VERSION,
+        "claim": {**_FIXED, "p": _NAMES[p], "q": _NAMES[q], "L": certificate.bound.hex()},
+        "graph": [json.loads(str(node)) for node in certificate.graph_record],
+        "proof": {
+            "kind": witness.kind,
+            "parts": [_part_out(part) for part in witness.parts],
+            "gains": [g.hex() for g in witness.gains],
+        },
+        "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
+        "margin": float(certificate.margin).hex(),
+        "unproven": {
+            "lower": _optional_out(certificate.lower),
+            "optimum_at_least": _optional_out(witness.optimum_at_least),
+        },
+    }
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _part_out(part: Part) -> dict[str, Any]:
+    return {
+        "row": part.row,
+        "column": part.column,
+        "d_in": _sized_out(part.d_in),
+        "d_out": _sized_out(part.d_out),
+        "multipliers": [_sized_out(t) for t in part.multipliers],
+    }
+
+
+def _sized_out(values: np.ndarray) -> dict[str, Any]:
+    return {"size": values.size, **_array_out(values)}
+
+
+def read_graph(path: str | os.PathLike[str]) -> GraphDocument:
+    """Read and validate a file; raises InputError."""
+    try:
+        text = read_bytes(path, LARGEST_FILE, "certificate file").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{os.fspath(path)} is no certificate file: it is not UTF-8 ({error}).") from error
+    return parse_graph(text)
+
+
+def parse_graph(text: str) -> GraphDocument:
+    """Validate the text of a file; raises InputError naming the field."""
+    try:
+        data = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
+        )
+        return _document(data)
+    except InputError as error:
+        raise InputError(f"not a valid certificate of a graph: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not a JSON file ({error}); it may be truncated.") from error
+
+
+def _document(data: Any) -> GraphDocument:
+    top = _object(data, "the file", "format version claim graph proof tool margin unproven")
+    if (top["format"], top["version"]) != (FORMAT, VERSION) or isinstance(top["version"], bool):
+        raise InputError(f"format and version are not {FORMAT!r} and {VERSION}.")
+    claim = _object(top["claim"], "claim", "scope semantics statement p q L")
+    for field, text in _FIXED.items():
+        if claim[field] != text:
+            raise InputError(f"claim.{field} is {claim[field]!r}; expected {text!r}.")
+    norm = _norm(claim["p"], "claim.p"), _norm(claim["q"], "claim.q")
+    tool = _object(top["tool"], "tool", "name version produced_by")
+    for field, value in tool.items():
+        _text(value, f"tool.{field}")
+    unproven = _object(top["unproven"], "unproven", "lower optimum_at_least")
+    if not isinstance(top["graph"], list) or not all(isinstance(node, dict) for node in top["graph"]):
+        raise InputError("graph is not a list of nodes.")
+    record = tuple(json.dumps(node, sort_keys=True) for node in top["graph"])  # compared, never computed with
+    proof = _object(top["proof"], "proof", "kind parts gains")
+    for field in ("parts", "gains"):
+        if not isinstance(proof[field], list):
+            raise InputError(f"proof.{field} is not a list.")
+    witness = GraphWitness(
+        _text(proof["kind"], "proof.kind"),
+        norm,
+        tuple(_part(part, f"proof.parts[{k}]") for k, part in enumerate(proof["parts"])),
+        tuple(_hex(g, f"proof.gains[{k}]") for k, g in enumerate(proof["gains"])),
+        tool["produced_by"],
+        _optional(unproven["optimum_at_least"], "unproven.optimum_at_least"),
+    )
+    bound = _hex(claim["L"], "claim.L")
+    if bound < 0.0:
+        raise InputError(f"claim.L is {bound!r}; expected zero or more.")
+    lower = _optional(unproven["lower"], "unproven.lower")
+    return GraphDocument(bound, witness, record, _hex(top["margin"], "margin"), lower)
+
+
+def _norm(data: Any, name: str) -> float:
+    if _text(data, name) not in _NORMS:
+        raise InputError(f"{name} is {data!r}; expected one of {', '.join(_NORMS)}.")
+    return _NORMS[data]
+
+
+def _part(data: Any, name: str) -> Part:
+    fields = _object(data, name, "row column d_in d_out multipliers")
+    if not isinstance(fields["multipliers"], list):
+        raise InputError(f"{name}.multipliers is not a list.")
+    return Part(
+        _sized(fields["d_in"], f"{name}.d_in"),
+        _sized(fields["d_out"], f"{name}.d_out"),
+        tuple(_sized(t, f"{name}.multipliers[{k}]") for k, t in enumerate(fields["multipliers"])),
+        _index(fields["row"], f"{name}.row"),
+        _index(fields["column"], f"{name}.column"),
+    )
+
+
+def _sized(data: Any, name: str) -> np.ndarray:
+    fields = _object(data, name, "size dtype data")
+    size = _integer(fields["size"], f"{name}.size", 0, _LARGEST_ARRAY)
+    return _array({"dtype": fields["dtype"], "data": fields["data"]}, name, size)
+
+
+def _index(data: Any, name: str) -> int | None:
+    return None if data is None else _integer(data, name, 0, 2**31)

@@ -1,0 +1,7 @@
+"""LipSDP of graphs: the eliminated form with levels, constraints of every node, l2 or other norms."""
+
+from ._constraints import GroupIdentities
+from ._gain import GraphGain
+from ._norms import GraphNorms
+
+__all__ = ["GraphGain", "GraphNorms", "GroupIdentities"]

@@ -1,0 +1,136 @@
+"""The l2 gain of a graph as one LMI with levels: the general case of `JointLipSDP`."""
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..._errors import InputError
+from ...graph import Apply, Graph
+from ...graph._form import EliminatedForm, eliminate
+from ...graph._witness import GraphWitness, Part
+from ...lmi import SDP, Solution
+from ...nonlinear import AbstractGroups
+from .._point import lowest_gain, positive_theta
+from ..iqc import Dissipation
+from ._constraints import node_constraint
+from ._maps import couples, linear_fractional_of, one_sided
+
+__all__ = ["GraphGain", "needs_signs", "spread"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GraphGain:
+    """Maximise F with |dx|^2 - F |dy|^2 + sum of sigma >= 0 on z = (x, w); L = F^(-1/2).
+
+    Linear nodes and neurons are eliminated, the input is replaced by the coordinates that reach a node
+    (an orthonormal basis of the rows), and `partition` comes from the levels of the nodes.
+    """
+
+    graph: Graph
+    theorem: ClassVar[str] = Dissipation.theorem
+
+    @functools.cached_property
+    def form(self) -> EliminatedForm:
+        """The eliminated form of the graph."""
+        return eliminate(self.graph)
+
+    @functools.cached_property
+    def problem(self) -> Dissipation:
+        """The dissipation; raises InputError where the output is exactly constant."""
+        if not self.form.Y:
+            raise InputError("the output does not depend on the input: the Lipschitz constant is 0.")
+        maps = linear_fractional_of(self.form).compressed()
+        constraints = [node_constraint(self.form, k) for k in maps.nodes]
+        return Dissipation(maps.as_fractional(), constraints, partition=maps.partition(lifted=False))
+
+    @functools.cached_property
+    def tie(self) -> sp.csc_array | None:
+        """nu = mu for every group, along a chain: there it loses nothing, and the LMI is better posed."""
+        nodes = self.form.sources[1:]
+        readers = [s for rows in (*(self.form.V[k] for k in nodes), self.form.Y) for s in rows]
+        grouped = any(isinstance(self.graph.nodes[k], Apply) and self.graph.nodes[k].grouped for k in nodes)
+        if not grouped or len(readers) != len(set(readers)):
+            return None
+        return sp.csc_array(sp.block_diag([_tied(self.form, k) for k in nodes], format="csc"))
+
+    def sdp(self) -> SDP:
+        """Minimise -F; variables are the multipliers node by node (tied ones once), then F.
+
+        Where alpha beta <= 0 everywhere, and where groups are tied, the diagonal of the LMI has the signs.
+        """
+        signs = [placed.constraint.terms().nonnegative for placed in self.problem.placed]
+        which = np.concatenate([np.zeros(0, dtype=bool), *signs])
+        tie = self.tie
+        if tie is not None:
+            which = np.asarray(tie.T @ which > 0)
+        if not needs_signs(self.form, tied=tie is not None):
+            which = np.zeros_like(which)
+        return self.problem.sdp(which, tie)
+
+    def witness(self, solution: Solution) -> GraphWitness:
+        """rho = 1 / F on the input and 1 on the output; multipliers over F, halved for slopes."""
+        y = positive_theta(solution)
+        values = y[:-1] if self.tie is None else self.tie @ y[:-1]
+        multipliers = spread(self.form, values / y[-1])
+        part = Part(np.array([1.0 / y[-1]]), np.ones(1), multipliers)
+        return GraphWitness(
+            "dissipation",
+            parts=(part,),
+            produced_by=solution.solver,
+            optimum_at_least=lowest_gain(solution.bound_on_optimum),
+        )
+
+
+def needs_signs(form: EliminatedForm, *, tied: bool) -> bool:
+    """Whether multipliers >= 0 has to be asked for."""
+    for k in form.sources[1:]:
+        node = form.graph.nodes[k]
+        assert isinstance(node, Apply)
+        if (node.grouped and not tied) or (couples(form, k) and not node.grouped and not one_sided(form, k)):
+            return True
+    return False
+
+
+def _tied(form: EliminatedForm, k: int) -> sp.csc_array:
+    """From (lam, gamma..) per group to (lam, nu.., mu..), nu = mu = gamma; the identity for slopes."""
+    node = form.graph.nodes[k]
+    assert isinstance(node, Apply)
+    kept = form.kept[k]
+    if not isinstance(node.function, AbstractGroups):
+        return sp.csc_array(sp.eye_array(kept.size))
+    pairs = (node.function.multipliers_per_group - 1) // 2
+    gamma = np.eye(pairs)
+    one = np.block(
+        [[np.ones((1, 1)), np.zeros((1, pairs))], [np.zeros((2 * pairs, 1)), np.vstack([gamma, gamma])]]
+    )
+    return sp.csc_array(sp.kron(sp.eye_array(kept.size // node.function.group_size), one, format="csc"))
+
+
+def spread(form: EliminatedForm, values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The variables of the kept channels as multipliers of all nonlinear nodes; T of slopes is halved."""
+    result, start = [], 0
+    for k in form.graph.applied:
+        node = form.graph.nodes[k]
+        assert isinstance(node, Apply)
+        full = np.zeros(node.multipliers)
+        picked = _picked(form, k)
+        own = values[start : start + picked.size]
+        full[picked] = own if node.grouped else 0.5 * own
+        start += picked.size
+        result.append(full)
+    return tuple(result)
+
+
+def _picked(form: EliminatedForm, k: int) -> np.ndarray:
+    """Which of the node's multipliers belong to kept channels."""
+    node = form.graph.nodes[k]
+    assert isinstance(node, Apply)
+    kept = form.kept[k]
+    if isinstance(node.function, AbstractGroups):
+        per = node.function.multipliers_per_group
+        groups = kept[:: node.function.group_size] // node.function.group_size
+        return np.asarray((groups[:, None] * per + np.arange(per)).reshape(-1))
+    return kept
