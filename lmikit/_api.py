@@ -3,33 +3,66 @@
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 from . import methods as _methods
 from ._comparison import Comparison, ComparisonRow
 from ._errors import InputError, LmikitError, OptionError
+from ._graph_api import graph_bound
 from ._progress import ProgressCallback
 from ._proving import least_proven
 from .certificates import Certificate
+from .certificates.graph import GraphCertificate
+from .graph import Graph, chain_graph, graph_lower_bound
+from .graph._witness import as_norm
 from .lmi import SDP, Problem, Solution
 from .methods import AbstractMethod, LipSDP
-from .network import Network, lower_bound
+from .network import LowerBound, Network
+from .network import lower_bound as chain_lower_bound
 from .solvers import AbstractSolver, Clarabel
 
-__all__ = ["compare", "default_methods", "lipschitz", "solve"]
+__all__ = ["compare", "default_methods", "lipschitz", "lower_bound", "solve"]
 
 _log = logging.getLogger("lmikit")
 
 
+@overload
 def lipschitz(
     network: Network,
     method: AbstractMethod | None = None,
     *,
+    norm: None = None,
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
-) -> Certificate:
-    """Prove a global l2 Lipschitz bound L of a network: ||f(x) - f(x')|| <= L ||x - x'||.
+) -> Certificate: ...
+
+
+@overload
+def lipschitz(
+    network: Network | Graph,
+    method: AbstractMethod | None = None,
+    *,
+    norm: tuple[float, float] | None = None,
+    solver: AbstractSolver | None = None,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> Certificate | GraphCertificate: ...
+
+
+def lipschitz(
+    network: Network | Graph,
+    method: AbstractMethod | None = None,
+    *,
+    norm: tuple[float, float] | None = None,
+    solver: AbstractSolver | None = None,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> Certificate | GraphCertificate:
+    """Prove a global Lipschitz bound L of a network or graph: ||f(x) - f(x')||_q <= L ||x - x'||_p.
+
+    `norm` (p, q), each of 1, 2, math.inf, is (2, 2) where it is not given. A `Graph` gets a
+    `GraphCertificate`, and so does any network with `norm` given.
 
     `method` proposes the multipliers (None: exact LipSDP, one multiplier per neuron);
     `solver` is for methods that solve SDPs (None: the method's own default; a named solver is
@@ -44,7 +77,30 @@ def lipschitz(
     _require_network(network)
     method = LipSDP() if method is None else method
     _require_method(method, solver)
-    return least_proven(network, method, solver=solver, time_limit=time_limit, progress=progress)
+    if isinstance(network, Network) and norm is None:
+        return least_proven(network, method, solver=solver, time_limit=time_limit, progress=progress)
+    graph = chain_graph(network) if isinstance(network, Network) else network
+    norms = as_norm((2.0, 2.0) if norm is None else norm)
+    return graph_bound(graph, method, norms, solver=solver, time_limit=time_limit, progress=progress)
+
+
+def lower_bound(
+    network: Network | Graph,
+    *,
+    starts: int = 128,
+    steps: int = 80,
+    seed: int = 0,
+    time_limit: float | None = None,
+) -> LowerBound:
+    """max_x ||J(x)||_2 over the points that an ascent from `starts` random points visits.
+
+    A lower bound of the l2 Lipschitz constant up to rounding (Rademacher), no bound from above. Points
+    within rounding of a kink are rejected, and the value found is compared with difference quotients.
+    Equal arguments give equal results unless `time_limit` (seconds) cuts the search short. Raises
+    InputError for slope classes, which have no forward pass, and for narrowed slopes.
+    """
+    search = graph_lower_bound if isinstance(network, Graph) else chain_lower_bound
+    return search(network, starts=starts, steps=steps, seed=seed, time_limit=time_limit)  # type: ignore[arg-type]
 
 
 def default_methods() -> tuple[AbstractMethod, ...]:
@@ -59,7 +115,7 @@ def default_methods() -> tuple[AbstractMethod, ...]:
 
 
 def compare(
-    network: Network,
+    network: Network | Graph,
     methods: Sequence[AbstractMethod] | None = None,
     *,
     solver: AbstractSolver | None = None,
@@ -108,7 +164,7 @@ def solve(
 
 
 def _row(
-    network: Network,
+    network: Network | Graph,
     method: AbstractMethod,
     solver: AbstractSolver | None,
     time_limit: float | None,
@@ -124,9 +180,9 @@ def _row(
 
 
 def _require_network(network: Any) -> None:
-    if not isinstance(network, Network):
+    if not isinstance(network, (Network, Graph)):
         raise InputError(
-            f"network is {type(network).__name__}; expected lmikit.Network. Build one with "
+            f"network is {type(network).__name__}; expected lmikit.Network or lmikit.Graph. Build one with "
             "Network.from_arrays(weights, biases, activation)."
         )
 

@@ -5,6 +5,7 @@
 
 from ._api import compare as compare
 from ._api import lipschitz as lipschitz
+from ._api import lower_bound as lower_bound
 from ._api import solve as solve
 from ._batch import Job as Job
 from ._batch import JobResult as JobResult
@@ -34,7 +35,10 @@ from .certificates import Certificate as Certificate
 from .certificates import SDPCertificate as SDPCertificate
 from .certificates import check as check
 from .certificates import verify as verify
+from .certificates.graph import GraphCertificate as GraphCertificate
 from .certificates.point import PointCertificate as PointCertificate
+from .graph import Graph as Graph
+from .graph import GraphBuilder as GraphBuilder
 from .methods import RSLMI as RSLMI
 from .methods import ClosedForm as ClosedForm
 from .methods import Eclipse as Eclipse
@@ -60,6 +64,5 @@ from .network import Sin as Sin
 from .network import Slopes as Slopes
 from .network import Softplus as Softplus
 from .network import Tanh as Tanh
-from .network import lower_bound as lower_bound
 from .proving import ProvenSDP as ProvenSDP
 from .proving import prove as prove

@@ -1,6 +1,7 @@
 """The one room that turns a `Witness` into a `Certificate`, and the independent checker of its files."""
 
 from . import _check as _check  # registers its checker
+from . import graph as graph  # registers its checker
 from . import point as point  # registers its checker
 from ._certificate import Certificate, verify
 from ._float_environment import require_ieee as require_ieee

@@ -6,13 +6,16 @@ from ._graph import Graph
 from ._lower import graph_lower_bound
 from ._nodes import Affine, Apply, Input
 from ._rewriting import without_groups
+from ._witness import GraphWitness, Part
 
 __all__ = [
     "Affine",
     "Apply",
     "Graph",
     "GraphBuilder",
+    "GraphWitness",
     "Input",
+    "Part",
     "Value",
     "chain_graph",
     "graph_chain",

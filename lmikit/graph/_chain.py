@@ -7,7 +7,7 @@ from ..network import AbstractLinearMap, Activation, DenseMap, Identity, Layer, 
 from ._graph import Graph
 from ._nodes import Affine, Apply, Input, Node
 
-__all__ = ["chain_graph", "graph_chain"]
+__all__ = ["chain_graph", "chain_with_layers", "graph_chain"]
 
 
 def chain_graph(network: Network) -> Graph:
@@ -29,7 +29,13 @@ def chain_graph(network: Network) -> Graph:
 
 def graph_chain(graph: Graph) -> Network:
     """The same function as a chain; raises InputError where the graph is none."""
+    return chain_with_layers(graph)[0]
+
+
+def chain_with_layers(graph: Graph) -> tuple[Network, tuple[int, ...]]:
+    """The chain, and the index of the hidden layer of each nonlinear node; raises InputError."""
     layers: list[Layer] = []
+    place: list[int] = []
     pending: tuple[AbstractLinearMap, np.ndarray] | None = None
     for k, node in enumerate(graph.nodes[1:], start=1):
         if node.parents != (k - 1,):
@@ -44,10 +50,11 @@ def graph_chain(graph: Graph) -> Network:
                 raise _needs_chain(f"node {k} applies {node.function.name} to groups of channels")
             size = node.size
             layers.append(_layer(pending or (DenseMap(np.eye(size)), np.zeros(size)), node.function, k))
+            place.append(len(layers) - 1)
             pending = None
     size = graph.output_dim
     layers.append(_layer(pending or (DenseMap(np.eye(size)), np.zeros(size)), Identity(), len(graph.nodes)))
-    return Network(tuple(layers), graph.input_dim)
+    return Network(tuple(layers), graph.input_dim), tuple(place)
 
 
 def _layer(affine: tuple[AbstractLinearMap, np.ndarray], activation: Activation, k: int) -> Layer:

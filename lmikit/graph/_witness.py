@@ -53,6 +53,7 @@ class Part:
 class GraphWitness:
     """kind "dissipation": `parts`. kind "norms": `gains[k]` bounds ||map||_2, per map in the order of nodes.
 
+    With `rewritten` the witness is one for `without_groups` of the graph, which is the same function.
     `produced_by` says what made the proposal; `optimum_at_least` is the solver's own (unproven) lower
     bound on the best L that such multipliers can show.
     """
@@ -63,6 +64,7 @@ class GraphWitness:
     gains: tuple[float, ...] = ()
     produced_by: str = ""
     optimum_at_least: float | None = None
+    rewritten: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("dissipation", "norms"):

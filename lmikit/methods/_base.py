@@ -4,8 +4,10 @@ import abc
 import dataclasses
 from typing import ClassVar
 
+from .._errors import InputError
 from .._progress import ProgressCallback
 from .._witness import Witness
+from ..graph import Graph, GraphWitness
 from ..network import Network
 from ..solvers import AbstractSolver
 
@@ -49,3 +51,19 @@ class AbstractMethod(abc.ABC):
         progress: ProgressCallback | None = None,
     ) -> Witness:
         """A witness for `network`; `solver` is used by the methods that solve SDPs."""
+
+    def propose_graph(
+        self,
+        graph: Graph,
+        *,
+        norm: tuple[float, float] = (2.0, 2.0),
+        solver: AbstractSolver | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> GraphWitness:
+        """A witness for a graph that is no chain, or for the norms (p, q); most methods need a chain and l2.
+
+        Raises InputError where the method has no form for graphs.
+        """
+        graph.as_chain()
+        raise InputError(f"{self.label} bounds l2 gains only; LipSDP() takes the norms {norm}.")

@@ -17,12 +17,15 @@ from ..formulations import (
     unbalanced,
 )
 from ..formulations.iqc import check_multipliers
+from ..graph import Graph, GraphWitness
+from ..graph._witness import as_norm
 from ..lmi import Status
 from ..network import Network, balanced_neurons, reduce, with_scaled_layers
 from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._base import AbstractMethod
 from ._closed_form import ClosedForm
 from ._eclipse_fast import EclipseFast
+from ._graph import solved_gain, solved_norms
 from ._polish import polished
 from ._start import closed_form_start
 
@@ -127,6 +130,30 @@ class LipSDP(AbstractMethod):
             optimum_at_least=None if lowest is None else math.ldexp(lowest, sum(powers)),
         )
         return reduction.lift(witness if balanced is None else unbalanced(witness, balanced[1]))
+
+    def propose_graph(
+        self,
+        graph: Graph,
+        *,
+        norm: tuple[float, float] = (2.0, 2.0),
+        solver: AbstractSolver | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> GraphWitness:
+        """A witness for any graph and norms; the SDP has levels of nodes, one multiplier per channel.
+
+        Raises OptionError for one multiplier per layer and for `chordal`, which graphs do not have.
+        """
+        if self.multipliers != "neuron" or self.chordal:
+            raise OptionError("graphs and other norms take LipSDP(multipliers='neuron', chordal=False).")
+        norm = as_norm(norm)
+        if norm == (2.0, 2.0):
+            return solved_gain(
+                graph, self.label, solver=solver, tol=self.tol, time_limit=time_limit, progress=progress
+            )
+        return solved_norms(
+            graph, norm, self.label, solver=solver, tol=self.tol, time_limit=time_limit, progress=progress
+        )
 
     def _formulation(self, network: Network) -> JointLipSDP | ChordalLipSDP | LoopLipSDP:
         if any((alpha == beta).any() for alpha, beta in network.slopes):

@@ -7,11 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from .._arrays import blas_threads
+from .._errors import InputError
 from .._progress import ProgressCallback
 from .._witness import Witness
+from ..graph import Graph, GraphWitness
+from ..graph._witness import as_norm
 from ..network import Network
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
+from ._graph import norm_product
 from ._recursion import UNSCALED_POW2, exact_shift, top_eigenvalue
 
 __all__ = ["SpectralProduct"]
@@ -51,6 +55,20 @@ class SpectralProduct(AbstractMethod):
             layer_pow2=tuple(pow2 for _, pow2 in norms),
             produced_by=self.name,
         )
+
+    def propose_graph(
+        self,
+        graph: Graph,
+        *,
+        norm: tuple[float, float] = (2.0, 2.0),
+        solver: AbstractSolver | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> GraphWitness:
+        """Sums of norms over parents, products along paths; l2 only. No solver is used."""
+        if as_norm(norm) != (2.0, 2.0):
+            raise InputError(f"{self.label} bounds l2 gains only; LipSDP() takes the norms {norm}.")
+        return norm_product(graph)
 
 
 def _squared_norm(w: np.ndarray) -> tuple[float, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._arrays import blas_threads
 from ..._errors import InputError, NotCertified
-from ...graph import Graph
+from ...graph import Graph, without_groups
 from .._float_environment import environment_fault
 from .._kinds import CheckResult, register
 from ._check_exact import exact_norm_margin, exact_part_margin
@@ -48,6 +48,7 @@ def _checked(document: GraphDocument, graph: Graph, exact: bool) -> CheckResult:
         first = next(k for k, (a, b) in enumerate(zip(ours, document.record, strict=True)) if a != b)
         return CheckResult(False, f"node {first} is not this graph's")
     witness = document.witness
+    graph = without_groups(graph) if witness.rewritten else graph
     wrong = fault(graph, witness)
     if wrong:
         return CheckResult(False, wrong)

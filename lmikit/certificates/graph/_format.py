@@ -41,8 +41,8 @@ _LARGEST_ARRAY = 10**8
 _FIXED = {
     "scope": "global",
     "semantics": "real",
-    "statement": "||f(x) - f(x')||_q <= L ||x - x'||_p for all x, x', of the real-arithmetic function defined "
-    "by these float weights; not of a float inference",
+    "statement": "||f(x) - f(x')||_q <= L ||x - x'||_p for all x, x', of the real-arithmetic function "
+    "defined by these float weights; not of a float inference",
 }
 
 
@@ -92,6 +92,7 @@ def render_graph(certificate: "GraphCertificate") -> str:
         "graph": [json.loads(str(node)) for node in certificate.graph_record],
         "proof": {
             "kind": witness.kind,
+            "rewritten": witness.rewritten,
             "parts": [_part_out(part) for part in witness.parts],
             "gains": [g.hex() for g in witness.gains],
         },
@@ -157,10 +158,12 @@ def _document(data: Any) -> GraphDocument:
     if not isinstance(top["graph"], list) or not all(isinstance(node, dict) for node in top["graph"]):
         raise InputError("graph is not a list of nodes.")
     record = tuple(json.dumps(node, sort_keys=True) for node in top["graph"])  # compared, never computed with
-    proof = _object(top["proof"], "proof", "kind parts gains")
+    proof = _object(top["proof"], "proof", "kind rewritten parts gains")
     for field in ("parts", "gains"):
         if not isinstance(proof[field], list):
             raise InputError(f"proof.{field} is not a list.")
+    if not isinstance(proof["rewritten"], bool):
+        raise InputError("proof.rewritten is not true or false.")
     witness = GraphWitness(
         _text(proof["kind"], "proof.kind"),
         norm,
@@ -168,6 +171,7 @@ def _document(data: Any) -> GraphDocument:
         tuple(_hex(g, f"proof.gains[{k}]") for k, g in enumerate(proof["gains"])),
         tool["produced_by"],
         _optional(unproven["optimum_at_least"], "unproven.optimum_at_least"),
+        proof["rewritten"],
     )
     bound = _hex(claim["L"], "claim.L")
     if bound < 0.0:

@@ -18,6 +18,7 @@ from .._verified_cholesky import BlockTridiagonal, verified_cholesky
 
 __all__ = ["maps_of", "norm_bound", "norm_is_below", "total_gain"]
 
+_HEADROOM = 6.0  # room for other checkers' margins
 _INFLATIONS = (0.0, *(10.0**k for k in range(-15, 1)))
 
 
@@ -45,8 +46,8 @@ def total_gain(graph: Graph, gains: Sequence[float]) -> Fraction:
     return found[-1]
 
 
-def norm_is_below(linear: AbstractLinearMap, gain: float) -> bool:
-    """Whether ||map||_2 <= gain is proven."""
+def norm_is_below(linear: AbstractLinearMap, gain: float, headroom: float = 1.0) -> bool:
+    """Whether ||map||_2 <= gain is proven; `headroom` multiplies the rounding margin."""
     if not (math.isfinite(gain) and gain >= 0.0):
         return False
     if gain >= 1.0 and _is_selection(linear):
@@ -59,7 +60,7 @@ def norm_is_below(linear: AbstractLinearMap, gain: float) -> bool:
     wide = entries if entries.shape[1] >= entries.shape[0] else np.ascontiguousarray(entries.T)
     rows, columns = wide.shape
     matrix = BlockTridiagonal((np.full(columns, gain), np.full(rows, gain)), (wide,), (None, None), (None,))
-    return verified_cholesky(matrix).ok
+    return verified_cholesky(matrix, headroom).ok
 
 
 def norm_bound(linear: AbstractLinearMap) -> float:
@@ -70,7 +71,7 @@ def norm_bound(linear: AbstractLinearMap) -> float:
     estimate = float(np.linalg.norm(entries, 2)) if np.isfinite(entries).all() else math.inf
     for e in _INFLATIONS:
         gain = estimate * (1.0 + e)
-        if norm_is_below(linear, gain):
+        if norm_is_below(linear, gain, _HEADROOM):
             return gain
     return math.inf
 

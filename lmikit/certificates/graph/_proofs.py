@@ -70,9 +70,7 @@ def fault(graph: Graph, witness: GraphWitness) -> str:
         return ""
     if witness.gains:
         return "a dissipation has gains of maps"
-    rows = range(graph.output_dim) if q == math.inf else (None,)
-    columns = range(graph.input_dim) if p == 1.0 else (None,)
-    wanted = [(r, c) for r in rows for c in columns]
+    wanted = _rows_and_columns(graph, witness.norm)
     if [(part.row, part.column) for part in witness.parts] != wanted:
         return f"the parts are not one for each of {len(wanted)} rows and columns of the norms {witness.norm}"
     for part in witness.parts:
@@ -80,6 +78,13 @@ def fault(graph: Graph, witness: GraphWitness) -> str:
         if found:
             return found
     return ""
+
+
+def _rows_and_columns(graph: Graph, norm: tuple[float, float]) -> list[tuple[int | None, int | None]]:
+    """What each part looks at."""
+    rows = range(graph.output_dim) if norm[1] == math.inf else (None,)
+    columns = range(graph.input_dim) if norm[0] == 1.0 else (None,)
+    return [(r, c) for r in rows for c in columns]
 
 
 def _part_fault(graph: Graph, part: Part) -> str:
@@ -134,7 +139,7 @@ def repair_graph(graph: Graph, witness: GraphWitness) -> GraphProof:
     """The best proof found near the witness; raises NotCertified."""
     form = eliminate(graph)
     if not form.Y:
-        return GraphProof(witness, 0.0, 0.0, constant=True)
+        return GraphProof(_for_constant(graph, witness), 0.0, 0.0, constant=True)
     if witness.kind == "norms":
         gains = tuple(norm_bound(linear) for linear in maps_of(graph))
         if not all(map(math.isfinite, gains)):
@@ -151,6 +156,16 @@ def repair_graph(graph: Graph, witness: GraphWitness) -> GraphProof:
     if wrong:
         raise InputError(f"the witness does not fit the graph: {wrong}.")
     return GraphProof(witness, _root(claimed_squares(graph, witness)), shift)
+
+
+def _for_constant(graph: Graph, witness: GraphWitness) -> GraphWitness:
+    """A witness of the right shape; the proof of an exactly constant output reads nothing of it."""
+    nodes = [graph.nodes[k] for k in graph.applied]
+    zeros = tuple(np.zeros(n.multipliers) for n in nodes if isinstance(n, Apply))
+    parts = tuple(
+        Part(np.ones(1), np.ones(1), zeros, r, c) for r, c in _rows_and_columns(graph, witness.norm)
+    )
+    return dataclasses.replace(witness, kind="dissipation", parts=parts, gains=())
 
 
 def _root(squares: list[Fraction]) -> float:

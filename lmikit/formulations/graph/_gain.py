@@ -5,7 +5,6 @@ import functools
 from typing import ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 
 from ..._errors import InputError
 from ...graph import Apply, Graph
@@ -46,35 +45,19 @@ class GraphGain:
         constraints = [node_constraint(self.form, k) for k in maps.nodes]
         return Dissipation(maps.as_fractional(), constraints, partition=maps.partition(lifted=False))
 
-    @functools.cached_property
-    def tie(self) -> sp.csc_array | None:
-        """nu = mu for every group, along a chain: there it loses nothing, and the LMI is better posed."""
-        nodes = self.form.sources[1:]
-        readers = [s for rows in (*(self.form.V[k] for k in nodes), self.form.Y) for s in rows]
-        grouped = any(isinstance(self.graph.nodes[k], Apply) and self.graph.nodes[k].grouped for k in nodes)
-        if not grouped or len(readers) != len(set(readers)):
-            return None
-        return sp.csc_array(sp.block_diag([_tied(self.form, k) for k in nodes], format="csc"))
-
     def sdp(self) -> SDP:
-        """Minimise -F; variables are the multipliers node by node (tied ones once), then F.
+        """Minimise -F; variables are the multipliers node by node, then F.
 
-        Where alpha beta <= 0 everywhere, and where groups are tied, the diagonal of the LMI has the signs.
+        Where alpha beta <= 0 for every channel the diagonal of the LMI has the signs of the multipliers.
         """
         signs = [placed.constraint.terms().nonnegative for placed in self.problem.placed]
         which = np.concatenate([np.zeros(0, dtype=bool), *signs])
-        tie = self.tie
-        if tie is not None:
-            which = np.asarray(tie.T @ which > 0)
-        if not needs_signs(self.form, tied=tie is not None):
-            which = np.zeros_like(which)
-        return self.problem.sdp(which, tie)
+        return self.problem.sdp(which if needs_signs(self.form) else np.zeros_like(which))
 
     def witness(self, solution: Solution) -> GraphWitness:
         """rho = 1 / F on the input and 1 on the output; multipliers over F, halved for slopes."""
         y = positive_theta(solution)
-        values = y[:-1] if self.tie is None else self.tie @ y[:-1]
-        multipliers = spread(self.form, values / y[-1])
+        multipliers = spread(self.form, y[:-1] / y[-1])
         part = Part(np.array([1.0 / y[-1]]), np.ones(1), multipliers)
         return GraphWitness(
             "dissipation",
@@ -84,29 +67,14 @@ class GraphGain:
         )
 
 
-def needs_signs(form: EliminatedForm, *, tied: bool) -> bool:
+def needs_signs(form: EliminatedForm) -> bool:
     """Whether multipliers >= 0 has to be asked for."""
     for k in form.sources[1:]:
         node = form.graph.nodes[k]
         assert isinstance(node, Apply)
-        if (node.grouped and not tied) or (couples(form, k) and not node.grouped and not one_sided(form, k)):
+        if node.grouped or (couples(form, k) and not one_sided(form, k)):
             return True
     return False
-
-
-def _tied(form: EliminatedForm, k: int) -> sp.csc_array:
-    """From (lam, gamma..) per group to (lam, nu.., mu..), nu = mu = gamma; the identity for slopes."""
-    node = form.graph.nodes[k]
-    assert isinstance(node, Apply)
-    kept = form.kept[k]
-    if not isinstance(node.function, AbstractGroups):
-        return sp.csc_array(sp.eye_array(kept.size))
-    pairs = (node.function.multipliers_per_group - 1) // 2
-    gamma = np.eye(pairs)
-    one = np.block(
-        [[np.ones((1, 1)), np.zeros((1, pairs))], [np.zeros((2 * pairs, 1)), np.vstack([gamma, gamma])]]
-    )
-    return sp.csc_array(sp.kron(sp.eye_array(kept.size // node.function.group_size), one, format="csc"))
 
 
 def spread(form: EliminatedForm, values: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -1,4 +1,4 @@
-"""The eliminated maps of a graph in floating point, as solvers want them: N_vx, N_vw, N_yx, N_yw and levels."""
+"""The eliminated maps of a graph in floating point: N_vx, N_vw, N_yx, N_yw and levels for solvers."""
 
 import dataclasses
 
@@ -43,7 +43,9 @@ class EliminatedMaps:
         reading = reading[reading.any(axis=1)]
         vx, yx, yw = self.N_vx, self.N_yx, self.N_yw
         if reading.shape[0] < self.inputs:
-            basis = scipy.linalg.qr(reading.T, mode="economic")[0] if reading.size else np.zeros((self.inputs, 1))
+            basis = (
+                scipy.linalg.qr(reading.T, mode="economic")[0] if reading.size else np.zeros((self.inputs, 1))
+            )
             vx, yx = vx @ basis, yx @ basis
         outputs = np.hstack([yx, yw.toarray()])
         used = outputs.any(axis=0)
@@ -88,7 +90,10 @@ def linear_fractional_of(form: EliminatedForm) -> EliminatedMaps:
     """The midpoints of V and Y."""
     nodes, m, inputs = form.sources[1:], form.graph.output_dim, form.graph.input_dim
     sizes = [form.size(k) for k in nodes]
-    vx = [form.V[k][0].mid if 0 in form.V[k] else np.zeros((n, inputs)) for k, n in zip(nodes, sizes, strict=True)]
+    vx = [
+        form.V[k][0].mid if 0 in form.V[k] else np.zeros((n, inputs))
+        for k, n in zip(nodes, sizes, strict=True)
+    ]
     vw = [[form.V[k][s].mid if s in form.V[k] else None for s in nodes] for k in nodes]
     yx = form.Y[0].mid if 0 in form.Y else np.zeros((m, inputs))
     yw = [[form.Y[s].mid if s in form.Y else None for s in nodes]]

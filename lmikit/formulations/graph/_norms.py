@@ -2,8 +2,8 @@
 
     minimise (c_in + c_out) / 2   s.t.   [[ M(lambda) + E_0'D_in E_0, -Y' ], [ -Y, D_out ]] >= 0,
 
-with D = tau I, c = tau for l2 (input or output) and D = diag(tau), c = sum of tau for an l-infinity input and an
-l1 output; one row at a time for an l-infinity output, one column at a time for an l1 input. It generalises
+with D = tau I, c = tau for l2 (input or output) and D = diag(tau), c = sum of tau for an l-infinity input
+and an l1 output; one row at a time for an l-infinity output, one column for an l1 input. It generalises
 Wang, Prakriya, Jha, "A quantitative geometric approach to neural-network smoothness", NeurIPS 2022 (GeoLIP).
 """
 
@@ -30,7 +30,7 @@ __all__ = ["GraphNorms"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GraphNorms:
-    """The LMI for norms (p, q), for one output `row` where q is infinity and one input `column` where p is 1."""
+    """The LMI for norms (p, q): for one output `row` where q is infinity, one input `column` where p is 1."""
 
     graph: Graph
     norm: tuple[float, float]

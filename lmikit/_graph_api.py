@@ -1,0 +1,77 @@
+"""Wiring for graphs: a chain goes the way of chains, everything else through the eliminated form."""
+
+import logging
+
+import numpy as np
+
+from ._errors import InputError, NotCertified, SolveFailed
+from ._progress import ProgressCallback
+from ._proving import least_proven
+from ._witness import Witness
+from .certificates.graph import GraphCertificate, verify_graph
+from .formulations import scale_witness
+from .graph import Graph, GraphWitness, Part
+from .graph._chain import chain_with_layers
+from .methods import AbstractMethod
+from .solvers import AbstractSolver
+
+__all__ = ["graph_bound"]
+
+_log = logging.getLogger("lmikit")
+_L2 = (2.0, 2.0)
+
+
+def graph_bound(
+    graph: Graph,
+    method: AbstractMethod,
+    norm: tuple[float, float],
+    *,
+    solver: AbstractSolver | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> GraphCertificate:
+    """The least bound proven: the method's, or for l2 that of norms along paths where it is below."""
+    if norm == _L2:
+        try:
+            chain, place = chain_with_layers(graph)
+        except InputError:
+            pass
+        else:
+            proven = least_proven(chain, method, solver=solver, time_limit=time_limit, progress=progress)
+            return _of_chain(graph, place, proven.witness)
+    fallback = None
+    if norm == _L2:
+        fallback = verify_graph(graph, GraphWitness("norms", produced_by="norms along paths"))
+    try:
+        witness = method.propose_graph(
+            graph, norm=norm, solver=solver, time_limit=time_limit, progress=progress
+        )
+        certificate = verify_graph(graph, witness)
+    except (NotCertified, SolveFailed) as error:
+        if fallback is None or (isinstance(error, SolveFailed) and solver is not None):
+            raise
+        _log.warning("%s gave no bound (%s); norms along paths are proven instead", method.label, error)
+        return fallback
+    return certificate if fallback is None or certificate.bound <= fallback.bound else fallback
+
+
+def _of_chain(graph: Graph, place: tuple[int, ...], witness: Witness) -> GraphCertificate:
+    """The chain's proven witness, proven for the graph."""
+    if witness.kind == "layerwise":
+        return verify_graph(graph, GraphWitness("norms", produced_by=witness.produced_by))
+    if any(witness.layer_pow2):
+        witness = scale_witness(witness, tuple(-p for p in witness.layer_pow2))
+    rho = (
+        witness.rho if witness.rho > 0.0 else 1.0
+    )  # 0 is a constant function, whose proof reads no multipliers
+    part = Part(np.array([rho]), np.ones(1), tuple(witness.multipliers[k] for k in place))
+    found = GraphWitness(
+        "dissipation",
+        parts=(part,),
+        produced_by=witness.produced_by,
+        optimum_at_least=witness.optimum_at_least,
+    )
+    try:
+        return verify_graph(graph, found, repair=False)
+    except NotCertified:
+        return verify_graph(graph, found)

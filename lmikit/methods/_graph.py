@@ -1,0 +1,104 @@
+"""What methods propose for graphs: the exact SDP by levels, norms along paths."""
+
+import dataclasses
+import math
+import time
+
+from .._errors import InputError, SolveFailed
+from .._progress import ProgressCallback
+from ..formulations.graph import GraphGain, GraphNorms
+from ..graph import Apply, Graph, GraphWitness, without_groups
+from ..graph._form import eliminate
+from ..graph._witness import as_norm
+from ..lmi import Status
+from ..solvers import AbstractSolver, Clarabel, LowRank
+
+__all__ = ["norm_product", "solved_gain", "solved_norms"]
+
+_DENSE = 1000  # neurons of a graph without levels
+_SMALL = 600  # channels up to which Clarabel is tried
+
+
+def norm_product(graph: Graph) -> GraphWitness:
+    """The proof by norms; the gains of the maps are found where it is proven."""
+    return GraphWitness("norms", produced_by="norms along paths")
+
+
+def solved_gain(
+    graph: Graph,
+    label: str,
+    *,
+    solver: AbstractSolver | None,
+    tol: float | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> GraphWitness:
+    """The l2 gain by the LMI with levels; raises SolveFailed where the solver has no usable point."""
+    if not eliminate(graph).Y:
+        return norm_product(graph)
+    smaller = _rewritten(graph)
+    problem = GraphGain(graph if smaller is None else smaller)
+    sdp = problem.sdp()
+    started = time.perf_counter()
+    chosen = solver or _default(problem.graph, tol)
+    solution = chosen.solve(sdp, time_limit=time_limit, progress=progress)
+    left = None if time_limit is None else time_limit - (time.perf_counter() - started)
+    again = solver is None and isinstance(chosen, LowRank) and graph.hidden_neurons <= _SMALL
+    if again and solution.status is not Status.SOLVED and (left is None or left > 0.0):
+        second = Clarabel().solve(sdp, time_limit=left, progress=progress)
+        if second.status is Status.SOLVED:
+            solution = second
+    witness = problem.witness(solution)
+    name = f"{label}, {solution.solver or type(chosen).__name__}"
+    return dataclasses.replace(witness, produced_by=name, rewritten=smaller is not None)
+
+
+def _rewritten(graph: Graph) -> Graph | None:
+    """Groups as single neurons where that is possible and small enough for a dense LMI.
+
+    Both forms show the same infimum, but that of the constraint on groups may need infinite multipliers.
+    """
+    if not any(isinstance(node, Apply) and node.grouped for node in graph.nodes):
+        return None
+    try:
+        smaller = without_groups(graph)
+    except InputError:
+        return None
+    return smaller if smaller.hidden_neurons <= _DENSE else None
+
+
+def _default(graph: Graph, tol: float | None) -> AbstractSolver:
+    """LowRank; Clarabel for small graphs with groups, whose free multipliers LowRank takes badly."""
+    grouped = any(isinstance(node, Apply) and node.grouped for node in graph.nodes)
+    kind = Clarabel if grouped and graph.hidden_neurons <= _SMALL else LowRank
+    return kind() if tol is None else kind(tol=tol)
+
+
+def solved_norms(
+    graph: Graph,
+    norm: tuple[float, float],
+    label: str,
+    *,
+    solver: AbstractSolver | None,
+    tol: float | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> GraphWitness:
+    """Other norms, one LMI per output where q is infinity and per input where p is 1."""
+    p, q = as_norm(norm)
+    rows = range(graph.output_dim) if q == math.inf else (None,)
+    columns = range(graph.input_dim) if p == 1.0 else (None,)
+    chosen = solver or (Clarabel() if tol is None else Clarabel(tol=tol))
+    deadline = None if time_limit is None else time.perf_counter() + time_limit
+    parts = []
+    for row in rows:
+        for column in columns:
+            problem = GraphNorms(graph, (p, q), row, column)
+            left = None if deadline is None else max(deadline - time.perf_counter(), 1e-3)
+            solution = chosen.solve(problem.sdp(), time_limit=left, progress=progress)
+            if solution.status in (Status.INFEASIBLE, Status.UNBOUNDED, Status.FAILED):
+                raise SolveFailed(
+                    f"the solver stopped with {solution.status} at output {row}, input {column}."
+                )
+            parts.append(problem.part(solution))
+    return GraphWitness("dissipation", (p, q), tuple(parts), produced_by=f"{label}, {type(chosen).__name__}")
