@@ -27,6 +27,7 @@ PAGES = (
     "howto/certificate",
     "theory/lipsdp",
     "training",
+    "graphs",
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
