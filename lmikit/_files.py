@@ -5,10 +5,30 @@ import os
 import pathlib
 import stat
 import tempfile
+from collections.abc import Iterator
 
-from ._errors import InputError
+from ._errors import InputError, LmikitError
 
-__all__ = ["read_bytes", "write_bytes"]
+__all__ = ["read_bytes", "reading", "write_bytes"]
+
+
+@contextlib.contextmanager
+def reading(path: object, what: str) -> Iterator[None]:
+    """Turn whatever a parser raises on a broken file into one InputError that names the file.
+
+    The parsers of foreign bytes raise almost anything (key, index, value, memory, recursion and their
+    own errors); all of them mean that the file cannot be read.
+    """
+    try:
+        yield
+    except LmikitError:
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{str(path)[:200]} cannot be read as {what} ({type(error).__name__}: {lines[0][:200]}); the "
+            "file is broken, or larger than this process may hold."
+        ) from error
 
 
 def read_bytes(path: str | os.PathLike[str], largest: int, what: str = "file") -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._convert import floats
 from .._errors import InputError
 from ..network import AbstractLinearMap, Activation, Identity, Network, SparseMap, resolve_activation
 
@@ -37,9 +38,9 @@ def import_error_extra(module: str, package: str) -> str:
 
 def normalisation(gain: Any, shift: Any, mean: Any, variance: Any, eps: float) -> tuple[Any, Any]:
     """(scale, offset) of gain (v - mean) / sqrt(variance + eps) + shift, in float64; None: 1 or 0."""
-    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
-    gain = np.ones_like(mean) if gain is None else np.asarray(gain, np.float64)
-    shift = np.zeros_like(mean) if shift is None else np.asarray(shift, np.float64)
+    mean, variance = floats("a batch normalisation's mean", mean), floats("its variance", variance)
+    gain = np.ones_like(mean) if gain is None else floats("a batch normalisation's gain", gain)
+    shift = np.zeros_like(mean) if shift is None else floats("a batch normalisation's shift", shift)
     if not (variance + eps > 0.0).all():
         raise InputError(f"a batch normalisation has variance + eps <= 0 (eps = {eps}); expected > 0.")
     scale = gain / np.sqrt(variance + eps)
@@ -116,7 +117,7 @@ class Chain:
 
     def scaling(self, where: str, scale: Any, offset: Any) -> None:
         """x -> scale * x + offset, per feature; numbers, or one entry per feature."""
-        pair = [np.asarray(v, dtype=np.float64) for v in (scale, offset)]
+        pair = [floats(f"layer {where}", v) for v in (scale, offset)]
         size = max(v.size for v in pair)
         if size == 1 and self._features is None:
             raise refusal(where, "a scaling before anything says how many features there are")
@@ -192,7 +193,7 @@ class Chain:
 
 
 def _vector(bias: Any, size: int) -> np.ndarray:
-    return np.zeros(size) if bias is None else np.asarray(bias, dtype=np.float64).reshape(-1)
+    return np.zeros(size) if bias is None else floats("a bias", bias).reshape(-1)
 
 
 def _scale(current: _Open, step: _Scaling) -> None:
@@ -204,16 +205,16 @@ def _scale(current: _Open, step: _Scaling) -> None:
     if current.weight is None:
         current.scale = step.scale if current.scale is None else step.scale * current.scale
     else:
-        current.weight = step.scale[:, None] * np.asarray(current.weight, dtype=np.float64)
+        current.weight = step.scale[:, None] * floats(f"layer {step.where}", current.weight)
 
 
 def _joined(before: _Open, step: _Affine) -> _Open:
     """weight (scale * x + offset) + bias as one affine map; exact in the weight if scale is None."""
     weight, bias = step.weight, step.bias
     if before.bias is not None:
-        bias = _vector(bias, weight.shape[0]) + np.asarray(weight, dtype=np.float64) @ before.bias
+        bias = _vector(bias, weight.shape[0]) + floats(f"layer {step.where}", weight) @ before.bias
     if before.scale is not None:
-        weight = np.asarray(weight, dtype=np.float64) * before.scale
+        weight = floats(f"layer {step.where}", weight) * before.scale
     return _Open(weight, None, bias)
 
 

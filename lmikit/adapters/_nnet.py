@@ -13,10 +13,13 @@ import pathlib
 import numpy as np
 
 from .._errors import InputError, OptionError
+from .._files import read_bytes, reading
 from ..network import Network, ReLU
 from ._chain import Chain
 
 __all__ = ["from_nnet"]
+
+_LARGEST_FILE = 2**28  # bytes
 
 
 def from_nnet(path: str | os.PathLike[str], *, normalised: bool = False) -> Network:
@@ -32,7 +35,11 @@ def from_nnet(path: str | os.PathLike[str], *, normalised: bool = False) -> Netw
     """
     if not isinstance(normalised, bool):
         raise OptionError(f"normalised is {normalised!r}; expected True or False.")
-    lines = _Lines(pathlib.Path(path))
+    with reading(path, "a .nnet file"):
+        return _network(_Lines(pathlib.Path(path)), normalised)
+
+
+def _network(lines: "_Lines", normalised: bool) -> Network:
     count, inputs, outputs, _ = (lines.integers(4))[:4]
     sizes = lines.integers(count + 1)
     if count < 1 or min(sizes) < 1 or sizes[0] != inputs or sizes[-1] != outputs:
@@ -64,8 +71,8 @@ class _Lines:
     def __init__(self, file: pathlib.Path) -> None:
         self.name = file.name
         try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_bytes(file, _LARGEST_FILE, ".nnet file").decode("utf-8")
+        except UnicodeDecodeError as error:
             raise InputError(f"{file} cannot be read ({error}).") from error
         self._lines = [
             (number, line.strip())

@@ -4,13 +4,16 @@ Shapes are followed per sample (without the first dimension, the samples), so th
 samples apart and a matrix product acts on one vector per sample.
 """
 
+import collections
 import math
 import os
 from typing import Any
 
 import numpy as np
 
+from .._convert import floats
 from .._errors import BackendMissing, InputError
+from .._files import reading
 from ..network import Network
 from ._chain import Chain, import_error_extra, normalisation, refusal
 from ._onnx_activations import ACTIVATIONS
@@ -18,6 +21,7 @@ from ._onnx_activations import ACTIVATIONS
 __all__ = ["from_onnx"]
 
 _DOMAINS = ("", "ai.onnx")
+_WIDEST = 2**20  # input features, whatever the constants are
 _OLDEST_OPSET = 7  # before it, dropout and batch normalisation trained by default
 
 
@@ -45,13 +49,36 @@ def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) ->
             raise InputError(f"{os.fspath(model)} cannot be read as ONNX ({reason}).") from error
     if not isinstance(model, onnx.ModelProto):
         raise InputError(f"model is a {type(model).__name__}; expected a path or an onnx.ModelProto.")
+    _refuse_model(model)
     for opset in model.opset_import:
         if opset.domain in _DOMAINS and opset.version < _OLDEST_OPSET:
             raise InputError(
                 f"the model has opset {opset.version}; expected {_OLDEST_OPSET} or later: convert it with "
                 "onnx.version_converter."
             )
-    return _Reader(onnx, model.graph, Chain(logits=logits), output).read()
+    with reading("the model", "ONNX"):
+        return _Reader(onnx, model.graph, Chain(logits=logits), output).read()
+
+
+def _refuse_model(model: Any) -> None:
+    """What would let the same file mean two things."""
+    if not any(opset.domain in _DOMAINS for opset in model.opset_import):
+        raise InputError("the model names no opset of ONNX; expected one.")
+    if any(function.domain in _DOMAINS for function in model.functions):
+        raise InputError("the model redefines operators of ONNX by functions of its own; expected none.")
+    graph = model.graph
+    if graph.sparse_initializer:
+        raise InputError("the model has sparse initializers; expected dense ones.")
+    names = [tensor.name for tensor in graph.initializer]
+    names += [name for node in graph.node for name in node.output if name]
+    given = {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+    counts = collections.Counter([*names, *given])
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    if twice:
+        raise InputError(
+            f"the model gives the value {twice[0][:80]!r} twice; expected each initializer, input and output "
+            "of a node under a name of its own."
+        )
 
 
 class _Reader:
@@ -61,6 +88,7 @@ class _Reader:
         self.onnx, self.graph, self.chain = onnx, graph, chain
         self.constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
         self.current, self.samples, self.shape = self._input()
+        self._refuse_widths()
         self.output = self._output(output)
 
     def _input(self) -> tuple[str, int | None, tuple[int, ...]]:
@@ -77,6 +105,15 @@ class _Reader:
                 "size after the first known."
             )
         return inputs[0].name, sizes[0] or None, tuple(sizes[1:])
+
+    def _refuse_widths(self) -> None:
+        """Features that no weight of the file could take are not worth the memory."""
+        held = sum(value.size for value in self.constants.values())
+        if math.prod(self.shape) > max(_WIDEST, held):
+            raise InputError(
+                f"the model has {math.prod(self.shape)} input features, but only {held} constants; expected "
+                "at least a weight for each."
+            )
 
     def _output(self, wanted: str | None) -> str:
         names = [value.name for value in self.graph.output]
@@ -173,7 +210,7 @@ class _Reader:
         bias = self._constant(where, node, 2) if len(node.input) > 2 and node.input[2] else None
         alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
         if alpha != 1.0:
-            weight = alpha * weight.astype(np.float64)
+            weight = alpha * floats(f"layer {where}", weight)
         if bias is not None:
             bias = beta * self._per_feature(where, node, bias, (weight.shape[0],))
         self._affine(where, weight, bias)
@@ -195,7 +232,9 @@ class _Reader:
         try:
             if value.ndim > len(full):
                 raise ValueError
-            return np.array(np.broadcast_to(value, full), dtype=np.float64).reshape(-1)
+            return floats(f"layer {where}", np.broadcast_to(value, full)).reshape(-1)
+        except InputError:
+            raise
         except ValueError as error:
             raise refusal(
                 where,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._convert import as_number
 from ..network import (
     ELU,
     GELU,
@@ -46,7 +47,7 @@ def _clip(where: str, attributes: Attributes, constants: list[Any]) -> Activatio
     high = attributes.get("max") if high is None else high
     if low is None or high is None:
         raise refusal(where, "an ONNX Clip without constant lower and upper limits")
-    return Hardtanh(float(np.asarray(low).item()), float(np.asarray(high).item()))
+    return Hardtanh(as_number(f"layer {where}: minimum", low), as_number(f"layer {where}: maximum", high))
 
 
 def _plain(kind: Callable[[], Activation]) -> Make:

@@ -2,17 +2,21 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .._errors import BackendMissing, InputError
+from .._files import read_bytes, reading
 from ..network import Network
 from ._chain import Chain, activation_list, import_error_extra, natural_key, refusal
 
 __all__ = ["from_safetensors"]
 
+_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+_LARGEST_FILE = 2**32  # bytes
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
@@ -28,14 +32,18 @@ def from_safetensors(
 
     Raises InputError for tensors that no layer uses, by name; BackendMissing without safetensors.
     """
-    file = pathlib.Path(path)
+    with reading(path, "a safetensors file"):
+        return _network(pathlib.Path(path), activation, order)
+
+
+def _network(file: pathlib.Path, activation: Any, order: Sequence[str] | None) -> Network:
     tensors = _tensors(file)
     names = {name.rpartition(".")[0] for name in tensors if name.endswith(".weight")}
     used = {f"{name}.{part}" for name in names for part in ("weight", "bias")}
     stray = sorted(set(tensors) - used)
     if stray or not names:
         raise InputError(
-            f"{file.name} holds {', '.join(stray) or 'no tensors'}; expected NAME.weight and NAME.bias."
+            f"{file.name} holds {', '.join(stray)[:200] or 'no tensors'}; expected NAME.weight and NAME.bias."
         )
     layers = _in_order(sorted(names)) if order is None else list(order)
     if sorted(layers) != sorted(names):
@@ -58,9 +66,9 @@ def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise BackendMissing(import_error_extra("safetensors", "'lmikit[safetensors]'")) from error
     try:
-        entries = deserialize(file.read_bytes())
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error}).") from error
+        entries = deserialize(read_bytes(file, _LARGEST_FILE, "safetensors file"))
+    except InputError:
+        raise
     except Exception as error:  # SafetensorError and whatever a broken header raises
         raise InputError(f"{file.name} cannot be read as safetensors ({error}); it is broken.") from error
     return {name: _array(file.name, name, entry) for name, entry in entries}
@@ -78,6 +86,8 @@ def _array(file: str, name: str, entry: dict[str, Any]) -> np.ndarray:
 
 def _in_order(names: list[str]) -> list[str]:
     prefixes = {name.rpartition(".")[0] for name in names}
-    if len(names) > 1 and (len(prefixes) != 1 or not all(n.rpartition(".")[2].isdigit() for n in names)):
-        raise InputError(f"the layers are {names}, whose order is not known; pass order=[...].")
+    if len(names) > 1 and (
+        len(prefixes) != 1 or not all(_NUMBER.fullmatch(n.rpartition(".")[2]) for n in names)
+    ):
+        raise InputError(f"the layers are {str(names)[:200]}, whose order is not known; pass order=[...].")
     return sorted(names, key=natural_key)

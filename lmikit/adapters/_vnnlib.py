@@ -5,7 +5,6 @@ Read are assertions (assert (<= X_i c)), (>= ...) with the constant on either si
 """
 
 import dataclasses
-import itertools
 import math
 import os
 import pathlib
@@ -16,11 +15,15 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
+from .._files import read_bytes, reading
 
 __all__ = ["InputBox", "read_vnnlib"]
 
 _TOKEN = re.compile(r"[()]|[^\s()]+")
-_INPUT, _OUTPUT = re.compile(r"X_(\d+)$"), re.compile(r"Y_(\d+)$")
+_INPUT = re.compile(r"X_([0-9]{1,9})\Z", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]{1,999}\.?[0-9]{0,999}|\.[0-9]{1,999})([eE][+-]?[0-9]{1,4})?", re.ASCII)
+_LARGEST_FILE = 2**26  # bytes
+_DEEPEST, _MOST_BOXES, _MOST_LIMITS = 100, 2**14, 2**22
 Limits = dict[int, list[Fraction | None]]
 
 
@@ -51,25 +54,36 @@ def read_vnnlib(path: str | os.PathLike[str]) -> tuple[InputBox, ...]:
     assertion couples inputs with each other or, outside an `or` of `and`s, with outputs.
     """
     file = pathlib.Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}).") from error
+    with reading(file, "a VNN-LIB file"):
+        return _read(file)
+
+
+def _read(file: pathlib.Path) -> tuple[InputBox, ...]:
+    text = read_bytes(file, _LARGEST_FILE, "VNN-LIB file").decode("utf-8")
     commands = _parse(file.name, re.sub(r";[^\n]*", "", text))
     inputs = sum(_declares_input(c) for c in commands)
-    alternatives: list[list[Limits]] = []
-    for command in commands:
-        if command and command[0] == "assert":
-            alternatives.append(_boxes(file.name, command[1]))
     if not inputs:
         raise InputError(f"{file.name} declares no input X_0, X_1, ...; expected a VNN-LIB property.")
-    result = []
-    for choice in itertools.product(*alternatives):
-        merged: Limits = {}
-        for limits in choice:
-            _merge(merged, limits)
-        result.append(_box(file.name, merged, inputs))
-    return tuple(result)
+    merged: list[Limits] = [{}]
+    for command in commands:
+        if command and command[0] == "assert":
+            if len(command) != 2:
+                raise InputError(f"{file.name}: cannot read {_shown(command)}; expected (assert TERM).")
+            merged = _product(file.name, merged, _boxes(file.name, command[1]))
+    return tuple(_box(file.name, limits, inputs) for limits in merged)
+
+
+def _product(name: str, boxes: list[Limits], options: list[Limits]) -> list[Limits]:
+    """Every box limited further by every option."""
+    sizes = sum(map(len, boxes)) * len(options) + sum(map(len, options)) * len(boxes)
+    if len(boxes) * len(options) > _MOST_BOXES or sizes > _MOST_LIMITS:
+        raise InputError(
+            f"{name} asks for {len(boxes)} times {len(options)} boxes; at most {_MOST_BOXES} boxes and "
+            f"{_MOST_LIMITS} limits are read: split the property."
+        )
+    if len(options) == 1:  # most assertions are one limit, which needs no copy of all others
+        return [_merge(a, options[0]) for a in boxes]
+    return [_merge(_copied(a), b) for a in boxes for b in options]
 
 
 def _parse(name: str, text: str) -> list[Any]:
@@ -77,6 +91,8 @@ def _parse(name: str, text: str) -> list[Any]:
     for token in _TOKEN.findall(text):
         if token == "(":
             stack.append([])
+            if len(stack) > _DEEPEST:
+                raise InputError(f"{name} nests parentheses more than {_DEEPEST} deep; expected a box.")
         elif token == ")":
             if len(stack) == 1:
                 raise InputError(f"{name} has a closing parenthesis too many.")
@@ -90,7 +106,8 @@ def _parse(name: str, text: str) -> list[Any]:
 
 
 def _declares_input(command: Any) -> bool:
-    return len(command) > 1 and command[0] == "declare-const" and bool(_INPUT.match(command[1]))
+    declared = isinstance(command, list) and len(command) > 1 and command[0] == "declare-const"
+    return declared and isinstance(command[1], str) and bool(_INPUT.match(command[1]))
 
 
 def _boxes(name: str, term: Any) -> list[Limits]:
@@ -99,11 +116,12 @@ def _boxes(name: str, term: Any) -> list[Limits]:
     if head == "and":
         result: list[Limits] = [{}]
         for part in term[1:]:
-            options = _boxes(name, part)
-            result = [_merge(_copied(a), b) for a in result for b in options]
+            result = _product(name, result, _boxes(name, part))
         return result
     if head == "or":
         parts = [box for part in term[1:] for box in _boxes(name, part)]
+        if len(parts) > _MOST_BOXES:
+            raise InputError(f"{name} has an 'or' of {len(parts)} boxes; at most {_MOST_BOXES} are read.")
         if all(not box for box in parts):
             return [{}]
         if any(not box for box in parts):
@@ -117,7 +135,7 @@ def _boxes(name: str, term: Any) -> list[Limits]:
 def _limit(name: str, relation: str, left: Any, right: Any) -> Limits:
     sides = [_INPUT.match(s) if isinstance(s, str) else None for s in (left, right)]
     if not any(sides):
-        if "X_" in _shown([left, right]):
+        if _mentions_input([left, right]):
             raise InputError(f"{name}: {_shown([left, right])} is no limit on one input.")
         return {}
     if sides[0] is None:
@@ -126,17 +144,24 @@ def _limit(name: str, relation: str, left: Any, right: Any) -> Limits:
     return {index: [None, value] if relation == "<=" else [value, None]}
 
 
+def _mentions_input(term: Any) -> bool:
+    return "X_" in term if isinstance(term, str) else any(_mentions_input(t) for t in term)
+
+
 def _constant(name: str, text: Any) -> Fraction:
     if isinstance(text, list) and len(text) == 2 and text[0] == "-":
         return -_constant(name, text[1])
     try:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(text)
         return Fraction(text)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f"{name}: {_shown(text)} is not a number; inputs need constant limits.") from error
 
 
 def _shown(term: Any) -> str:
-    return term if isinstance(term, str) else "(" + " ".join(_shown(t) for t in term) + ")"
+    shown = term if isinstance(term, str) else "(" + " ".join(_shown(t) for t in term[:8]) + ")"
+    return shown if len(shown) <= 120 else shown[:120] + "..."
 
 
 def _copied(limits: Limits) -> Limits:

@@ -23,6 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except LmikitError as error:
         return _report(error, as_json=getattr(arguments, "json", False))
+    except (MemoryError, RecursionError) as error:  # data beyond what this process may hold
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        return _report(
+            InputError(f"the input needs more memory than there is ({reason[:200]}); give a smaller one."),
+            as_json=getattr(arguments, "json", False),
+        )
     except KeyboardInterrupt:
         print("lmikit: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

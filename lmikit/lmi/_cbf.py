@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import InputError
+from .._files import reading
 from ._cbf_read import Sections, read_sections
 from ._entries import lmi_from_entries, upper_entries
 from ._sdp import LMI, SDP, SOC
@@ -29,7 +30,11 @@ def read_cbf(path: str | os.PathLike[str]) -> SDP:
 
     Raises InputError, with the line, where the file is malformed or leaves the part described above.
     """
-    data = read_sections(path)
+    with reading(path, "a CBF file"):
+        return _built(read_sections(path))
+
+
+def _built(data: Sections) -> SDP:
     scalars = data.variables
     sizes = [n * (n + 1) // 2 for n in data.psd_variables]
     starts = scalars + np.cumsum([0, *sizes])

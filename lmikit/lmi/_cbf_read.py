@@ -92,6 +92,7 @@ def _cones(file: TextLines, what: str) -> tuple[int, list[tuple[str, int]]]:
     if len(words) != 2:
         file.fail(f"expected the number of {what} and of cones, and got {len(words)} words")
     total, count = (file.integer(word, "a count", 0) for word in words)
+    file.require_room(total, what)
     cones = []
     for _ in range(count):
         words = file.next("a cone and its size")
@@ -115,11 +116,16 @@ def _constraints(file: TextLines, data: Sections) -> None:
 
 def _sizes(file: TextLines) -> list[int]:
     count = file.integer(file.next("a count")[0], "a count", 0)
-    return [file.integer(file.next("a size")[0], "the size of a matrix", 1) for _ in range(count)]
+    sizes = [file.integer(file.next("a size")[0], "the size of a matrix", 1) for _ in range(count)]
+    file.require_room(sum(sizes), "the sizes of the matrices")
+    return sizes
 
 
 def _psd_variables(file: TextLines, data: Sections) -> None:
     data.psd_variables = _sizes(file)
+    file.require_room(
+        sum(n * (n + 1) // 8 for n in data.psd_variables), "the entries of the matrices, by four,"
+    )
 
 
 def _psd_constraints(file: TextLines, data: Sections) -> None:

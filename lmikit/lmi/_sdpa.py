@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import InputError
+from .._files import reading
 from ._entries import lmi_from_entries, upper_entries
 from ._sdp import SDP
 from ._text import TextLines, write_atomically
@@ -26,10 +27,16 @@ def read_sdpa(path: str | os.PathLike[str]) -> SDP:
     Raises InputError, with the line, where the file is malformed: indices out of range, an entry given
     twice, an entry off the diagonal of a diagonal block, numbers missing or not finite.
     """
-    file = TextLines(path, replaced="{}(),\r", comments='"*')
+    with reading(path, "a sparse SDPA file"):
+        return _read(TextLines(path, replaced="{}(),\r", comments='"*'))
+
+
+def _read(file: TextLines) -> SDP:
     m = file.integer(file.next("the number of variables")[0], "the number of variables", 1)
     blocks = file.integer(file.next("the number of blocks")[0], "the number of blocks", 0)
-    sizes = np.array(_header_numbers(file, blocks, "block sizes", int), dtype=np.int64)
+    given = _header_numbers(file, blocks, "block sizes", int)
+    file.require_room(sum(map(abs, given)), "the sizes of the blocks")
+    sizes = np.array(given, dtype=np.int64)
     if (sizes == 0).any():
         file.fail("a block has size 0; expected a positive size, or a negative one for a diagonal block")
     c = np.array(_header_numbers(file, m, "objective coefficients", float))
@@ -52,9 +59,9 @@ def _header_numbers(file: TextLines, count: int, what: str, kind: type) -> list:
             try:
                 values.append(kind(word))
             except ValueError:
-                file.fail(f"expected {count} {what} and got {word!r} after {len(values)} of them")
-            if not np.isfinite(values[-1]):
-                file.fail(f"expected finite {what} and got {word!r}")
+                file.fail(f"expected {count} {what} and got {word[:40]!r} after {len(values)} of them")
+            if kind is float and not np.isfinite(values[-1]):
+                file.fail(f"expected finite {what} and got {word[:40]!r}")
     return values
 
 

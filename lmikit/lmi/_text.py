@@ -8,7 +8,9 @@ from typing import NoReturn
 import numpy as np
 
 from .._errors import InputError
-from .._files import write_bytes
+from .._files import read_bytes, write_bytes
+
+_LARGEST_FILE = 2**30  # bytes
 
 __all__ = ["TextLines", "write_atomically"]
 
@@ -18,10 +20,8 @@ class TextLines:
 
     def __init__(self, path: str | os.PathLike[str], replaced: str = "", comments: str = "") -> None:
         self.path = pathlib.Path(path)
-        try:
-            text = self.path.read_text(encoding="latin-1")
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from error
+        text = read_bytes(self.path, _LARGEST_FILE, "text file").decode("latin-1")
+        self.room = max(2**20, len(text))  # rows that a file of this length may ask for
         if replaced:
             text = text.translate(dict.fromkeys(map(ord, replaced), " "))
         self.lines = text.split("\n")
@@ -46,14 +46,19 @@ class TextLines:
         try:
             value = int(word)
         except ValueError:
-            self.fail(f"expected {what}, an integer, and got {word!r}")
+            self.fail(f"expected {what}, an integer, and got {word[:40]!r}")
         if value < low or (high is not None and value > high):
             self.fail(
-                f"{what} is {value}; expected {low}{'' if high is None else f' to {high}'} or more"
+                f"{what} is {word[:40]}; expected {low}{'' if high is None else f' to {high}'} or more"
                 if high is None
-                else f"{what} is {value}; expected {low} to {high}"
+                else f"{what} is {word[:40]}; expected {low} to {high}"
             )
         return value
+
+    def require_room(self, size: int, what: str) -> None:
+        """Refuse what a file of this length cannot fill before anything is allocated for it."""
+        if size > self.room:
+            self.fail(f"{what} come to {size}, out of proportion to the file; expected at most {self.room}")
 
     def rows(self, width: int, limits: list[tuple[str, int, int]], count: int | None = None) -> np.ndarray:
         """The next `count` lines (all that are left unless given) as rows of `width` numbers.
