@@ -3,14 +3,16 @@
 import contextlib
 import dataclasses
 import math
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from lmikit import Network, NotCertified, SolveFailed, Witness, lipschitz
+from lmikit import InputError, Network, NotCertified, SolveFailed, Witness, lipschitz
 from lmikit._api import default_methods
-from lmikit.methods import AbstractMethod, ClosedForm, LipSDP
+from lmikit.methods import AbstractMethod, ClosedForm, LipSDP, SpectralProduct
 from lmikit.solvers import Clarabel
 from lmikit.testing import demo_network
 
@@ -77,3 +79,20 @@ def test_a_failed_default_solve_gives_the_start_and_a_named_solver_says_so():
 
 def test_the_method_that_gave_the_bound_is_named():
     assert lipschitz(demo_network(), LipSDP()).produced_by.startswith("LipSDP")
+
+
+@pytest.mark.parametrize("method", [None, ClosedForm(), SpectralProduct()], ids=repr)
+def test_a_huge_sparse_layer_is_refused_before_anything_dense_is_made(method):
+    """10^5 x 10^5 with 10^5 entries: 80 GB as a dense matrix."""
+    n = 100_000
+    rng = np.random.default_rng(0)
+    first = sp.csr_array((np.ones(n), (rng.integers(0, n, n), rng.integers(0, n, n))), shape=(n, n))
+    last = sp.csr_array((np.ones(n), (rng.integers(0, 10, n), np.arange(n))), shape=(10, n))
+    network = Network.from_arrays([first, last])
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="dense matrix"):
+            lipschitz(network, method)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()

@@ -18,7 +18,7 @@ from ._base import AbstractMethod
 from ._eclipse_pass import fast_pass
 from ._recursion import Chain, Evaluation, chain_of
 
-__all__ = ["AbstractChainMethod", "Run", "proposed_witness"]
+__all__ = ["AbstractChainMethod", "Run", "proposed_witness", "smaller_witness"]
 
 # On blocks of 80 two BLAS threads were 30 times slower than one; on a busy machine so are they on 400.
 _SMALL_BLOCK = 1024
@@ -76,7 +76,7 @@ class AbstractChainMethod(AbstractMethod):
             witness = self._proposed(smaller, run)
             balanced = balanced_neurons(smaller) if self.balances else None
             if balanced is not None:
-                witness = _smaller(witness, unbalanced(self._proposed(balanced[0], run), balanced[1]))
+                witness = smaller_witness(witness, unbalanced(self._proposed(balanced[0], run), balanced[1]))
             return witness if reduction is None else reduction.lift(witness)
 
     def _proposed(self, network: Network, run: Run) -> Witness:
@@ -89,7 +89,7 @@ class AbstractChainMethod(AbstractMethod):
         """An evaluation whose rho is at most that of `fast`."""
 
 
-def _smaller(first: Witness, second: Witness) -> Witness:
+def smaller_witness(first: Witness, second: Witness) -> Witness:
     """The one with the smaller rho of the network itself; powers of two may differ."""
     if not (first.rho > 0.0 and second.rho > 0.0):
         return first

@@ -14,6 +14,8 @@ from .._errors import InexactScaling, InputError
 
 __all__ = ["AbstractLinearMap", "DenseMap", "SparseMap"]
 
+LARGEST_DENSE = 2**27  # entries: 1 GiB
+
 
 class AbstractLinearMap(abc.ABC):
     """x -> W x with W of shape (out, in), known by its products.
@@ -80,7 +82,14 @@ class AbstractLinearMap(abc.ABC):
         return ProductMap(self, other) if isinstance(other, AbstractLinearMap) else NotImplemented
 
     def to_dense(self) -> np.ndarray:
-        """W as a read-only float64 array."""
+        """W as a read-only float64 array; raises InputError before 1 GiB would be allocated."""
+        rows, columns = self.shape
+        if rows * columns > LARGEST_DENSE:
+            raise InputError(
+                f"a linear map of shape {self.shape} has {rows * columns:.2g} entries as a dense matrix; "
+                f"expected at most {LARGEST_DENSE:.2g}. Bounds and proofs use dense blocks: remove neurons that no input "
+                "reaches, or split the layer."
+            )
         result = self.to_sparse().toarray()
         result.setflags(write=False)
         return result

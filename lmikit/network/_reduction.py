@@ -208,6 +208,9 @@ def _with_fewer_rows(linear: AbstractLinearMap) -> AbstractLinearMap:
 
 
 def _with_fewer_columns(linear: AbstractLinearMap) -> AbstractLinearMap:
+    rows, columns = linear.shape
+    if rows * columns > (_LARGEST_COMPRESSED if columns > rows else _LARGEST_RANKED):
+        return linear  # before anything dense is made of a sparse map
     transposed = DenseMap(np.ascontiguousarray(linear.to_dense().T))
     smaller = _with_fewer_rows(transposed)
     if smaller is transposed:
