@@ -87,8 +87,8 @@ class AbstractLinearMap(abc.ABC):
         if rows * columns > LARGEST_DENSE:
             raise InputError(
                 f"a linear map of shape {self.shape} has {rows * columns:.2g} entries as a dense matrix; "
-                f"expected at most {LARGEST_DENSE:.2g}. Bounds and proofs use dense blocks: remove neurons that no input "
-                "reaches, or split the layer."
+                f"expected at most {LARGEST_DENSE:.2g}. Bounds and proofs use dense blocks: remove neurons "
+                "that no input reaches, or split the layer."
             )
         result = self.to_sparse().toarray()
         result.setflags(write=False)
