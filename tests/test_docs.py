@@ -21,6 +21,7 @@ DOCS = ROOT / "docs"
 PAGES = (
     "index",
     "tutorial",
+    "safe_input",
     "howto/iqc",
     "howto/solver",
     "howto/method",

@@ -72,16 +72,26 @@ class _Hunt:
         self.dual.objective(self.rows[r], float(self.offsets[r]))
         return start_for(self.dual, self.multipliers, self.rho, self.rows[r], float(self.offsets[r]))
 
+    def adopt(self, other: "_Hunt") -> None:
+        """Take over the vectors that were found for the ball alone: tau = 0 for the box."""
+        for found in other.found:
+            head = np.concatenate([found.y[: self.dual.balls], np.zeros(self.dual.boxes)])
+            self.add(np.concatenate([head, found.y[other.dual.head :]]))
+
     def climb(self, r: int, target: float) -> None:
-        """Search for row r until its value is above the target."""
+        """Search for row r until its value is above the target, from its start or a better vector."""
         y = self.beginning(r)
         if y is None:
             return
         dual, search = self.dual, self.search
         scale, lower = scales_of(dual, y)
         stop: Callable[[], bool] = self.late
+        known = y
+        if self.found and np.isfinite(self.best[r]) and not dual.radius and dual.boxes:
+            adopted = self.found[self.chosen[r]]
+            known = adopted.y / adopted.scales[r]
         first = ascend_projected(
-            dual.evaluate, y, scale, lower, budget=search.budget, target=target, stop=stop
+            dual.evaluate, known, scale, lower, budget=search.budget, target=target, stop=stop
         )
         best = first.y
         size = dual.neurons + (dual.boxes or min(dual.place.chain.weights[0].shape))
@@ -141,6 +151,18 @@ def propose_margins(
     search where the target is finite, since it decides the point.
     """
     hunt = _Hunt(Dual(place_of(chain, region)), rows, offsets, search)
+    if region.ball is not None and region.box is not None:  # the ball alone is cheaper, and often enough
+        ball = _Hunt(Dual(place_of(chain, region.ball)), rows, offsets, search)
+        _margin_loop(ball, search)
+        hunt.adopt(ball)
+    _margin_loop(hunt, search)
+    hunt.complete()
+    claim = PointClaim(region, rows, hunt.best, offsets)
+    return PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual without intervals")
+
+
+def _margin_loop(hunt: _Hunt, search: Search) -> None:
+    """Rows in their order until one stays below the target."""
     target = search.target + _ROOM * max(1.0, abs(search.target)) if np.isfinite(search.target) else np.inf
     for r in hunt.order():
         if hunt.best[r] > target or (hunt.found and hunt.late()):
@@ -148,9 +170,6 @@ def propose_margins(
         hunt.climb(int(r), target)
         if hunt.best[r] <= target and np.isfinite(target):
             break
-    hunt.complete()
-    claim = PointClaim(region, rows, hunt.best, offsets)
-    return PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual without intervals")
 
 
 def propose_radius(
