@@ -9,24 +9,35 @@ from hypothesis import strategies as st
 
 from lmikit import InputError
 from lmikit.network import (
+    CELU,
     ELU,
     GELU,
+    SELU,
     Abs,
     Activation,
+    Atan,
+    Cos,
+    Erf,
+    Hardsigmoid,
     Hardswish,
     Hardtanh,
     Identity,
     LeakyReLU,
+    LogSigmoid,
     Mish,
     Network,
     PReLU,
     ReLU,
+    ReLU6,
     Sigmoid,
     SiLU,
     Sin,
     Slopes,
     Softplus,
+    Softshrink,
+    Softsign,
     Tanh,
+    Tanhshrink,
     resolve_activation,
 )
 from lmikit.network._activations import ACTIVATIONS
@@ -50,8 +61,23 @@ INSTANCES = (
     Hardtanh(1.0, 3.0),
     Abs(),
     Sin(),
+    ReLU6(),
+    SELU(),
+    *(CELU(a) for a in (1.0, 0.3, 2.0)),
+    Softsign(),
+    Hardsigmoid(),
+    LogSigmoid(),
+    *(Softshrink(a) for a in (0.5, 0.0)),
+    Tanhshrink(),
+    Cos(),
+    Atan(),
+    Erf(),
 )
-KINKS = {"relu": (0,), "leaky_relu": (0,), "prelu": (0,), "elu": (0,), "abs": (0,), "hardswish": (-3, 3)}
+KINKS = {"relu": (0,), "leaky_relu": (0,), "prelu": (0,), "elu": (0,), "abs": (0,), "hardswish": (-3, 3)} | {
+    "relu6": (0, 6),
+    "selu": (0,),
+    "hardsigmoid": (-3, 3),
+}
 
 
 def label(activation: Activation) -> str:
@@ -61,6 +87,8 @@ def label(activation: Activation) -> str:
 def kinks(activation: Activation) -> tuple[float, ...]:
     if isinstance(activation, Hardtanh):
         return (activation.min_val, activation.max_val)
+    if isinstance(activation, Softshrink):
+        return (-activation.lambd, activation.lambd)
     return KINKS.get(activation.name, ())
 
 
@@ -101,6 +129,29 @@ def exact(activation: Activation, x, mp):
             return abs(x)
         case "sin":
             return mp.sin(x)
+        case "relu6":
+            return min(max(x, mp.mpf(0)), mp.mpf(6))
+        case "selu":
+            s, a = mp.mpf(1.0507009873554804934193349852946), mp.mpf(1.6732632423543772848170429916717)
+            return s * x if x > 0 else s * a * mp.expm1(x)
+        case "celu":
+            return x if x > 0 else p["alpha"] * mp.expm1(x / p["alpha"])
+        case "softsign":
+            return x / (1 + abs(x))
+        case "hardsigmoid":
+            return min(max(x + 3, mp.mpf(0)), mp.mpf(6)) / 6
+        case "logsigmoid":
+            return -mp.log1p(mp.exp(-x))
+        case "softshrink":
+            return x - min(max(x, -p["lambd"]), p["lambd"])
+        case "tanhshrink":
+            return x - mp.tanh(x)
+        case "cos":
+            return mp.cos(x)
+        case "atan":
+            return mp.atan(x)
+        case "erf":
+            return mp.erf(x)
     raise AssertionError(f"no definition of {activation.name} in this test")
 
 
@@ -184,6 +235,11 @@ TORCH = {
     "abs": lambda F, a, x: x.abs(),
     "sin": lambda F, a, x: x.sin(),
     "identity": lambda F, a, x: x,
+    "celu": lambda F, a, x: F.celu(x, a.alpha),
+    "softshrink": lambda F, a, x: F.softshrink(x, a.lambd),
+    "cos": lambda F, a, x: x.cos(),
+    "atan": lambda F, a, x: x.atan(),
+    "erf": lambda F, a, x: x.erf(),
 }
 
 
@@ -221,7 +277,7 @@ def test_parameters_outside_zero_one_widen_the_bounds():
     np.testing.assert_array_equal(high, [1.0, 1.0, 2.0])
 
 
-@pytest.mark.parametrize("name", ["swish", "ReLU", "relu6", "", "softmax", None, 3, [0.0, 1.0]])
+@pytest.mark.parametrize("name", ["swish", "ReLU", "snake", "", "softmax", None, 3, [0.0, 1.0]])
 def test_unknown_activations_are_refused(name):
     with pytest.raises(InputError, match="has no known slope bounds"):
         resolve_activation(name)

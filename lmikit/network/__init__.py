@@ -7,6 +7,19 @@ from ._compound_maps import ProductMap, SelectMap, StackMap, SumMap, TransposedM
 from ._fractional import LinearFractional, linear_fractional
 from ._lower import LowerBound, lower_bound
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
+from ._more_activations import (
+    CELU,
+    SELU,
+    Atan,
+    Cos,
+    Erf,
+    Hardsigmoid,
+    LogSigmoid,
+    ReLU6,
+    Softshrink,
+    Softsign,
+    Tanhshrink,
+)
 from ._network import Layer, Network
 from ._piecewise import ELU, Abs, Hardswish, Hardtanh, Identity, LeakyReLU, PReLU, ReLU
 from ._reduction import Reduction, reduce
@@ -15,24 +28,32 @@ from ._smooth import GELU, Mish, Sigmoid, SiLU, Sin, Softplus, Tanh
 from ._vertices import vertex_maximum
 
 __all__ = [
+    "CELU",
     "ELU",
     "GELU",
+    "SELU",
     "Abs",
     "AbstractLinearMap",
     "Activation",
+    "Atan",
+    "Cos",
     "DenseMap",
+    "Erf",
+    "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "Identity",
     "Layer",
     "LeakyReLU",
     "LinearFractional",
+    "LogSigmoid",
     "LowerBound",
     "Mish",
     "Network",
     "PReLU",
     "ProductMap",
     "ReLU",
+    "ReLU6",
     "Reduction",
     "SelectMap",
     "SiLU",
@@ -40,10 +61,13 @@ __all__ = [
     "Sin",
     "Slopes",
     "Softplus",
+    "Softshrink",
+    "Softsign",
     "SparseMap",
     "StackMap",
     "SumMap",
     "Tanh",
+    "Tanhshrink",
     "TransposedMap",
     "balanced_neurons",
     "identity_map",

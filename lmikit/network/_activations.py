@@ -5,6 +5,19 @@ from typing import Any
 
 from .._errors import InputError
 from ._activation_base import Activation, Slopes
+from ._more_activations import (
+    CELU,
+    SELU,
+    Atan,
+    Cos,
+    Erf,
+    Hardsigmoid,
+    LogSigmoid,
+    ReLU6,
+    Softshrink,
+    Softsign,
+    Tanhshrink,
+)
 from ._piecewise import ELU, Abs, Hardswish, Hardtanh, Identity, LeakyReLU, PReLU, ReLU
 from ._smooth import GELU, Mish, Sigmoid, SiLU, Sin, Softplus, Tanh
 
@@ -12,7 +25,8 @@ __all__ = ["ACTIVATIONS", "resolve_activation"]
 
 _ALL: tuple[type[Activation], ...] = (
     Identity, ReLU, LeakyReLU, PReLU, ELU, Softplus, Tanh, Sigmoid, GELU, SiLU, Mish, Hardswish, Hardtanh,
-    Abs, Sin, Slopes,
+    Abs, Sin, ReLU6, SELU, CELU, Softsign, Hardsigmoid, LogSigmoid, Softshrink, Tanhshrink, Cos, Atan, Erf,
+    Slopes,
 )  # fmt: skip
 
 ACTIVATIONS: dict[str, type[Activation]] = {a.name: a for a in _ALL}
@@ -28,6 +42,10 @@ def resolve_activation(value: Any) -> Activation:
     if isinstance(value, type) and issubclass(value, Activation):
         raise InputError(
             f"activation is the class {value.__name__}; expected an instance: {value.__name__}(...)."
+        )
+    if value == "hardshrink":
+        raise InputError(
+            "hardshrink jumps at -lambd and lambd, so no Lipschitz constant covers it; softshrink does not."
         )
     if not isinstance(value, str) or value not in ACTIVATIONS:
         raise InputError(
