@@ -29,6 +29,7 @@ PAGES = (
     "theory/lipsdp",
     "training",
     "graphs",
+    "proven_sdp",
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")

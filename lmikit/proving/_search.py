@@ -197,8 +197,8 @@ class Search:
             if upper.best and lower.best:
                 break
             self._repair(level * margins.primal, level * margins.dual, y, x, upper, lower)
-        if lower.best is None and upper.best is not None:
-            lower = self._lower_on_a_face(y) or lower
+            if level == _LEVELS[0] and lower.best is None and upper.best is not None:
+                lower = self._lower_on_a_face(y) or lower
         self._narrow(upper, lower)
         for search, name in ((upper, "upper"), (lower, "lower")):
             if search.best is None:
