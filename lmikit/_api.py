@@ -1,5 +1,6 @@
 """Wiring: the few functions that most users need. Nothing here computes a bound itself."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Sequence
@@ -15,11 +16,12 @@ from .certificates import Certificate
 from .certificates.graph import GraphCertificate
 from .graph import Graph, chain_graph, graph_lower_bound
 from .graph._witness import as_norm
-from .lmi import SDP, Problem, Solution
+from .lmi import SDP, Problem, Solution, Status
 from .methods import AbstractMethod, LipSDP
 from .network import LowerBound, Network
 from .network import lower_bound as chain_lower_bound
-from .solvers import AbstractSolver, Clarabel
+from .solvers import AbstractSolver, choose
+from .solvers._base import check_time_limit
 
 __all__ = ["compare", "default_methods", "lipschitz", "lower_bound", "solve"]
 
@@ -150,17 +152,50 @@ def solve(
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
 ) -> Solution:
-    """Solve an SDP, or an LMI problem written by hand, with `solver` (None: Clarabel).
+    """Solve an SDP, or an LMI problem written by hand, with `solver`.
 
-    The solution is a proposal in floating point; read `status` before using `y`.
-    Raises InputError for anything but an SDP or a Problem.
+    None chooses by structure and size, and `Solution.solver` names the choice: LowRank for large LMIs with
+    few terms, Dense for dense blocks, SCS for what no interior point can hold, else Clarabel. A named
+    solver is never replaced. The solution is a proposal in floating point; read `status` before using `y`.
+    After `maximise` the values are those of the maximised objective.
+    Raises InputError for anything but an SDP or a Problem, OptionError for anything but a solver object.
     """
     sdp = problem.compile() if isinstance(problem, Problem) else problem
     if not isinstance(sdp, SDP):
         raise InputError(
             f"problem is {type(problem).__name__}; expected lmikit.lmi.SDP or lmikit.lmi.Problem."
         )
-    return (Clarabel() if solver is None else solver).solve(sdp, time_limit=time_limit, progress=progress)
+    if solver is not None and not isinstance(solver, AbstractSolver):
+        raise OptionError(
+            f"solver is {solver!r}; expected a solver object such as lmikit.solvers.Clarabel()."
+        )
+    check_time_limit("solve", time_limit)
+    solution = _solved(sdp, solver, time_limit, progress)
+    sense = problem.sign if isinstance(problem, Problem) else 1.0
+    if sense > 0:
+        return solution
+    return dataclasses.replace(
+        solution, objective=-solution.objective, bound_on_optimum=-solution.bound_on_optimum, maximised=True
+    )
+
+
+def _solved(
+    sdp: SDP, solver: AbstractSolver | None, time_limit: float | None, progress: ProgressCallback | None
+) -> Solution:
+    if solver is not None:
+        return solver.solve(sdp, time_limit=time_limit, progress=progress)
+    started = time.perf_counter()
+    solution = None
+    for candidate, reason in choose(sdp):
+        left = None if time_limit is None else time_limit - (time.perf_counter() - started)
+        if solution is not None and left is not None and left <= 0:
+            break
+        _log.info("solve: %s, because of %s", type(candidate).__name__, reason)
+        solution = candidate.solve(sdp, time_limit=left, progress=progress)
+        if solution.status is not Status.FAILED:
+            break
+    assert solution is not None
+    return solution
 
 
 def _row(

@@ -100,6 +100,43 @@ def check_solved(solver, known, *, factor=1.0):
     assert solution.seconds > 0
 
 
+def taken(solver, seed, **options):
+    """A problem with a known optimum of the kinds that the solver says it takes."""
+    kinds = {} if solver.takes_cones else {"soc_sizes": (), "bound": "linear"}
+    kinds |= {} if solver.takes_equalities else {"q": 0}
+    return random_optimal(np.random.default_rng(seed), **{**kinds, **options})
+
+
+@every_solver
+def test_of_25_problems_that_it_takes_at_least_20_are_solved(solver):
+    problems = [taken(solver, seed, sizes=[(4, 3), (5,), (2, 2, 2), (6, 1)][seed % 4]) for seed in range(25)]
+    assert all(solver.suits(known.sdp) is None for known in problems)
+    solved = 0
+    for known in problems:
+        solution = solver.solve(known.sdp)
+        assert solution.status in (Status.SOLVED, Status.INACCURATE), solution
+        solved += solution.status is Status.SOLVED
+        assert solution.objective == pytest.approx(
+            known.optimum, abs=accuracy(solver) * (1 + abs(known.optimum))
+        )
+    assert solved >= 20
+
+
+@every_solver
+def test_capabilities_are_what_it_declines(solver):
+    known = taken(solver, 1)
+    m = known.sdp.variables
+    row = sp.csc_array(np.ones((1, m)))
+    changed = {
+        "takes_cones": {"socs": (SOC(sp.csc_array((2, m)), [1.0, 0.0]),)},
+        "takes_equalities": {"A": row, "b": [0.0]},
+        "takes_quadratic": {"H": sp.eye_array(m, format="csc")},
+    }
+    for capability, fields in changed.items():
+        sdp = dataclasses.replace(known.sdp, **fields)
+        assert (solver.suits(sdp) is None) == getattr(solver, capability)
+
+
 @every_solver
 @examples
 @given(known=sdps_with_optimum())

@@ -244,9 +244,14 @@ class Problem:
             f"no such constraint: {constraint!r}; there are: {', '.join(self._added) or 'none'}."
         )
 
+    @property
+    def size(self) -> int:
+        """The number of entries of y."""
+        return self._size
+
     def read(self, solution: Solution) -> Values:
         """Values of variables and expressions and duals by constraint at a solution of `compile()`."""
-        if solution.y is not None and solution.y.shape != (self._size,):
+        if solution.y is not None and (solution.y.ndim != 1 or solution.y.size > self._size):
             raise InputError(f"the solution has {solution.y.shape} entries; this problem has {self._size}.")
         return Values(self, solution)
 

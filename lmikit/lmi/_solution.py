@@ -59,3 +59,18 @@ class Solution:
     iterations: int
     solver: str = ""
     native_status: str = ""
+    maximised: bool = False  # objective and bound are those of a maximised objective
+
+    def __str__(self) -> str:
+        rows = [("status", f"{self.status.name}: {self.status.value}")]
+        rows += [
+            ("objective", f"{self.objective:.10g}"),
+            ("bound on optimum", f"{self.bound_on_optimum:.10g}"),
+        ]
+        if np.isfinite(self.objective) and np.isfinite(self.bound_on_optimum):
+            rows.append(("gap", f"{abs(self.objective - self.bound_on_optimum):.2e}"))
+        rows.append(
+            ("solver", f"{self.solver} ({self.native_status})" if self.native_status else self.solver)
+        )
+        rows.append(("iterations", f"{self.iterations} in {self.seconds:.3g} s"))
+        return "\n".join(f"{name:<17} {value}" for name, value in rows)

@@ -35,6 +35,17 @@ class Values:
             )
         return self.solution.y
 
+    def _entries(self, what: Expression) -> np.ndarray:
+        """y, padded for variables that are younger than the solution; refused where `what` has one."""
+        y = self._y()
+        missing = self.problem.size - y.size
+        if missing == 0:
+            return y
+        terms = what.expand()
+        if (terms.var >= y.size).any():
+            raise InputError("the expression has variables that were added after this solution; solve again.")
+        return np.concatenate([y, np.zeros(missing)])
+
     def __getitem__(self, what: Any) -> Any:
         if isinstance(what, str):
             what = self.problem.variable(what)
@@ -44,7 +55,7 @@ class Values:
             raise InputError(f"values take an expression or a variable's name and got {type(what).__name__}.")
         if what._owner is not None and what._owner is not self.problem:
             raise InputError("the expression belongs to another problem.")
-        value = what.evaluate(self._y())
+        value = what.evaluate(self._entries(what))
         if value.shape == (1, 1):
             return float(value[0, 0])
         return value[:, 0] if value.shape[1] == 1 else value
@@ -57,7 +68,16 @@ class Values:
     @property
     def bound(self) -> float:
         """The solver's bound on the optimum, below it when minimising, above when maximising; not proven."""
-        return self.problem.sign * self.solution.bound_on_optimum + self.problem.offset
+        sign = 1.0 if self.solution.maximised else self.problem.sign
+        return sign * self.solution.bound_on_optimum + self.problem.offset
+
+    def __str__(self) -> str:
+        lines = [str(self.solution)]
+        if self.solution.y is not None:
+            for name, variable in self.problem.variables.items():
+                value = np.array2string(np.asarray(self[variable]), precision=6, threshold=20)
+                lines.append(f"{name:<17} " + value.replace("\n", "\n" + " " * 18))
+        return "\n".join(lines)
 
     def dual(self, constraint: Constraint | str) -> np.ndarray:
         """The multiplier of a constraint, by itself or by its name, in the shape of its expression.

@@ -2,6 +2,7 @@
 
 from ._available import SolverInfo, available
 from ._base import AbstractSolver
+from ._choose import choose
 from ._clarabel import Clarabel
 from ._cvxpy import CVXPY
 from ._mosek import MOSEK
@@ -19,4 +20,5 @@ __all__ = [
     "LowRank",
     "SolverInfo",
     "available",
+    "choose",
 ]

@@ -13,7 +13,16 @@ from .._errors import BackendMissing, InputError, OptionError
 from .._progress import ProgressCallback
 from ..lmi import SDP, Solution
 
-__all__ = ["AbstractSolver"]
+__all__ = ["AbstractSolver", "check_time_limit"]
+
+
+def check_time_limit(name: str, time_limit: Any) -> None:
+    """Raise OptionError unless the limit is None or a positive number of seconds."""
+    number = isinstance(time_limit, (int, float, np.integer, np.floating)) and not isinstance(
+        time_limit, bool
+    )
+    if time_limit is not None and not (number and time_limit > 0):
+        raise OptionError(f"{name}: time_limit is {time_limit!r}; expected seconds > 0 or None.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,11 @@ class AbstractSolver(abc.ABC):
     module: ClassVar[str]  # what to import; numpy for our own
     extra: ClassVar[str]  # the pip extra that brings it, "" when required
     finds_rays: ClassVar[bool] = True  # False: INFEASIBLE and UNBOUNDED come out as FAILED or LIMIT
+    # what the solver takes, as data: tests and users read it
+    takes_cones: ClassVar[bool] = True  # second-order cones
+    takes_equalities: ClassVar[bool] = True  # A y = b
+    takes_quadratic: ClassVar[bool] = True  # y'H y in the objective
+    needs_lmi: ClassVar[bool] = False  # at least one LMI, of order 1 or more
 
     @abc.abstractmethod
     def solve(
@@ -50,8 +64,7 @@ class AbstractSolver(abc.ABC):
     def _check_call(self, sdp: SDP, warm_start: np.ndarray | None, time_limit: float | None) -> None:
         """Refuse arguments of `solve` that are out of range, and problems that do not suit."""
         name = type(self).__name__
-        if time_limit is not None and not time_limit > 0:
-            raise OptionError(f"{name}: time_limit is {time_limit!r}; expected seconds > 0 or None.")
+        check_time_limit(name, time_limit)
         if warm_start is not None and np.shape(warm_start) != (sdp.variables,):
             raise InputError(f"warm_start has shape {np.shape(warm_start)}; expected ({sdp.variables},).")
         reason = self.suits(sdp)

@@ -121,10 +121,24 @@ def _accepted(sdp: SDP, ray: Dual, tolerance: float) -> Dual | None:
     gradient = np.abs(_gradient(sdp, ray))
     if not (gradient <= np.maximum(tolerance * absolute_gradient(sdp, ray), _NOTHING)).all():
         return None
-    margins = [(_min_eigenvalue(X), np.abs(X).max(initial=0.0)) for X in ray.X]
+    if not all(_nearly_psd(X, tolerance) for X in ray.X):
+        return None
+    margins: list[tuple[float, float]] = []
     margins += [(_soc_margin(part), np.abs(part).max(initial=0.0)) for part in ray.s]
     margins += [(float(ray.z.min(initial=np.inf)), ray.z.max(initial=0.0))]
     return ray if all(margin >= -tolerance * size for margin, size in margins) else None
+
+
+def _nearly_psd(X: np.ndarray, tolerance: float) -> bool:
+    """Smallest eigenvalue with the diagonal scaled to 1; rows of a negligible diagonal are negligible."""
+    size, diagonal = float(np.abs(X).max(initial=0.0)), X.diagonal()
+    if not size:
+        return True
+    small = diagonal < 1e-12 * size
+    if float(np.abs(X[small]).max(initial=0.0)) > 1e-9 * size:
+        return False
+    d = 1.0 / np.sqrt(diagonal[~small])
+    return _min_eigenvalue(X[np.ix_(~small, ~small)] * d * d[:, None]) >= -tolerance
 
 
 def checked_primal_ray(sdp: SDP, y: np.ndarray, tolerance: float = RAY_TOLERANCE) -> np.ndarray | None:

@@ -21,6 +21,7 @@ from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Status
 from ..lmi._svec import SvecOrder
 from ._conic import ConicForm
+from ._cost import dense_blocks, free_bytes, rows_bytes
 from ._external import ExternalSolver, Raw
 from ._interrupt import run_interruptibly
 
@@ -66,6 +67,16 @@ class Clarabel(ExternalSolver):
     ) -> Raw:
         chordal = True if self.chordal is None else self.chordal
         return self._once(ConicForm.of(sdp, SvecOrder.UPPER), chordal, time_limit, progress)
+
+    def suits(self, sdp: SDP) -> str | None:
+        """None, or that the memory will not do."""
+        need, free = rows_bytes(sdp), free_bytes()
+        if need <= free:
+            return None
+        return (
+            f"Clarabel would need about {need / 1e9:.0f} GB for dense blocks of order "
+            f"{max(dense_blocks(sdp))}, and {free / 1e9:.0f} GB are free; use Dense()."
+        )
 
     def _attempts(self) -> tuple[tuple[Any, bool], ...]:
         if self.chordal is not None:

@@ -17,6 +17,7 @@ from .._errors import BackendMissing, OptionError
 from .._progress import ProgressCallback
 from ..lmi import LMI, SDP, Dual, Status
 from ..lmi._svec import SvecOrder, svec_pairs, to_svec
+from ._cost import rows_seconds
 from ._external import ExternalSolver, Raw
 from ._interrupt import run_interruptibly
 from ._rays import dual_ray_problem, primal_ray_problem
@@ -127,6 +128,11 @@ class CVXPY(ExternalSolver):
         iterations = int(stats.num_iters or 0) if stats is not None else 0
         dual = _dual(sdp, constraints) if status.has_point else None
         return Raw(status, None if y.value is None else np.array(y.value), dual, iterations, problem.status)
+
+    def _predicted_seconds(self, sdp: SDP) -> float:
+        """CVXPY compiles for as long as it takes, and some of its solvers know no limit."""
+        entries = sum(lmi.size**2 for lmi in sdp.lmis)
+        return rows_seconds(sdp) + 1e-6 * entries * (1.0 + 0.1 * sdp.variables)
 
     def _with_ray(self, sdp: SDP, raw: Raw, options: dict[str, Any]) -> Raw:
         if raw.status is Status.UNBOUNDED:

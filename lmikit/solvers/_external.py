@@ -22,12 +22,15 @@ from ._checks import (
     gap_scale,
     solve_constant,
 )
+from ._child import solve_in_child
+from ._cost import rows_seconds
 from ._equilibrate import equilibrate
 from ._presolve import Presolved, presolve
 
 __all__ = ["ExternalSolver", "Raw", "Tolerances", "better", "constant_raw", "finish", "reduced_run"]
 
 _LOG = logging.getLogger(__name__)
+_QUICK = 0.5  # seconds; what is predicted to end sooner needs no process that can be ended
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,8 +91,31 @@ class ExternalSolver(AbstractSolver):
         """Minimise; a solver that has no use for `warm_start` ignores it.
 
         Raises OptionError (options, a problem that the solver does not take), BackendMissing,
-        SolveFailed where the native code fails without an answer.
+        SolveFailed where the native code fails without an answer. With a `time_limit` and a problem that
+        will take long, the solver runs in a process of its own, which is ended soon after the limit; its
+        steps are not reported then.
         """
+        started = time.perf_counter()
+        if time_limit is not None and self._predicted_seconds(sdp) > _QUICK:
+            self._check_call(sdp, warm_start, time_limit)
+            answer = solve_in_child(self, sdp, warm_start, float(time_limit), started)
+            if answer is not None:
+                return answer
+        return self.solve_here(sdp, warm_start=warm_start, time_limit=time_limit, progress=progress)
+
+    def _predicted_seconds(self, sdp: SDP) -> float:
+        """About how long the native code takes, without looking at any limit."""
+        return rows_seconds(sdp)
+
+    def solve_here(
+        self,
+        sdp: SDP,
+        *,
+        warm_start: np.ndarray | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Solution:
+        """`solve` in this process, whatever it takes."""
         started = time.perf_counter()
         name = type(self).__name__
         self._check_call(sdp, warm_start, time_limit)

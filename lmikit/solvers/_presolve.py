@@ -69,7 +69,16 @@ class Presolved:
             if i != j:
                 X[k][i, j] = X[k][j, i] = -0.5 * value
         for k, rows in enumerate(self.rows):
+            before = X[k].diagonal().copy()
             _complete(X[k], rows)
+            added = np.diag(X[k].diagonal() - before)
+            rest = rest - self.of.lmis[k].adjoint(added)
+        # a new diagonal entry may meet variables that an equality of the problem fixes
+        for row, variable in reversed(self.fixing):
+            if row < own:
+                v[row] = 0.0
+                column = columns[:, [variable]].toarray().ravel()
+                v[row] = -(rest[variable] + float(column @ v)) / column[row]
         return dataclasses.replace(base, X=tuple(X), v=v[:own])
 
 

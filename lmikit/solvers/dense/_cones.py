@@ -108,7 +108,17 @@ class Semidefinite(AbstractCone):
         )
         self.norms = np.zeros(variables)
         self.norms[self.active] = np.sqrt(squares)
+        diagonal = columns[:, :: part.order + 1]
+        self.diagonal = np.abs(diagonal if isinstance(diagonal, np.ndarray) else diagonal.toarray())
         self.rescale(self.identity(), self.identity())
+
+    def relative(self, residual: np.ndarray, y: np.ndarray) -> float:
+        """Row by row: the residual with the terms of the diagonal scaled to 1."""
+        size, constant = np.abs(y[self.active]), np.abs(self.F0.diagonal())
+        wide = np.maximum(size, np.abs(y).max(initial=0.0))
+        d = np.where(constant > 0, constant + size @ self.diagonal, wide @ self.diagonal)
+        d = np.where(d > 0, d, float(d.max(initial=0.0)) or 1.0)
+        return float(np.linalg.norm(residual / np.sqrt(d) / np.sqrt(d)[:, None]))
 
     def linear(self, y: np.ndarray) -> np.ndarray:
         return self.schur.linear(y[self.active])

@@ -12,6 +12,7 @@ from ..._errors import OptionError
 from ..._progress import ProgressCallback
 from ...lmi import SDP, Solution, Status
 from .._base import AbstractSolver
+from .._cost import dense_bytes, free_bytes
 from .._equilibrate import Equilibrium, equilibrate
 from .._external import Raw, Tolerances, better, constant_raw, finish, reduced_run
 from ._interior import Limits, Outcome, solve_program
@@ -51,6 +52,17 @@ class Dense(AbstractSolver):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise OptionError(f"Dense: {option} is {value!r}; expected a positive integer.")
+
+    def suits(self, sdp: SDP) -> str | None:
+        """None, or that the memory will not do."""
+        need = dense_bytes(sdp)
+        limit = 0.75 * free_bytes() if self.memory_limit is None else self.memory_limit
+        if need <= limit:
+            return None
+        return (
+            f"Dense would need about {need / 1e9:.2g} GB for {sdp.variables} variables, of "
+            f"{limit / 1e9:.2g} GB; use SCS(), or LowRank() where the LMIs have few terms."
+        )
 
     def solve(
         self,

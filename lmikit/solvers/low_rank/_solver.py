@@ -15,7 +15,7 @@ from ..._arrays import array_module, blas_threads
 from ..._errors import InputError, OptionError
 from ..._progress import ProgressCallback
 from ...lmi import SDP, Solution, Status
-from .._base import AbstractSolver
+from .._base import AbstractSolver, check_time_limit
 from ._answer import solution_of
 from ._compile import Compiled, compile_sdp
 from ._direction import SchurFactor
@@ -49,6 +49,11 @@ class LowRank(AbstractSolver):
 
     module: ClassVar[str] = "numpy"
     extra: ClassVar[str] = ""
+    finds_rays: ClassVar[bool] = False  # it finds some
+    takes_cones: ClassVar[bool] = False
+    takes_equalities: ClassVar[bool] = False
+    takes_quadratic: ClassVar[bool] = False
+    needs_lmi: ClassVar[bool] = True
 
     tol: float = 1e-7
     max_iterations: int = 200
@@ -99,8 +104,7 @@ class LowRank(AbstractSolver):
         """
         if warm_start is not None and np.shape(warm_start) != (sdp.variables,):
             raise InputError(f"warm_start has shape {np.shape(warm_start)}; expected ({sdp.variables},).")
-        if time_limit is not None and not time_limit > 0:
-            raise OptionError(f"LowRank: time_limit is {time_limit!r}; expected seconds > 0 or None.")
+        check_time_limit("LowRank", time_limit)
         objection = self.suits(sdp)
         if objection is not None:
             raise OptionError(f"LowRank does not solve this problem: {objection}")
