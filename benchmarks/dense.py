@@ -157,9 +157,9 @@ def main() -> None:
     head = [
         "# Dense on SDPLIB",
         "",
-        f"Written by `python benchmarks/dense.py`, {platform.machine()}, one BLAS thread, on a machine shared",
-        f"with other work; Clarabel is ended after {arguments.cap:g} s. Seconds are wall time, m the number of",
-        "variables, n the largest order. Errors are DIMACS errors.",
+        f"Written by `python benchmarks/dense.py`, {platform.machine()}, one BLAS thread, on a machine",
+        f"shared with other work; Clarabel is ended after {arguments.cap:g} s. Seconds are wall time, m the",
+        "number of variables, n the largest order. Errors are DIMACS errors.",
         "",
         "| problem | m, n | status | objective | primal | dual | gap | Dense s | Clarabel s | CVXOPT s |",
         "|---|---|---|---:|---:|---:|---:|---:|---|---|",
