@@ -1,6 +1,16 @@
 """Margins and radii at a point: the dual of the margin SDP, its ascent, and the witnesses they propose."""
 
+from ._choice import propose_best
+from ._interval_propose import propose_with_intervals
 from ._problem import Chain, chain_of
 from ._propose import Search, propose_margins, propose_radius
 
-__all__ = ["Chain", "Search", "chain_of", "propose_margins", "propose_radius"]
+__all__ = [
+    "Chain",
+    "Search",
+    "chain_of",
+    "propose_best",
+    "propose_margins",
+    "propose_radius",
+    "propose_with_intervals",
+]

@@ -44,6 +44,11 @@ class Chain:
         return self.weights[0] @ self.weights[0].T
 
     @functools.cached_property
+    def regular(self) -> bool:
+        """Whether W_0 W_0' is far from singular."""
+        return bool((np.linalg.eigvalsh(self.gram) > 1e-9 * np.trace(self.gram)).all())
+
+    @functools.cached_property
     def norms(self) -> tuple[float, ...]:
         """Spectral norms of W_0, ..., W_{L-1} (estimates; nothing is proven with them)."""
         values = [float(np.linalg.norm(w, 2)) for w in self.weights[:-1]]

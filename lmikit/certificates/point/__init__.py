@@ -1,9 +1,11 @@
 """Certificates at a point: margins and radii on a region of inputs, proven from multipliers alone."""
 
 from . import _check as _check  # registers the checker
+from . import _interval_terms as _interval_terms  # registers the terms that rest on intervals
 from . import _pieces as _pieces  # registers the terms of two linear pieces
 from ._certificate import PointCertificate, verify_point
 from ._dyadic import Dyadic
+from ._interval_terms import proven_intervals
 from ._pieces import slopes_of_pieces
 from ._terms import AbstractTerm, Site, register_term
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
@@ -17,6 +19,7 @@ __all__ = [
     "Site",
     "TermMultipliers",
     "point_digest",
+    "proven_intervals",
     "register_term",
     "slopes_of_pieces",
     "verify_point",

@@ -1,0 +1,53 @@
+"""Which form of the margin dual: without intervals for shallow networks, with them first for deep ones.
+
+Without intervals the radius on which the dual is tight shrinks with the squared product of the
+layers' norms, so that from four hidden layers on it proves next to nothing; with intervals most neurons
+of a deep network are stable on a small region and drop out. Where the first form leaves a row
+open, the other is tried too, and the better of the two is kept.
+"""
+
+import dataclasses
+import time
+
+import numpy as np
+
+from .._errors import SolveFailed
+from ..certificates.point import PointWitness
+from ..claims import AbstractRegion
+from ._interval_propose import propose_with_intervals
+from ._problem import Chain
+from ._propose import Search, propose_margins
+
+__all__ = ["propose_best"]
+
+_DEEP = 4  # hidden layers
+
+
+def propose_best(
+    chain: Chain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
+) -> PointWitness:
+    """The better witness of the two forms; raises SolveFailed where neither finds one."""
+    start = time.monotonic()
+    forms = (_free, propose_with_intervals)
+    best: PointWitness | None = None
+    for form in reversed(forms) if chain.hidden >= _DEEP else forms:
+        left = None if search.time_limit is None else search.time_limit - (time.monotonic() - start)
+        if left is not None and left <= 0.0 and best is not None:
+            break
+        found = form(chain, region, rows, offsets, dataclasses.replace(search, time_limit=left))
+        if found is not None and (best is None or found.claim.lower.min() > best.claim.lower.min()):
+            best = found
+        if best is not None and best.claim.lower.min() > search.target:
+            break
+    if best is None:
+        raise SolveFailed("neither form of the margin dual has a feasible point for this region.")
+    return best
+
+
+def _free(
+    chain: Chain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
+) -> PointWitness | None:
+    try:
+        return propose_margins(chain, region, rows, offsets, search)
+    except SolveFailed:
+        return None
