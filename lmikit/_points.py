@@ -15,7 +15,7 @@ from ._progress import ProgressCallback
 from .attacks import Attack, attack_margins, exact_values
 from .certificates.point import PointCertificate, PointWitness, verify_point
 from .claims import AbstractRegion, Ball, Box, linf_ball
-from .margins import Chain, Search, chain_of, propose_margins, propose_radius
+from .margins import Chain, Search, chain_of, propose_best, propose_radius
 from .network import Network
 
 __all__ = ["Counterexample", "PointResult", "certify_point", "class_rows", "region_of"]
@@ -173,7 +173,7 @@ def propose(
     try:
         if place is None:
             return propose_radius(chain, x, rows, offsets, search, box)
-        return propose_margins(chain, place, rows, offsets, search)
+        return propose_best(chain, place, rows, offsets, search)
     except SolveFailed as error:
         _log.info("no multipliers for a point: %s", error)
         return None

@@ -46,7 +46,7 @@ def test_tiny_examples_reach_their_minimum(x0, eps, minimum):
     assert certificate.margin <= minimum + 1e-6
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(data=st.data(), kind=st.sampled_from(("ball", "box", "both")))
 def test_bounds_are_sound_checked_and_not_below_crown(data, kind):
     activation = data.draw(st.sampled_from(["relu", "abs", LeakyReLU(0.1), LeakyReLU(-0.5), PReLU(1.5)]))
@@ -77,7 +77,9 @@ def test_deep_networks_need_intervals():
     rows = np.eye(3)[:1] - np.eye(3)[1:2]
     region = Ball(x0, 0.05)
     with_intervals = proven(network, region, rows).margin
-    free = verify_point(network, propose_margins(chain_of(network), region, rows, np.zeros(1), BEST)).margin
+    free = verify_point(
+        network, propose_margins(chain_of(network), region, rows, np.zeros(1), Search(budget=60, newton=0))
+    ).margin
     clean = float((network(x0) @ rows.T)[0])
     assert clean - with_intervals < 0.5 * (clean - free)
     assert with_intervals >= crown_margin(network, region, rows)[0] - 1e-6
@@ -85,7 +87,7 @@ def test_deep_networks_need_intervals():
 
 def test_files_are_checked_in_both_modes_and_changes_are_refused(tmp_path):
     network, x0 = deep(1, layers=2, width=5)
-    certificate = proven(network, Ball(x0, 0.1), np.eye(3))
+    certificate = proven(network, Ball(x0, 0.3), np.eye(3))
     path = tmp_path / "point.json"
     certificate.save(path)
     assert check(path, network).ok
@@ -137,6 +139,6 @@ def changed(witness, kind, **fields):
 )
 def test_terms_that_the_enclosures_do_not_allow_are_refused(kind, fields, message):
     network, x0 = deep(1, layers=2, width=5)
-    certificate = proven(network, Ball(x0, 0.1), np.eye(3))
+    certificate = proven(network, Ball(x0, 0.3), np.eye(3))
     with pytest.raises(NotCertified, match=message):
         verify_point(network, changed(certificate.witness, kind, **fields))

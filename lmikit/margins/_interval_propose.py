@@ -50,7 +50,7 @@ def propose_with_intervals(
     for r in np.argsort([value for value, *_ in starts]):
         _, y, scale, lower = starts[r]
         dual.objective(rows[r], float(offsets[r]))
-        budget = 1 if stopped else search.budget
+        budget = 1 if stopped else 2 * search.budget
         found = _climbed(dual, y, scale, lower, budget, search.target + 1e-7, late)
         best[r] = found.value
         group = _lifted(dual, found.y, int(r)) if np.isfinite(found.value) else None
