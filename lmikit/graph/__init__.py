@@ -3,6 +3,7 @@
 from ._builder import GraphBuilder, Value
 from ._chain import chain_graph, graph_chain
 from ._graph import Graph
+from ._known import OneLipschitz
 from ._lower import graph_lower_bound
 from ._nodes import Affine, Apply, Input
 from ._rewriting import without_groups
@@ -15,6 +16,7 @@ __all__ = [
     "GraphBuilder",
     "GraphWitness",
     "Input",
+    "OneLipschitz",
     "Part",
     "Value",
     "chain_graph",
