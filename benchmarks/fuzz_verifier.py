@@ -575,7 +575,8 @@ def main() -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(
             "# The verifier against exact arithmetic\n\n"
-            f"`python benchmarks/fuzz_verifier.py --cases {options.cases} --seed {options.seed} --write`\n"
+            f"`python benchmarks/fuzz_verifier.py --cases {options.cases} --seed {options.seed} "
+            f"--minutes {options.minutes:g} --write`\n"
             f"({cpu / 60:.1f} CPU minutes; {seconds:.0f} s on {options.processes} processes).\n\n"
             "Each case is compared with exact elimination. The last four families: `verify` without repair,\n"
             "both modes of `check` and the stand-alone checker on networks whose rho was moved by 1e-3 to\n"

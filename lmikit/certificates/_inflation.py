@@ -56,6 +56,8 @@ def _expected_inflations(lifted: Lifted, least: float) -> tuple[float, ...]:
         return ()
     diagonals = [d if d.ndim == 1 else np.diagonal(d) for d in b.diagonal]
     margins = [float(((d - s) / d).max()) for d, s in zip(diagonals, b.shifted, strict=True)]
+    if len(margins) == 2:  # one linear map: both margins count
+        return (1.02 * sum(margins) + 1e-13,) if sum(margins) < 1e-6 else ()
     found = (1.02 * margins[0] + 1e-13, 1.02 * (margins[0] + max(margins[1:])) + 1e-13)
     return tuple(e for e in found if e < 1e-6)
 

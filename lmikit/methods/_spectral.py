@@ -1,10 +1,12 @@
 """`SpectralProduct`: the product of spectral norms and largest slopes."""
 
+import contextlib
 import dataclasses
 import math
 from typing import ClassVar
 
 import numpy as np
+import scipy.sparse.linalg
 
 from .._arrays import blas_threads
 from .._errors import InputError
@@ -23,6 +25,7 @@ __all__ = ["SpectralProduct"]
 # A floating-point proof needs room above sigma_max^2; this loosens L by 5e-10 per layer.
 _SLACK = 1e-9
 _SMALL_BLOCK = 1024
+_DENSE = 1000  # rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,19 @@ def _squared_norm(w: np.ndarray) -> tuple[float, int]:
     shift = exact_shift(w, first) if abs(first) > UNSCALED_POW2 else 0
     if shift:
         w = np.ldexp(w, -shift)
-    tau = top_eigenvalue(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w) * (1.0 + _SLACK)
+    tau = _top(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w) * (1.0 + _SLACK)
     extra = exact_shift(w, math.frexp(tau)[1] // 2) if tau > 0.0 else 0
     return math.ldexp(tau, -2 * extra), shift + extra
+
+
+def _top(gram: np.ndarray) -> float:
+    """lambda_max; by Lanczos where a dense reduction takes seconds."""
+    n = gram.shape[0]
+    if n > _DENSE and np.isfinite(gram).all():
+        start = np.random.default_rng(0).standard_normal(n)
+        with contextlib.suppress(scipy.sparse.linalg.ArpackError):  # the dense method is left
+            found = scipy.sparse.linalg.eigsh(
+                gram, k=1, which="LA", tol=0.1 * _SLACK, v0=start, return_eigenvectors=False
+            )
+            return float(found[0])
+    return top_eigenvalue(gram)
