@@ -160,6 +160,7 @@ def main() -> None:
         f"Written by `python benchmarks/dense.py`, {platform.machine()}, one BLAS thread, on a machine",
         f"shared with other work; Clarabel is ended after {arguments.cap:g} s. Seconds are wall time, m the",
         "number of variables, n the largest order. Errors are DIMACS errors.",
+        *([] if arguments.only == ",".join(NAMES) else [f"Run with --only {arguments.only}."]),
         "",
         "| problem | m, n | status | objective | primal | dual | gap | Dense s | Clarabel s | CVXOPT s |",
         "|---|---|---|---:|---:|---:|---:|---:|---|---|",
