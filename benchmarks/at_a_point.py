@@ -28,6 +28,11 @@ from lmikit.margins import Search, chain_of, propose_margins, propose_radius
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = pathlib.Path(os.environ.get("LMIKIT_DATA", ROOT.parent / "shared" / "data"))
 OUT = ROOT / "docs" / "results" / "at_a_point.md"
+SEARCH = {
+    "ball": Search(newton=90),
+    "both": Search(budget=200, newton=45),
+    "linf": Search(budget=300, newton=0),
+}
 PUBLISHED = {
     "ball": "Published for 200 images, of which these are the first 100 (SDP-CROWN, Table 1): SDP-CROWN "
     "65 of 200, 2.5 s each on a V100; BM-Full, the exact SDP, 106 of 200 on ball and box."
@@ -93,7 +98,7 @@ def margins(subject: Subject, part: str, index: np.ndarray, exact: int) -> dict:
     for k in robust:
         crown += bool((crown_margin(network, places[k], rows[k]) > 0.0).all())
         start = time.process_time()
-        witness = propose_margins(subject.chain, places[k], rows[k], zero, Search(newton=90))
+        witness = propose_margins(subject.chain, places[k], rows[k], zero, SEARCH[part])
         certificate = verify_point(network, witness)
         seconds.append(time.process_time() - start)
         assert certificate.margin <= attacked.margins[k], "a proven margin above the attack's"

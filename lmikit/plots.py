@@ -3,13 +3,17 @@
 import io
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from ._comparison import Comparison
 from ._errors import BackendMissing, InputError
 from ._files import write_bytes
+from ._points_table import PointTable
 
-__all__ = ["bound_against_time"]
+__all__ = ["accuracy_against_radius", "bound_against_time"]
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -66,4 +70,37 @@ def bound_against_time(comparison: Comparison, path: str | os.PathLike[str]) -> 
     axes.set_title("Proven bounds of network " + "-".join(map(str, comparison.dims)))
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def accuracy_against_radius(
+    table: PointTable, path: str | os.PathLike[str], attacked: Mapping[float, float] | None = None
+) -> None:
+    """Save a picture of clean, attacked and certified accuracy against the l2 radius.
+
+    `table` is what `certify_points` returns without `eps`, so that every input has its proven
+    radius; `attacked` maps radii to accuracies under attack (`PointTable.attacked_accuracy`), an estimate
+    from above. Raises BackendMissing without matplotlib and InputError where `path` cannot be written
+    or the table holds no radii.
+    """
+    radii = table.radius[np.isfinite(table.radius) & table.right]
+    if not radii.size:
+        raise InputError("the table holds no radii; expected that of certify_points without eps.")
+    figure, axes = _figure(6.4, 4.2)
+    top = 1.05 * max([float(radii.max()), *(attacked or {})])
+    grid = np.unique(np.concatenate([[0.0, top], radii, np.nextafter(radii, np.inf)]))
+    axes.axhline(table.clean_accuracy, color="0.3", ls="--", lw=1, label=f"clean: {table.clean_accuracy:.3f}")
+    axes.plot(grid, table.certified_at(grid), "-", color="tab:blue", label="certified (proven)")
+    if attacked:
+        at = sorted(attacked)
+        axes.plot(
+            at, [attacked[r] for r in at], "o-", color="tab:red", mfc="none", label="attacked (estimate)"
+        )
+    axes.set_xlim(0.0, top)
+    axes.set_ylim(0.0, 1.02)
+    axes.set_xlabel("l2 radius")
+    axes.set_ylabel("accuracy")
+    axes.set_title("Accuracy that no input within the radius can change")
+    axes.grid(visible=True, alpha=0.25)
+    axes.legend(loc="best", fontsize=8, frameon=False)
     _save(figure, path)

@@ -144,3 +144,16 @@ def test_the_command_prints_verdicts_and_its_exit_code_says_whether_all_are_prov
     assert main(["robust", paths[0], paths[0], "--eps", "1"]) == 2
     assert "expected X and y" in capsys.readouterr().err
     assert main(["robust", *paths, "--radius", "--eps", "1"]) == 2
+
+
+def test_the_picture_needs_radii_and_is_written_whole(tmp_path):
+    pytest.importorskip("matplotlib")
+    from lmikit import plots
+
+    net = network()
+    X, y = inputs(net, 4)
+    path = tmp_path / "accuracy.png"
+    plots.accuracy_against_radius(lmikit.certify_points(net, X, y), path, {0.1: 1.0, 0.5: 0.5})
+    assert path.stat().st_size > 5000
+    with pytest.raises(lmikit.InputError, match="without eps"):
+        plots.accuracy_against_radius(lmikit.certify_points(net, X, y, eps=0.1, norm="linf"), path)

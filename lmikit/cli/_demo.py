@@ -15,6 +15,7 @@ from .._errors import BackendMissing
 from .._files import write_bytes
 from ..certificates import Certificate, check
 from ..network import Network
+from ._demo_points import safe_digits
 from ._output import json_text
 from ._progress import progress_bar
 
@@ -23,8 +24,8 @@ __all__ = ["demo"]
 _log = logging.getLogger("lmikit")
 
 
-def _train() -> tuple[Network, float]:
-    """A 64-32-32-10 ReLU network trained on scikit-learn's digits, and its test accuracy."""
+def _train() -> tuple[Network, float, np.ndarray, np.ndarray]:
+    """A 64-32-32-10 ReLU network trained on scikit-learn's digits, its test accuracy, 40 test digits."""
     try:
         from sklearn.datasets import load_digits
         from sklearn.exceptions import ConvergenceWarning
@@ -39,7 +40,7 @@ def _train() -> tuple[Network, float]:
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train_x, train_y)
     network = Network.from_arrays([w.T for w in model.coefs_], model.intercepts_, "relu")
-    return network, float(model.score(test_x, test_y))
+    return network, float(model.score(test_x, test_y)), test_x[:40], test_y[:40].astype(int)
 
 
 def _mutations(text: str) -> dict[str, str]:
@@ -80,7 +81,7 @@ def demo(arguments: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     say = (lambda text: None) if arguments.json else print
     say("Training a 64-32-32-10 ReLU network on scikit-learn's digits ...")
-    network, accuracy = _train()
+    network, accuracy, digits, labels = _train()
     network.save(folder / "digits.npz")
     say(f"test accuracy {accuracy:.1%}; saved as {folder / 'digits.npz'}\n")
     with progress_bar(not arguments.json) as progress:
@@ -99,15 +100,18 @@ def demo(arguments: argparse.Namespace) -> int:
     for row in refusals:
         say(f"  {row['mutation']}: {'refused: ' + row['reason'] if row['refused'] else 'ACCEPTED'}")
     plots.bound_against_time(comparison, folder / "bounds.png")
+    say(f"\nPlot of bound against time: {folder / 'bounds.png'}")
+    safety, safe = safe_digits(network, digits, labels, folder, say)
     seconds = time.perf_counter() - start
-    say(f"\nPlot of bound against time: {folder / 'bounds.png'}\nDone in {seconds:.1f} s.")
-    good = all(r.ok for r in checks.values()) and all(row["refused"] for row in refusals)
+    say(f"Done in {seconds:.1f} s.")
+    good = safe and all(r.ok for r in checks.values()) and all(row["refused"] for row in refusals)
     if arguments.json:
         data = {
             "accuracy": accuracy,
             "comparison": comparison.to_dict(),
             "checks": {k: r.ok for k, r in checks.items()},
             "refusals": refusals,
+            "points": safety,
             "seconds": seconds,
         }
         print(json_text(data))
