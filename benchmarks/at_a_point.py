@@ -11,7 +11,6 @@ certificates of the first --exact images of each part are proven again by `check
 import argparse
 import os
 import pathlib
-import sys
 import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -210,7 +209,7 @@ def main() -> None:
     lines = [
         "# Certificates at a point\n",
         f"Network mnist_mlp (784-100-100-10, ReLU), written by `python benchmarks/at_a_point.py "
-        f"{' '.join(sys.argv[1:])}`.",
+        f"--parts {arguments.parts} --exact {arguments.exact}`.",
         f"One thread, CPU seconds, attack apart; {subject.shared_seconds:.2f} s once per network for norms "
         "and Gram matrices.\n",
     ]
