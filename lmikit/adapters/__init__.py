@@ -8,6 +8,7 @@ from ._onnx import from_onnx
 from ._safetensors import from_safetensors
 from ._sklearn import from_sklearn
 from ._torch import from_torch
+from ._torch_graph import graph_from_torch
 from ._vnnlib import InputBox, read_vnnlib
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "from_safetensors",
     "from_sklearn",
     "from_torch",
+    "graph_from_torch",
     "read_vnnlib",
 ]
