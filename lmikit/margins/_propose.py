@@ -113,8 +113,8 @@ class _Hunt:
         self.found.append(_Found(y, scales, values))
 
     def complete(self) -> None:
-        """Rows that no vector serves get their start."""
-        for r in np.flatnonzero(~np.isfinite(self.best)):
+        """Rows that no vector serves, or serves badly, get their start if that is better."""
+        for r in np.flatnonzero(~(self.best > min(self.search.target, 0.0))):
             y = self.beginning(int(r))
             if y is not None:
                 self.add(y)
