@@ -10,10 +10,13 @@ from . import methods as _methods
 from ._comparison import Comparison, ComparisonRow
 from ._errors import InputError, LmikitError, OptionError
 from ._graph_api import graph_bound
+from ._local import local_lipschitz
 from ._progress import ProgressCallback
 from ._proving import least_proven
 from .certificates import Certificate
 from .certificates.graph import GraphCertificate
+from .certificates.local import LocalCertificate
+from .claims import AbstractRegion
 from .graph import Graph, chain_graph, graph_lower_bound
 from .graph._witness import as_norm
 from .lmi import SDP, Problem, Solution, Status
@@ -34,6 +37,7 @@ def lipschitz(
     method: AbstractMethod | None = None,
     *,
     norm: None = None,
+    region: None = None,
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
@@ -46,10 +50,24 @@ def lipschitz(
     method: AbstractMethod | None = None,
     *,
     norm: tuple[float, float] | None = None,
+    region: None = None,
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
 ) -> Certificate | GraphCertificate: ...
+
+
+@overload
+def lipschitz(
+    network: Network,
+    method: AbstractMethod | None = None,
+    *,
+    norm: None = None,
+    region: AbstractRegion,
+    solver: AbstractSolver | None = None,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> LocalCertificate: ...
 
 
 def lipschitz(
@@ -57,14 +75,16 @@ def lipschitz(
     method: AbstractMethod | None = None,
     *,
     norm: tuple[float, float] | None = None,
+    region: AbstractRegion | None = None,
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
-) -> Certificate | GraphCertificate:
+) -> Certificate | GraphCertificate | LocalCertificate:
     """Prove a global Lipschitz bound L of a network or graph: ||f(x) - f(x')||_q <= L ||x - x'||_p.
 
     `norm` (p, q), each of 1, 2, math.inf, is (2, 2) where it is not given. A `Graph` gets a
-    `GraphCertificate`, and so does any network with `norm` given.
+    `GraphCertificate`, and so does any network with `norm` given. With `region` (`lmikit.claims`: Ball, Box,
+    BallAndBox) the bound holds for all x, x' in it and is never above the global one: a `LocalCertificate`.
 
     `method` proposes the multipliers (None: exact LipSDP, one multiplier per neuron);
     `solver` is for methods that solve SDPs (None: the method's own default; a named solver is
@@ -79,6 +99,12 @@ def lipschitz(
     _require_network(network)
     method = LipSDP() if method is None else method
     _require_method(method, solver)
+    if region is not None:
+        if not isinstance(network, Network) or norm is not None:
+            raise OptionError("region is given with a graph or a norm; expected a Network and the l2 norm.")
+        return local_lipschitz(
+            network, region, method, solver=solver, time_limit=time_limit, progress=progress
+        )
     if isinstance(network, Network) and norm is None:
         return least_proven(network, method, solver=solver, time_limit=time_limit, progress=progress)
     graph = chain_graph(network) if isinstance(network, Network) else network

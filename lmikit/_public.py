@@ -19,6 +19,7 @@ from ._errors import NotCertified as NotCertified
 from ._errors import OptionError as OptionError
 from ._errors import SolveFailed as SolveFailed
 from ._load import load_network as load_network
+from ._local import local_lipschitz as local_lipschitz
 from ._points import Counterexample as Counterexample
 from ._points import PointResult as PointResult
 from ._points import certify_point as certify_point
@@ -36,6 +37,7 @@ from .certificates import SDPCertificate as SDPCertificate
 from .certificates import check as check
 from .certificates import verify as verify
 from .certificates.graph import GraphCertificate as GraphCertificate
+from .certificates.local import LocalCertificate as LocalCertificate
 from .certificates.point import PointCertificate as PointCertificate
 from .graph import Graph as Graph
 from .graph import GraphBuilder as GraphBuilder

@@ -2,6 +2,7 @@
 
 from . import _check as _check  # registers its checker
 from . import graph as graph  # registers its checker
+from . import local as local  # registers its checker
 from . import point as point  # registers its checker
 from ._certificate import Certificate, verify
 from ._float_environment import require_ieee as require_ieee

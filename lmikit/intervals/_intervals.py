@@ -61,6 +61,16 @@ class LocalIntervals:
                 pairs.append(local_slopes(profile_of(layer.activation), bounds, low, high))
         return LocalSlopes(tuple(a for a, _ in pairs), tuple(b for _, b in pairs), self.region)
 
+    def widened(self, share: float) -> "LocalIntervals":
+        """The same with every hidden interval wider by `share` of its size: what other roundings may give."""
+        room = [
+            share * (1e-3 + np.maximum(np.abs(a), np.abs(b)))
+            for a, b in zip(self.lower, self.upper, strict=True)
+        ]
+        lower = tuple(below(a - r) for a, r in zip(self.lower, room, strict=True))
+        upper = tuple(above(b + r) for b, r in zip(self.upper, room, strict=True))
+        return dataclasses.replace(self, lower=lower, upper=upper)
+
     def undecided(self) -> tuple[int, ...]:
         """Per hidden layer, the number of neurons whose slope is not one number."""
         slopes = self.slopes

@@ -1,0 +1,6 @@
+"""Lipschitz bounds on a region: slopes proven there, by enclosures that every check computes again."""
+
+from ._certificate import LocalCertificate, narrowed, verify_local
+from ._check import check_local as check_local  # registers the checker
+
+__all__ = ["LocalCertificate", "narrowed", "verify_local"]

@@ -1,0 +1,98 @@
+"""Reading and checking files of format "lmikit-local-cert".
+
+The file holds the region, the digest with biases, and the text of a certificate for the class of
+functions with the slopes of the region. The check encloses the preactivations on the region again
+(with outward rounding, in the exact mode too), requires the file's slopes to contain what that proves,
+and gives the inner text to the independent checker of Lipschitz certificates.
+"""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+from ..._errors import InputError, NotCertified
+from ..._files import read_bytes
+from ...claims import AbstractRegion
+from ...network import Network
+from .._check import check_lipschitz
+from .._float_environment import environment_fault
+from .._format_read import _hex, _no_constant, _no_duplicates, _object, _text, parse
+from .._kinds import LARGEST_FILE, CheckResult, register
+from .._records import Document
+from ..point import point_digest
+from ..point._format_read import _region
+from ._certificate import FORMAT, VERSION, contains, sentence, with_slopes
+
+__all__ = ["check_local", "read_local"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LocalDocument:
+    """A file as data; nothing in it is proven."""
+
+    bound: float
+    region: AbstractRegion
+    digest: str
+    inner: Document
+    text: str
+
+
+def read_local(path: str | os.PathLike[str]) -> LocalDocument:
+    """Read and validate a file; raises InputError."""
+    try:
+        return parse_local(read_bytes(path, LARGEST_FILE, "local certificate file").decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path!r} is not a certificate file: it is not UTF-8 ({error}).") from error
+
+
+def parse_local(text: str) -> LocalDocument:
+    """Validate the text of a file; raises InputError naming the field."""
+    try:
+        data = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the certificate is not a JSON file ({error}); it may be truncated.") from error
+    top = _object(data, "the file", "format version claim network global")
+    if top["format"] != FORMAT or top["version"] != VERSION or isinstance(top["version"], bool):
+        raise InputError(
+            f"format {top['format']!r}, version {top['version']!r}; expected {FORMAT!r}, {VERSION}."
+        )
+    claim = _object(top["claim"], "claim", "statement L region")
+    region = _region(claim["region"])
+    if claim["statement"] != sentence(region):
+        raise InputError(f"claim.statement is {claim['statement']!r}; expected {sentence(region)!r}.")
+    digest = _text(_object(top["network"], "network", "digest")["digest"], "network.digest")
+    inner = _text(top["global"], "global")
+    return LocalDocument(_hex(claim["L"], "claim.L"), region, digest, parse(inner), inner)
+
+
+def check_local(text: str, network: Any, exact: bool) -> CheckResult:
+    """The checker of local certificates; raises InputError for what is no Network."""
+    if not isinstance(network, Network):
+        raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
+    fault = environment_fault()
+    if fault:
+        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
+    try:
+        document = parse_local(text)
+        if document.digest != point_digest(network):
+            return CheckResult(False, "it is for another network: weights, biases or activations differ")
+        if document.region.dim != network.input_dim:
+            return CheckResult(False, "the region is not one of this network's inputs")
+        slopes = document.inner.network.slopes
+        if not contains(slopes, network, document.region):
+            return CheckResult(False, "the slopes do not contain those that are proven on the region")
+        if not document.inner.bound <= document.bound:
+            return CheckResult(
+                False, f"L={document.bound!r} is below the inner bound {document.inner.bound!r}"
+            )
+        result = check_lipschitz(document.text, with_slopes(network, slopes), exact)
+    except (InputError, NotCertified) as error:
+        return CheckResult(False, str(error))
+    reason = f"{result.reason}; slopes from enclosures of the preactivations on the region, computed again"
+    return dataclasses.replace(result, reason=reason)
+
+
+register(FORMAT, check_local)
