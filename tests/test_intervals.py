@@ -75,7 +75,7 @@ def exact_activation(phi, v, index):
 @settings(max_examples=40)
 @given(data=st.data(), name=st.sampled_from(RATIONAL), method=st.sampled_from(("crown", "ibp")))
 def test_exact_preactivations_stay_inside(data, name, method):
-    network = data.draw(networks(activation=name, layer_pow2=20))
+    network = data.draw(networks(activation=name, min_hidden=1, layer_pow2=20))
     domain = data.draw(domains(network.input_dim))
     bounds = local_intervals(network, domain, method)
     for x in samples(domain, 0, 12):
