@@ -15,7 +15,7 @@ from ._progress import ProgressCallback
 from .attacks import Attack, attack_margins, exact_values
 from .certificates.point import PointCertificate, PointWitness, verify_point
 from .claims import AbstractRegion, Ball, Box, linf_ball
-from .margins import Chain, Search, chain_of, propose_best, propose_radius
+from .margins import PieceChain, Search, chain_of, propose_best, propose_radius
 from .network import Network
 
 __all__ = ["Counterexample", "PointResult", "certify_point", "class_rows", "region_of"]
@@ -160,7 +160,7 @@ def region_of(
 
 
 def propose(
-    chain: Chain,
+    chain: PieceChain,
     x: np.ndarray,
     label: int,
     place: AbstractRegion | None,

@@ -5,7 +5,7 @@ import pytest
 
 import lmikit
 from lmikit.claims import Ball, BallAndBox, linf_ball
-from lmikit.margins._dual import Dual
+from lmikit.margins._dual import MarginDual
 from lmikit.margins._problem import chain_of, place_of
 from lmikit.margins._start import product_multipliers, start_for
 
@@ -23,7 +23,7 @@ def begun(activation, kind, seed=0):
     x = rng.standard_normal(4)
     ball, box = Ball(x, 0.3), linf_ball(x, 0.2)
     region = {"ball": ball, "box": box, "both": BallAndBox(ball, box), "radius": ball}[kind]
-    dual = Dual(place_of(chain_of(network), region), radius=kind == "radius")
+    dual = MarginDual(place_of(chain_of(network), region), radius=kind == "radius")
     offset = 1.0 - float(ROW @ network(x)) if kind == "radius" else 0.25
     dual.objective(ROW, offset)
     multipliers, rho = product_multipliers(dual.place.chain)

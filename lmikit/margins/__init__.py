@@ -2,11 +2,11 @@
 
 from ._choice import propose_best
 from ._interval_propose import propose_with_intervals
-from ._problem import Chain, chain_of
+from ._problem import PieceChain, chain_of
 from ._propose import Search, propose_margins, propose_radius
 
 __all__ = [
-    "Chain",
+    "PieceChain",
     "Search",
     "chain_of",
     "propose_best",

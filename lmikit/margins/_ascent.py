@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._dual import Evaluation
+from ._dual import DualValue
 
 __all__ = ["Ascent", "ascend_projected"]
 
@@ -69,7 +69,7 @@ class _Memory:
 
 
 def ascend_projected(
-    evaluate: Callable[[np.ndarray], Evaluation],
+    evaluate: Callable[[np.ndarray], DualValue],
     start: np.ndarray,
     scale: np.ndarray,
     lower: np.ndarray,

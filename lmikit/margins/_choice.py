@@ -15,7 +15,7 @@ from .._errors import SolveFailed
 from ..certificates.point import PointWitness
 from ..claims import AbstractRegion
 from ._interval_propose import propose_with_intervals
-from ._problem import Chain
+from ._problem import PieceChain
 from ._propose import Search, propose_margins
 
 __all__ = ["propose_best"]
@@ -24,7 +24,7 @@ _DEEP = 4  # hidden layers
 
 
 def propose_best(
-    chain: Chain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
+    chain: PieceChain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
 ) -> PointWitness:
     """The better witness of the two forms; raises SolveFailed where neither finds one."""
     start = time.monotonic()
@@ -45,7 +45,7 @@ def propose_best(
 
 
 def _free(
-    chain: Chain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
+    chain: PieceChain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
 ) -> PointWitness | None:
     try:
         return propose_margins(chain, region, rows, offsets, search)

@@ -18,9 +18,9 @@ import dataclasses
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
-from ._problem import Place
+from ._problem import AnchoredChain
 
-__all__ = ["Dual", "Evaluation"]
+__all__ = ["DualValue", "MarginDual"]
 
 # The search works with M less this share of its diagonal, so that every point it calls feasible has
 # room for the roundings of a proof; at the optimum M itself is almost singular.
@@ -28,7 +28,7 @@ _KEEP = 1.0 - 2.0**-30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Evaluation:
+class DualValue:
     """s(y) and its gradient; -inf and None where M is not positive definite."""
 
     value: float
@@ -38,7 +38,7 @@ class Evaluation:
 class _Factor:
     """M factored block by block; `solve` is M^-1 on blocks (d, w_1, ..., w_L) of right-hand sides."""
 
-    def __init__(self, place: Place, p: np.ndarray, coefficients: "_Coefficients") -> None:
+    def __init__(self, place: AnchoredChain, p: np.ndarray, coefficients: "_Coefficients") -> None:
         self.place, self.p, self.c = place, p * _KEEP, coefficients
         chain = place.chain
         self.first: np.ndarray | None = None
@@ -126,10 +126,10 @@ class _Coefficients:
     lin_w: list[np.ndarray]
 
 
-class Dual:
+class MarginDual:
     """s(y) at one place for one objective row.f + offset."""
 
-    def __init__(self, place: Place, *, radius: bool = False) -> None:
+    def __init__(self, place: AnchoredChain, *, radius: bool = False) -> None:
         self.place, self.radius = place, radius
         chain = place.chain
         self.neurons = int(chain.ends[-1])
@@ -193,18 +193,18 @@ class Dual:
             constant += float(tau @ (place.low * place.high))
         return factor, f, constant
 
-    def evaluate(self, y: np.ndarray) -> Evaluation:
+    def evaluate(self, y: np.ndarray) -> DualValue:
         """s(y) and its gradient for the objective."""
         self.evaluations += 1
         found = self.factored(y)
         if found is None:
-            return Evaluation(-np.inf)
+            return DualValue(-np.inf)
         factor, f, constant = found
         weight = y[self.head - 1] if self.radius else 1.0
         f[-1] = f[-1] + 0.5 * weight * self.row
         z = factor.solve([-b for b in f])
         value = weight * self.offset + constant + sum(float(a @ b) for a, b in zip(f, z, strict=True))
-        return Evaluation(value, self._gradient(z)) if np.isfinite(value) else Evaluation(-np.inf)
+        return DualValue(value, self._gradient(z)) if np.isfinite(value) else DualValue(-np.inf)
 
     def _gradient(self, z: list[np.ndarray]) -> np.ndarray:
         place, chain, d = self.place, self.place.chain, z[0]

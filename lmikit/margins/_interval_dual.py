@@ -20,7 +20,7 @@ import dataclasses
 import numpy as np
 import scipy.linalg
 
-from ._dual import Evaluation
+from ._dual import DualValue
 from ._interval_problem import IntervalProblem
 
 __all__ = ["IntervalDual"]
@@ -130,11 +130,11 @@ class IntervalDual:
         )
         return (value, z, base, factor) if np.isfinite(value) else None
 
-    def evaluate(self, y: np.ndarray) -> Evaluation:
+    def evaluate(self, y: np.ndarray) -> DualValue:
         """s(y) and its gradient."""
         found = self.minimiser(y)
         if found is None:
-            return Evaluation(-np.inf)
+            return DualValue(-np.inf)
         value, z, base, _ = found
         d, r = z[: self.p], z[self.p :]
         if self.problem.through_layer:
@@ -148,7 +148,7 @@ class IntervalDual:
             parts.append((d - self.low) * (d - self.high))
         n = self.n_rows @ z - self.v0
         parts += [r * n, -r * (self.problem.upper - r), -n * (self.problem.depth - n)]
-        return Evaluation(value, np.concatenate(parts))
+        return DualValue(value, np.concatenate(parts))
 
     def start(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(y, scales, lower bounds of y) from CROWN's multipliers for the objective."""

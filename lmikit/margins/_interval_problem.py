@@ -12,7 +12,7 @@ import numpy as np
 
 from ..certificates.point import proven_intervals
 from ..claims import AbstractRegion
-from ._problem import Chain
+from ._problem import PieceChain
 
 __all__ = ["IntervalProblem", "interval_problem"]
 
@@ -27,7 +27,7 @@ class IntervalProblem:
     `slope` (N,) that of stable neurons. `base` (n_1 or n_0 rows) maps base to W_0 d.
     """
 
-    chain: Chain
+    chain: PieceChain
     region: AbstractRegion
     anchor: np.ndarray
     through_layer: bool
@@ -47,7 +47,7 @@ class IntervalProblem:
         return int(w0.shape[0] if self.through_layer else w0.shape[1])
 
 
-def interval_problem(chain: Chain, region: AbstractRegion) -> IntervalProblem | None:
+def interval_problem(chain: PieceChain, region: AbstractRegion) -> IntervalProblem | None:
     """The problem on the region; None where a preactivation has no finite enclosure."""
     bounds = proven_intervals(chain.network, region)
     lower, upper = np.concatenate(bounds.lower[:-1]), np.concatenate(bounds.upper[:-1])

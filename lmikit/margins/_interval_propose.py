@@ -17,7 +17,7 @@ from ..claims import AbstractRegion, PointClaim
 from ._ascent import Ascent, ascend_projected
 from ._interval_dual import IntervalDual
 from ._interval_problem import interval_problem
-from ._problem import Chain
+from ._problem import PieceChain
 from ._propose import Search
 
 __all__ = ["propose_with_intervals"]
@@ -26,7 +26,7 @@ _INSIDE = (0.3, 1.0, 0.03)
 
 
 def propose_with_intervals(
-    chain: Chain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
+    chain: PieceChain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
 ) -> PointWitness | None:
     """A witness as of `propose_margins`; its proof encloses the preactivations. None where nothing finite is.
 

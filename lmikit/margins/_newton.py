@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
-from ._dual import Dual
+from ._dual import MarginDual
 
 __all__ = ["Centred", "newton_ascent"]
 
@@ -40,7 +40,7 @@ class Centred:
 class _Model:
     """P, Q and constants in coordinates where d is reduced to the range of W_0' for a plain ball."""
 
-    def __init__(self, dual: Dual) -> None:
+    def __init__(self, dual: MarginDual) -> None:
         place, chain = dual.place, dual.place.chain
         self.dual = dual
         w0 = chain.weights[0]
@@ -185,7 +185,7 @@ def _symmetrised(h: np.ndarray, ti: np.ndarray) -> np.ndarray:
 
 
 def newton_ascent(
-    dual: Dual,
+    dual: MarginDual,
     start: np.ndarray,
     *,
     target: float,
@@ -228,7 +228,7 @@ def newton_ascent(
     return Centred(best_y, best, "target" if best > target else "budget")
 
 
-def _interior(dual: Dual, start: np.ndarray) -> np.ndarray:
+def _interior(dual: MarginDual, start: np.ndarray) -> np.ndarray:
     y = start.copy()
     _, t, _, _ = dual.parts(y)
     floor = _FLOOR * t * dual.place.sizes_of_values

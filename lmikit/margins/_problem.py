@@ -10,11 +10,11 @@ from ..certificates.point import slopes_of_pieces
 from ..claims import AbstractRegion
 from ..network import Network
 
-__all__ = ["Chain", "Place", "chain_of", "place_of"]
+__all__ = ["AnchoredChain", "PieceChain", "chain_of", "place_of"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Chain:
+class PieceChain:
     """What all points of one network share: weights W_0..W_L, biases, pieces, Gram matrix, norms."""
 
     network: Network
@@ -69,7 +69,7 @@ class Chain:
         return [values[self.ends[k] : self.ends[k + 1]] for k in range(self.hidden)]
 
 
-def chain_of(network: Network) -> Chain:
+def chain_of(network: Network) -> PieceChain:
     """The chain of a network; raises InputError naming an activation that is not of two pieces."""
     left, right = [], []
     for k, layer in enumerate(network.layers[:-1]):
@@ -82,17 +82,17 @@ def chain_of(network: Network) -> Chain:
         left.append(slopes[0])
         right.append(slopes[1])
     biases = tuple(layer.bias for layer in network.layers)
-    return Chain(network, network.weights, biases, tuple(left), tuple(right))
+    return PieceChain(network, network.weights, biases, tuple(left), tuple(right))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Place:
+class AnchoredChain:
     """A chain at an anchor x0 of a region: d = x - x0, v_1 = W_0 d + offsets[0].
 
     `low`, `high` are the box around d (None without), `eps` the ball's radius (None without).
     """
 
-    chain: Chain
+    chain: PieceChain
     region: AbstractRegion
     offsets: tuple[np.ndarray, ...]
     values: np.ndarray
@@ -114,7 +114,7 @@ class Place:
         return span * np.maximum(self.values, 0.0), span * np.maximum(-self.values, 0.0)
 
 
-def place_of(chain: Chain, region: AbstractRegion) -> Place:
+def place_of(chain: PieceChain, region: AbstractRegion) -> AnchoredChain:
     """The chain at the region's anchor."""
     x0, values = region.anchor, []
     offsets = [chain.weights[0] @ x0 + chain.biases[0], *chain.biases[1:]]
@@ -125,7 +125,7 @@ def place_of(chain: Chain, region: AbstractRegion) -> Place:
         x = np.where(v >= 0.0, chain.right[k] * v, chain.left[k] * v)
     outputs = chain.weights[-1] @ x + chain.biases[-1]
     ball, box = region.ball, region.box
-    return Place(
+    return AnchoredChain(
         chain,
         region,
         tuple(offsets),

@@ -11,9 +11,9 @@ from .._progress import Progress, ProgressCallback
 from ..certificates.point import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 from ..claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
 from ._ascent import ascend_projected
-from ._dual import Dual
+from ._dual import MarginDual
 from ._newton import newton_ascent
-from ._problem import Chain, place_of
+from ._problem import PieceChain, place_of
 from ._start import product_multipliers, scales_of, start_for
 
 __all__ = ["Search", "propose_margins", "propose_radius"]
@@ -49,7 +49,7 @@ class _Found:
 class _Hunt:
     """The rows of one point, the vectors found so far, and which of them serves which row."""
 
-    def __init__(self, dual: Dual, rows: np.ndarray, offsets: np.ndarray, search: Search) -> None:
+    def __init__(self, dual: MarginDual, rows: np.ndarray, offsets: np.ndarray, search: Search) -> None:
         self.dual, self.rows, self.offsets, self.search = dual, rows, offsets, search
         self.start = time.monotonic()
         self.best = np.full(len(rows), -np.inf)
@@ -143,16 +143,16 @@ class _Hunt:
 
 
 def propose_margins(
-    chain: Chain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
+    chain: PieceChain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
 ) -> PointWitness:
     """A witness for rows[r] . f(x) + offsets[r] >= lower[r] on the region; its bounds are estimates.
 
     Rows are searched for until all are above `search.target`; the first that stays below ends the
     search where the target is finite, since it decides the point.
     """
-    hunt = _Hunt(Dual(place_of(chain, region)), rows, offsets, search)
+    hunt = _Hunt(MarginDual(place_of(chain, region)), rows, offsets, search)
     if region.ball is not None and region.box is not None:  # the ball alone is cheaper, and often enough
-        ball = _Hunt(Dual(place_of(chain, region.ball)), rows, offsets, search)
+        ball = _Hunt(MarginDual(place_of(chain, region.ball)), rows, offsets, search)
         _margin_loop(ball, search)
         hunt.adopt(ball)
     _margin_loop(hunt, search)
@@ -173,7 +173,7 @@ def _margin_loop(hunt: _Hunt, search: Search) -> None:
 
 
 def propose_radius(
-    chain: Chain,
+    chain: PieceChain,
     x0: np.ndarray,
     rows: np.ndarray,
     offsets: np.ndarray,
@@ -188,7 +188,7 @@ def propose_radius(
     place = place_of(chain, unit if box is None else BallAndBox(unit, box))
     if not (rows @ place.outputs + offsets > 0.0).all():
         return None
-    hunt = _Hunt(Dual(place, radius=True), rows, offsets, search)
+    hunt = _Hunt(MarginDual(place, radius=True), rows, offsets, search)
     least = np.inf  # over the rows that were searched: another is binding only if it stays below
     for r in hunt.order():
         if hunt.found and (hunt.best[r] >= least or hunt.late()):

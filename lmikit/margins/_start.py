@@ -14,15 +14,15 @@ dp dq = |dw - m dv|^2 - h^2 |dv|^2 >= (1 - theta)(|dw|^2 - gain^2 |dv|^2), gain 
 
 import numpy as np
 
-from ._dual import Dual
-from ._problem import Chain, Place
+from ._dual import MarginDual
+from ._problem import AnchoredChain, PieceChain
 
 __all__ = ["anchored", "product_multipliers", "scales_of", "start_for"]
 
 _SLACK = 1.02
 
 
-def product_multipliers(chain: Chain) -> tuple[list[np.ndarray], float]:
+def product_multipliers(chain: PieceChain) -> tuple[list[np.ndarray], float]:
     """T per layer with T_L = 1, and the rho with which they are feasible."""
     share = []
     for left, right in zip(chain.left, chain.right, strict=True):
@@ -37,14 +37,14 @@ def product_multipliers(chain: Chain) -> tuple[list[np.ndarray], float]:
     return [np.full(n, value) for n, value in zip(chain.sizes, t, strict=True)], rho
 
 
-def anchored(place: Place, multipliers: list[np.ndarray], head: np.ndarray) -> np.ndarray:
+def anchored(place: AnchoredChain, multipliers: list[np.ndarray], head: np.ndarray) -> np.ndarray:
     """(head | T | T sigma q0 | T sigma p0)."""
     t = np.concatenate(multipliers)
     above, below = place.rectified
     return np.concatenate([head, t, t * below, t * above])
 
 
-def _head(dual: Dual, multipliers: list[np.ndarray], rho: float) -> np.ndarray:
+def _head(dual: MarginDual, multipliers: list[np.ndarray], rho: float) -> np.ndarray:
     """mu and tau: rho on the ball; Gershgorin's row sums where only a box bounds d."""
     place = dual.place
     parts = [np.full(dual.balls, rho)]
@@ -60,7 +60,7 @@ def _head(dual: Dual, multipliers: list[np.ndarray], rho: float) -> np.ndarray:
 
 
 def start_for(
-    dual: Dual, multipliers: list[np.ndarray], rho: float, row: np.ndarray, offset: float
+    dual: MarginDual, multipliers: list[np.ndarray], rho: float, row: np.ndarray, offset: float
 ) -> np.ndarray | None:
     """The anchored start with its best scale for row . f + offset; None where it is not feasible."""
     if dual.radius:
@@ -77,7 +77,7 @@ def start_for(
     return np.asarray(y / scales[0])
 
 
-def scales_of(dual: Dual, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scales_of(dual: MarginDual, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scales of the variables and their lower bounds, from a start."""
     head, t, _, _ = dual.parts(y)
     size = np.maximum(dual.place.sizes_of_values, 1e-12)

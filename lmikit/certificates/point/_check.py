@@ -4,7 +4,7 @@ It shares with `verify_point` the reading of files, the terms' formulas and the 
 floating-point environment. It expands the Lagrangian into Z = [[corner, f'], [f, M]] by its own code,
 factors M = G G' + F with F diagonally dominant with excess at least e in every row (so M >= e I, in the
 equilibrated scale), and accepts row r if corner + 2 f'z + z'Mz >= ||M z + f||^2 / e at a z that a
-floating-point solve proposes. Float mode encloses every number (`Enclosure`), exact mode computes with
+floating-point solve proposes. Float mode encloses every number (`EnclosedArray`), exact mode computes with
 integers (`Dyadic`), where no rounding theory is needed at all.
 """
 

@@ -13,13 +13,13 @@ from .._check_exact import _excess as _exact_excess
 from .._check_float import Blocks, Factor, _row_sums, factor, predicted_error
 from .._check_float import _excess as _float_excess
 from ._dyadic import Dyadic
-from ._enclosure import Enclosure
+from ._enclosure import EnclosedArray
 from ._terms import COEFFICIENTS, Site, term_of_kind
 from ._witness import MultiplierGroup
 
 __all__ = ["row_margins"]
 
-Number = TypeVar("Number", Dyadic, Enclosure)
+Number = TypeVar("Number", Dyadic, EnclosedArray)
 _SHIFTS = (2.0**-33, 2.0**-38)
 
 
@@ -37,7 +37,7 @@ def row_margins(
     network: Network, claim: PointClaim, group: MultiplierGroup, exact: bool
 ) -> list[float] | str:
     """corner - ||r||^2 / e per row of the group; nonnegative means proven. A string says why not."""
-    z = _expanded(Dyadic if exact else Enclosure, network, claim, group)
+    z = _expanded(Dyadic if exact else EnclosedArray, network, claim, group)
     return _decided(z, exact)
 
 
@@ -186,8 +186,8 @@ def _applied(diagonal: list, lower: list, border: list, y: list[np.ndarray]) -> 
 
 
 def _transposed(a: Number) -> Number:
-    if isinstance(a, Enclosure):
-        return Enclosure(a.mid.T, a.rad.T)
+    if isinstance(a, EnclosedArray):
+        return EnclosedArray(a.mid.T, a.rad.T)
     return Dyadic(a.values.T, a.power)
 
 
@@ -200,7 +200,7 @@ def _product(a: Number, y: Number) -> Number:
     image = y.image(a.mid)
     n = float(a.mid.shape[1])
     spread = (a.rad @ (np.abs(y.mid) + y.rad)) * (1.0 + (2.0 * n + 24.0) * 2.0**-52) + n * 2.0**-1060
-    return Enclosure(image.mid, (image.rad + spread) * (1.0 + 2.0**-49))
+    return EnclosedArray(image.mid, (image.rad + spread) * (1.0 + 2.0**-49))
 
 
 def _solved(g: Factor, rhs: list[np.ndarray]) -> list[np.ndarray]:
@@ -226,7 +226,7 @@ def _triangular(factor_block: np.ndarray, rhs: np.ndarray, transposed: int) -> n
 
 def _margins(corner: Any, square: Any, excess: float) -> list[float]:
     """corner - square / excess per row; its sign is exact."""
-    if isinstance(corner, Enclosure):
+    if isinstance(corner, EnclosedArray):
         price = (square.mid + square.rad) / excess * (1.0 + 2.0**-48)
         values = corner.lower() - price
         return [float(v) if np.isfinite(v) else -np.inf for v in np.nextafter(values, -np.inf)]

@@ -1,4 +1,4 @@
-"""Arrays of dyadic rationals, integers over one power of two: the exact twin of `Enclosure`."""
+"""Arrays of dyadic rationals, integers over one power of two: the exact twin of `EnclosedArray`."""
 
 from fractions import Fraction
 

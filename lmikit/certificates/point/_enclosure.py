@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["Enclosure"]
+__all__ = ["EnclosedArray"]
 
 _U = 2.0**-53
 _TINY = 2.0**-1060
@@ -18,65 +18,65 @@ _UP = 1.0 + 2.0**-49
 
 
 @dataclasses.dataclass(frozen=True)
-class Enclosure:
+class EnclosedArray:
     """The arrays a with |a - mid| <= rad, entry by entry."""
 
     mid: np.ndarray
     rad: np.ndarray
 
     @classmethod
-    def exact(cls, values: np.ndarray) -> "Enclosure":
+    def exact(cls, values: np.ndarray) -> "EnclosedArray":
         """Exactly these floats."""
         return cls(values, np.zeros_like(values))
 
-    def __add__(self, other: "Enclosure") -> "Enclosure":
+    def __add__(self, other: "EnclosedArray") -> "EnclosedArray":
         mid = self.mid + other.mid
-        return Enclosure(mid, (self.rad + other.rad + _U * np.abs(mid)) * _UP)
+        return EnclosedArray(mid, (self.rad + other.rad + _U * np.abs(mid)) * _UP)
 
-    def __sub__(self, other: "Enclosure") -> "Enclosure":
+    def __sub__(self, other: "EnclosedArray") -> "EnclosedArray":
         mid = self.mid - other.mid
-        return Enclosure(mid, (self.rad + other.rad + _U * np.abs(mid)) * _UP)
+        return EnclosedArray(mid, (self.rad + other.rad + _U * np.abs(mid)) * _UP)
 
-    def __mul__(self, other: "Enclosure") -> "Enclosure":
+    def __mul__(self, other: "EnclosedArray") -> "EnclosedArray":
         mid = self.mid * other.mid
         spread = np.abs(self.mid) * other.rad + self.rad * np.abs(other.mid) + self.rad * other.rad
         rad = (spread + _U * np.abs(mid)) * _UP + _TINY
         nothing = ((self.mid == 0.0) & (self.rad == 0.0)) | ((other.mid == 0.0) & (other.rad == 0.0))
-        return Enclosure(mid, np.where(nothing, 0.0, rad))
+        return EnclosedArray(mid, np.where(nothing, 0.0, rad))
 
-    def half(self) -> "Enclosure":
+    def half(self) -> "EnclosedArray":
         """a / 2; exact but for underflow."""
-        return Enclosure(0.5 * self.mid, 0.5 * self.rad + _TINY)
+        return EnclosedArray(0.5 * self.mid, 0.5 * self.rad + _TINY)
 
-    def columns(self) -> "Enclosure":
+    def columns(self) -> "EnclosedArray":
         """(n,) as (n, 1), to meet (n, R)."""
-        return Enclosure(self.mid[:, None], self.rad[:, None])
+        return EnclosedArray(self.mid[:, None], self.rad[:, None])
 
-    def total(self, axis: int = 0) -> "Enclosure":
+    def total(self, axis: int = 0) -> "EnclosedArray":
         """The sum along an axis."""
         n = self.mid.shape[axis]
         size = np.abs(self.mid).sum(axis=axis) + self.rad.sum(axis=axis)
         factor = (1.0 + (2.0 * n + 16.0) * 2.0**-52) if n else 1.0
         rad = (self.rad.sum(axis=axis) + (n + 2.0) * _U * size) * factor + _TINY
-        return Enclosure(self.mid.sum(axis=axis), rad)
+        return EnclosedArray(self.mid.sum(axis=axis), rad)
 
-    def image(self, matrix: np.ndarray) -> "Enclosure":
+    def image(self, matrix: np.ndarray) -> "EnclosedArray":
         """matrix @ a, `matrix` (m, n) exact."""
         n = matrix.shape[1]
         size = np.abs(matrix)
         spread = (n + 2.0) * _U * (size @ (np.abs(self.mid) + self.rad))
         if self.rad.any():
             spread = spread + size @ self.rad
-        return Enclosure(matrix @ self.mid, spread * (1.0 + (2.0 * n + 24.0) * 2.0**-52) + n * _TINY)
+        return EnclosedArray(matrix @ self.mid, spread * (1.0 + (2.0 * n + 24.0) * 2.0**-52) + n * _TINY)
 
-    def scaled(self, exponents: np.ndarray) -> "Enclosure":
+    def scaled(self, exponents: np.ndarray) -> "EnclosedArray":
         """2**exponents * a, entry by entry."""
-        return Enclosure(np.ldexp(self.mid, exponents), np.ldexp(self.rad, exponents) + _TINY)
+        return EnclosedArray(np.ldexp(self.mid, exponents), np.ldexp(self.rad, exponents) + _TINY)
 
-    def symmetric(self) -> "Enclosure":
+    def symmetric(self) -> "EnclosedArray":
         """A symmetric enclosure of a symmetric matrix."""
         mid = np.tril(self.mid) + np.tril(self.mid, -1).T
-        return Enclosure(mid, np.maximum(self.rad, self.rad.T))
+        return EnclosedArray(mid, np.maximum(self.rad, self.rad.T))
 
     def approximate(self) -> np.ndarray:
         """A float near a."""

@@ -20,7 +20,7 @@ import numpy as np
 from ...claims import PointClaim
 from ...network import Network
 from .._verified_cholesky import BlockTridiagonal
-from ._enclosure import Enclosure
+from ._enclosure import EnclosedArray
 from ._terms import COEFFICIENTS, Site, term_of_kind
 from ._witness import MultiplierGroup
 
@@ -30,21 +30,21 @@ _U = 2.0**-53
 _TINY = 2.0**-1050
 
 
-def _combined(site: Site, group: MultiplierGroup) -> dict[str, Enclosure]:
+def _combined(site: Site, group: MultiplierGroup) -> dict[str, EnclosedArray]:
     """-sum over terms of multiplier * coefficient, by name."""
     zero = np.zeros(site.neurons)
-    total = {name: Enclosure.exact(zero) for name in COEFFICIENTS}
+    total = {name: EnclosedArray.exact(zero) for name in COEFFICIENTS}
     for item in group.layers[site.index]:
         term = term_of_kind(item.kind)
         assert term is not None, "the witness was checked"
         for name, monomials in term.coefficients(site, item.parameters).items():
             for monomial in monomials:
-                value = Enclosure.exact(item.values)
+                value = EnclosedArray.exact(item.values)
                 for factor in monomial:
                     if not (factor == 1.0).all():
-                        value = value * Enclosure.exact(factor)
+                        value = value * EnclosedArray.exact(factor)
                 total[name] = value if total[name].mid is zero else total[name] + value
-    return {name: Enclosure(-value.mid, value.rad) for name, value in total.items()}
+    return {name: EnclosedArray(-value.mid, value.rad) for name, value in total.items()}
 
 
 class Lagrangian:
@@ -53,15 +53,15 @@ class Lagrangian:
     def __init__(self, network: Network, claim: PointClaim, group: MultiplierGroup) -> None:
         self.claim, self.group = claim, group
         self.weights = [layer.linear.to_dense() for layer in network.layers]
-        self.biases = [Enclosure.exact(layer.bias) for layer in network.layers]
+        self.biases = [EnclosedArray.exact(layer.bias) for layer in network.layers]
         sites = [Site(network, k, claim.region) for k in range(network.hidden_layers)]
         self.coefficients = [_combined(site, group) for site in sites]
         self.rows = claim.rows[list(group.rows)]  # (R, m)
         self.scales = group.scales
         n0 = network.input_dim
-        curvature = Enclosure.exact(np.full(n0, group.mu if claim.region.ball is not None else 0.0))
+        curvature = EnclosedArray.exact(np.full(n0, group.mu if claim.region.ball is not None else 0.0))
         if claim.region.box is not None:
-            curvature = curvature + Enclosure.exact(group.tau)
+            curvature = curvature + EnclosedArray.exact(group.tau)
         self.curvature = curvature
 
     def hessian(self) -> BlockTridiagonal:
@@ -83,19 +83,19 @@ class Lagrangian:
             radii.append(block.rad)
         return BlockTridiagonal(tuple(diagonal), tuple(lower), tuple(radii), tuple(lower_rad))
 
-    def preactivations(self, point: list[np.ndarray]) -> list[Enclosure]:
+    def preactivations(self, point: list[np.ndarray]) -> list[EnclosedArray]:
         """v_1, ..., v_L and the outputs at (x, w_1, ..., w_L), each block (n_k, R)."""
         return [
-            Enclosure.exact(z).image(w) + b.columns()
+            EnclosedArray.exact(z).image(w) + b.columns()
             for z, w, b in zip(point, self.weights, self.biases, strict=True)
         ]
 
-    def gradient(self, point: list[np.ndarray]) -> list[Enclosure]:
+    def gradient(self, point: list[np.ndarray]) -> list[EnclosedArray]:
         """M z + f, half the gradient at z = (x, w_1, ..., w_L), by blocks (n_k, R)."""
         v = self.preactivations(point)
-        result: list[Enclosure] = []
+        result: list[EnclosedArray] = []
         for k, z in enumerate(point):
-            value = Enclosure.exact(z)
+            value = EnclosedArray.exact(z)
             if k == 0:
                 grad = self._region_gradient(value)
             else:
@@ -103,56 +103,56 @@ class Lagrangian:
                 grad = c["ww"].columns() * value + (c["vw"].columns() * v[k - 1]).half()
                 grad = grad + c["w"].columns().half()
             if k < len(self.coefficients):
-                c, w = self.coefficients[k], Enclosure.exact(point[k + 1])
+                c, w = self.coefficients[k], EnclosedArray.exact(point[k + 1])
                 inner = c["vv"].columns() * v[k] + (c["vw"].columns() * w).half() + c["v"].columns().half()
             else:
-                inner = (Enclosure.exact(self.scales[None, :]) * Enclosure.exact(self.rows.T)).half()
+                inner = (EnclosedArray.exact(self.scales[None, :]) * EnclosedArray.exact(self.rows.T)).half()
             result.append(grad + inner.image(self.weights[k].T))
         return result
 
-    def _region_gradient(self, x: Enclosure) -> Enclosure:
+    def _region_gradient(self, x: EnclosedArray) -> EnclosedArray:
         """mu (x - x0) + tau (x - (lower + upper) / 2)."""
         region = self.claim.region
         zero = np.zeros_like(x.mid)
-        total = Enclosure.exact(zero)
+        total = EnclosedArray.exact(zero)
         if region.ball is not None:
-            mu = Enclosure.exact(np.full((1, 1), self.group.mu))
-            total = total + mu * (x - Enclosure.exact(region.ball.x0[:, None]))
+            mu = EnclosedArray.exact(np.full((1, 1), self.group.mu))
+            total = total + mu * (x - EnclosedArray.exact(region.ball.x0[:, None]))
         if region.box is not None:
-            lower, upper = (Enclosure.exact(a[:, None]) for a in (region.box.lower, region.box.upper))
-            tau = Enclosure.exact(self.group.tau[:, None])
+            lower, upper = (EnclosedArray.exact(a[:, None]) for a in (region.box.lower, region.box.upper))
+            tau = EnclosedArray.exact(self.group.tau[:, None])
             total = total + tau * (x - (lower + upper).half())
         return total
 
-    def value(self, point: list[np.ndarray], radius: float | None) -> Enclosure:
+    def value(self, point: list[np.ndarray], radius: float | None) -> EnclosedArray:
         """L_r + t s_r at z, one entry per row: L without the bound; the ball's radius may be replaced."""
         v = self.preactivations(point)
-        total = self._region_value(Enclosure.exact(point[0]), radius)
+        total = self._region_value(EnclosedArray.exact(point[0]), radius)
         for k, c in enumerate(self.coefficients):
-            w, pre = Enclosure.exact(point[k + 1]), v[k]
+            w, pre = EnclosedArray.exact(point[k + 1]), v[k]
             inner = (c["vv"].columns() * pre + c["vw"].columns() * w + c["v"].columns()) * pre
             inner = inner + (c["ww"].columns() * w + c["w"].columns()) * w + c["one"].columns()
             total = total + inner.total()
-        outputs = (Enclosure.exact(self.rows.T) * v[-1]).total()
-        offsets = Enclosure.exact(self.claim.offsets[list(self.group.rows)])
-        return total + Enclosure.exact(self.scales) * (outputs + offsets)
+        outputs = (EnclosedArray.exact(self.rows.T) * v[-1]).total()
+        offsets = EnclosedArray.exact(self.claim.offsets[list(self.group.rows)])
+        return total + EnclosedArray.exact(self.scales) * (outputs + offsets)
 
-    def _region_value(self, x: Enclosure, radius: float | None) -> Enclosure:
+    def _region_value(self, x: EnclosedArray, radius: float | None) -> EnclosedArray:
         region = self.claim.region
-        total = Enclosure.exact(np.zeros(x.mid.shape[1]))
+        total = EnclosedArray.exact(np.zeros(x.mid.shape[1]))
         if region.ball is not None:
-            r = Enclosure.exact(np.full(1, region.ball.radius if radius is None else radius))
-            away = x - Enclosure.exact(region.ball.x0[:, None])
-            mu = Enclosure.exact(np.full(1, self.group.mu))
+            r = EnclosedArray.exact(np.full(1, region.ball.radius if radius is None else radius))
+            away = x - EnclosedArray.exact(region.ball.x0[:, None])
+            mu = EnclosedArray.exact(np.full(1, self.group.mu))
             total = total + mu * ((away * away).total() - r * r)
         if region.box is not None:
-            low = x - Enclosure.exact(region.box.lower[:, None])
-            high = Enclosure.exact(region.box.upper[:, None]) - x
-            total = total - (Enclosure.exact(self.group.tau[:, None]) * (low * high)).total()
+            low = x - EnclosedArray.exact(region.box.lower[:, None])
+            high = EnclosedArray.exact(region.box.upper[:, None]) - x
+            total = total - (EnclosedArray.exact(self.group.tau[:, None]) * (low * high)).total()
         return total
 
 
-def _with_gram(diagonal: Enclosure, weight: np.ndarray, a: Enclosure) -> Enclosure:
+def _with_gram(diagonal: EnclosedArray, weight: np.ndarray, a: EnclosedArray) -> EnclosedArray:
     """diag(diagonal) + W'diag(a)W; a vector where a = 0 exactly."""
     if not (a.mid.any() or a.rad.any()):
         return diagonal
@@ -168,4 +168,4 @@ def _with_gram(diagonal: Enclosure, weight: np.ndarray, a: Enclosure) -> Enclosu
     rad[index, index] = (rad[index, index] + diagonal.rad + 2.0 * _U * np.abs(mid[index, index])) * (
         1.0 + 2.0**-48
     )
-    return Enclosure(mid, rad)
+    return EnclosedArray(mid, rad)

@@ -19,7 +19,7 @@ from ...claims import PointClaim
 from ...network import Network
 from .._verified_cholesky import BlockTridiagonal, verified_cholesky
 from ._block_solve import BlockFactor
-from ._enclosure import Enclosure
+from ._enclosure import EnclosedArray
 from ._lagrangian import Lagrangian
 from ._terms import Site, term_of_kind
 from ._witness import MultiplierGroup
@@ -133,7 +133,7 @@ def _with_slack(hessian: BlockTridiagonal, share: float) -> BlockTridiagonal:
     return dataclasses.replace(hessian, diagonal_rad=tuple(radii))
 
 
-def _price(hessian: BlockTridiagonal, gradient: list[Enclosure], share: float) -> np.ndarray:
+def _price(hessian: BlockTridiagonal, gradient: list[EnclosedArray], share: float) -> np.ndarray:
     """At least sum_i r_i^2 / delta_i, per row."""
     total = np.zeros(gradient[0].mid.shape[1])
     count = 0
@@ -161,7 +161,7 @@ def _bounds(
     """s_r = (L_r(z) + t s_r - price) / t rounded down, less `room`."""
     scales, mu = lagrangian.scales, lagrangian.group.mu
 
-    def lowered(value: Enclosure) -> np.ndarray:
+    def lowered(value: EnclosedArray) -> np.ndarray:
         spare = room + 4.0 * (value.rad + price) + 2.0**-48 * np.abs(value.mid)
         return np.nextafter(value.lower() - price * 1.01 - spare, -np.inf)
 
