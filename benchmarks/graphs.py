@@ -128,7 +128,8 @@ def main() -> None:
     if args.data:
         lines.append(row("FC-R18", fc_r18(args.data, outer=True), "GLipSDP's 20.956 (70.3 s): see below"))
         problem = GraphGain(fc_r18(args.data, outer=False))
-        value = problem.problem.estimate(LowRank(tol=1e-6).solve(problem.sdp()))
+        found = problem.witness(LowRank(tol=1e-6).solve(problem.sdp()))
+        value = float(found.parts[0].d_in[0]) ** 0.5
         notes = [
             "",
             "GLipSDP's published 20.956 for FC-R18 rests on an LMI that leaves out the ReLU after each "

@@ -141,6 +141,20 @@ def test_bounds_do_not_depend_on_how_a_graph_is_written():
         assert lmikit.lipschitz(net(**{change: True})).bound == pytest.approx(plain, rel=3e-7)
 
 
+@pytest.mark.parametrize("power", [60, -300, 300])
+def test_units_of_hidden_values_do_not_matter(power):
+    rng = np.random.default_rng(3)
+    first, second, last, skip = (dense(rng, 4, 4) for _ in range(4))
+
+    def net(power):
+        g = GraphBuilder()
+        x = g.input(4)
+        h = g.relu(np.ldexp(first, power) @ x)
+        return g.output(last @ g.relu(np.ldexp(second, -power) @ h) + skip @ x)
+
+    assert lmikit.lipschitz(net(power)).bound == pytest.approx(lmikit.lipschitz(net(0)).bound, rel=1e-6)
+
+
 def test_a_residual_net_with_a_branch_of_zeros_has_bound_one():
     g = GraphBuilder()
     x = g.input(3)

@@ -9,6 +9,7 @@ import numpy as np
 from ..._errors import InputError
 from ...graph import Apply, Graph
 from ...graph._form import EliminatedForm, eliminate
+from ...graph._units import units
 from ...graph._witness import GraphWitness, Part
 from ...lmi import SDP, Solution
 from ...nonlinear import AbstractGroups
@@ -37,11 +38,16 @@ class GraphGain:
         return eliminate(self.graph)
 
     @functools.cached_property
+    def units(self) -> list[float]:
+        """Powers of two by node in which the LMI is written."""
+        return units(self.graph)
+
+    @functools.cached_property
     def problem(self) -> Dissipation:
         """The dissipation; raises InputError where the output is exactly constant."""
         if not self.form.Y:
             raise InputError("the output does not depend on the input: the Lipschitz constant is 0.")
-        maps = linear_fractional_of(self.form).compressed()
+        maps = linear_fractional_of(self.form).in_units(self.units).compressed()
         constraints = [node_constraint(self.form, k) for k in maps.nodes]
         return Dissipation(maps.as_fractional(), constraints, partition=maps.partition(lifted=False))
 
@@ -57,13 +63,18 @@ class GraphGain:
     def witness(self, solution: Solution) -> GraphWitness:
         """rho = 1 / F on the input and 1 on the output; multipliers over F, halved for slopes."""
         y = positive_theta(solution)
-        multipliers = spread(self.form, y[:-1] / y[-1])
-        part = Part(np.array([1.0 / y[-1]]), np.ones(1), multipliers)
+        last = self.units[-1]
+        found = spread(self.form, y[:-1] / y[-1])
+        multipliers = tuple(
+            t * (last / self.units[k]) ** 2 for k, t in zip(self.graph.applied, found, strict=True)
+        )
+        part = Part(np.array([last**2 / y[-1]]), np.ones(1), multipliers)
+        lowest = lowest_gain(solution.bound_on_optimum)
         return GraphWitness(
             "dissipation",
             parts=(part,),
             produced_by=solution.solver,
-            optimum_at_least=lowest_gain(solution.bound_on_optimum),
+            optimum_at_least=None if lowest is None else lowest * last,
         )
 
 

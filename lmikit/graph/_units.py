@@ -1,0 +1,33 @@
+"""Units for the values of a graph: powers of two near what one unit of the input can make of them."""
+
+import math
+
+import numpy as np
+
+from ._graph import Graph
+from ._nodes import Affine, Apply
+
+__all__ = ["units"]
+
+_LARGEST = 500  # powers beyond which products of units leave the range of float64
+
+
+def units(graph: Graph) -> list[float]:
+    """Per node a power of two near its gain by norms along paths (1 where that is 0 or out of range)."""
+    gains: list[float] = []
+    for node in graph.nodes:
+        if isinstance(node, Affine):
+            terms = zip(node.maps, node.parents, strict=True)
+            gains.append(sum(float(np.linalg.norm(m.to_dense(), 2)) * gains[p] for m, p in terms))
+        elif isinstance(node, Apply):
+            slope = 1.0 if node.grouped else float(max(np.abs(node.alpha).max(), np.abs(node.beta).max()))
+            gains.append(slope * gains[node.parent])
+        else:
+            gains.append(1.0)
+    return [_power(g) for g in gains]
+
+
+def _power(gain: float) -> float:
+    if not (0.0 < gain < math.inf):
+        return 1.0
+    return math.ldexp(1.0, min(max(round(math.log2(gain)), -_LARGEST), _LARGEST))
