@@ -9,11 +9,15 @@ from ._nodes import Affine, Apply
 
 __all__ = ["units"]
 
+_PLAIN = 16  # powers up to which the units stay 1: norms along paths are far above the gains of deep sums
 _LARGEST = 500  # powers beyond which products of units leave the range of float64
 
 
 def units(graph: Graph) -> list[float]:
-    """Per node a power of two near its gain by norms along paths (1 where that is 0 or out of range)."""
+    """Per node a power of two near its gain by norms along paths; 1 for a gain of 0 or out of range.
+
+    All are 1 where none is beyond 2**16 or below 2**-16.
+    """
     gains: list[float] = []
     for node in graph.nodes:
         if isinstance(node, Affine):
@@ -24,7 +28,9 @@ def units(graph: Graph) -> list[float]:
             gains.append(slope * gains[node.parent])
         else:
             gains.append(1.0)
-    return [_power(g) for g in gains]
+    result = [_power(g) for g in gains]
+    plain = all(2.0**-_PLAIN <= u <= 2.0**_PLAIN for u in result)
+    return [1.0] * len(result) if plain else result
 
 
 def _power(gain: float) -> float:
