@@ -215,14 +215,14 @@ def test_a_state_of_another_run_is_refused(tmp_path):
     state = training.rs_lmi(callback(), start, steps=2, options=quick()).state
     with pytest.raises(InputError, match="made with other options"):
         training.rs_lmi(callback(), start, steps=4, options=quick(m=2), resume=state)
-    with pytest.raises(InputError, match="is not a training state"):
+    with pytest.raises(InputError, match="cannot be read as a training state"):
         training.TrainingState.load(__file__)
     file = tmp_path / "s.npz"
     state.save(file)
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(InputError, match="is not a training state"):
+    with pytest.raises(InputError, match="cannot be read as a training state"):
         training.TrainingState.load(file)
-    with pytest.raises(InputError, match="is not a training state"):
+    with pytest.raises(InputError, match="cannot be read as a training state"):
         training.TrainingState.load(tmp_path / "absent.npz")
 
 

@@ -4,6 +4,7 @@ from ._activation_base import Activation, Slopes
 from ._activations import resolve_activation
 from ._balancing import balanced_neurons
 from ._compound_maps import ProductMap, SelectMap, StackMap, SumMap, TransposedMap, identity_map
+from ._file_entries import read_npz_entries as read_npz_entries
 from ._fractional import LinearFractional, linear_fractional
 from ._lower import LowerBound, lower_bound
 from ._maps import AbstractLinearMap, DenseMap, SparseMap

@@ -16,7 +16,7 @@ from .._errors import InputError
 from ._activation_base import Activation
 from ._layer import Layer
 
-__all__ = ["NetworkFile", "load_entries"]
+__all__ = ["NetworkFile", "load_entries", "read_npz_entries"]
 
 FREE, RATIO = 2**27, 64  # bytes that any file may unpack to; beyond, how many times its own length
 
@@ -48,7 +48,7 @@ def load_entries(file: pathlib.Path) -> dict[str, Any]:
     # key, index and memory errors): all of them mean that the file cannot be read.
     try:
         with file.open("rb") as stream:
-            return _mat_entries(stream) if file.suffix.lower() == ".mat" else _npz_entries(stream)
+            return _mat_entries(stream) if file.suffix.lower() == ".mat" else read_npz_entries(stream)
     except NotImplementedError as error:
         raise InputError(
             f"{file.name} is a MATLAB v7.3 file; expected an older one: save it with '-v7'."
@@ -66,7 +66,8 @@ def _largest(stream: BinaryIO) -> int:
     return max(FREE, RATIO * length)
 
 
-def _npz_entries(stream: BinaryIO) -> dict[str, Any]:
+def read_npz_entries(stream: BinaryIO) -> dict[str, Any]:
+    """The arrays of a `.npz` by name, allocated only where their bytes are there; ValueError and others."""
     largest = _largest(stream)
     with zipfile.ZipFile(stream) as archive:
         members = archive.infolist()

@@ -5,14 +5,14 @@ import io
 import json
 import os
 import types
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .._errors import InputError
-from .._files import write_bytes
+from .._files import reading, write_bytes
+from ..network import read_npz_entries
 
 __all__ = ["TrainingState"]
 
@@ -63,28 +63,19 @@ class TrainingState:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "TrainingState":
         """Read what `save` wrote; raises InputError where the file is something else or is broken."""
-        try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as data:
-                meta = json.loads(str(data["meta"]))
-                if meta["version"] != _VERSION:
-                    raise InputError(
-                        f"{os.fspath(path)} has version {meta['version']}; this lmikit reads {_VERSION}."
-                    )
-                arrays = {
-                    name: tuple(data[f"{name}/{i}"] for i in range(count))
-                    for name, count in meta["groups"].items()
-                }
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{os.fspath(path)} is not a training state ({type(error).__name__}: {error}); expected a "
-                "file written by TrainingState.save."
-            ) from error
-        for group in arrays.values():
-            for array in group:
-                array.setflags(write=False)
-        return cls(str(meta["method"]), int(meta["step"]), str(meta["options"]), arrays)
+        with reading(path, "a training state"):
+            with open(path, "rb") as stream:
+                data = read_npz_entries(stream)
+            meta = json.loads(str(data["meta"]))
+            if meta["version"] != _VERSION:
+                raise InputError(
+                    f"{os.fspath(path)} has version {str(meta['version'])[:40]}; expected {_VERSION}."
+                )
+            arrays = _groups(data, meta["groups"])
+            for group in arrays.values():
+                for array in group:
+                    array.setflags(write=False)
+            return cls(str(meta["method"]), int(meta["step"]), str(meta["options"]), arrays)
 
     def require(self, method: str, options: str) -> None:
         """Raises InputError unless this state belongs to such a run."""
@@ -95,3 +86,13 @@ class TrainingState:
                 f"the state was made with other options:\n  {self.options}\nexpected\n  {options}\n"
                 "Only the number of steps and where to save may change."
             )
+
+
+def _groups(data: Mapping[str, np.ndarray], counts: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, ...]]:
+    """The arrays name/0, name/1, ... of each group; ValueError where they are not those of the file."""
+    if any(type(count) is not int or not 0 <= count <= len(data) for count in counts.values()):
+        raise ValueError("its groups are not counted by integers")
+    names = {f"{name}/{i}" for name, count in counts.items() for i in range(count)}
+    if names | {"meta"} != set(data):
+        raise ValueError("its arrays are not those of its groups")
+    return {name: tuple(data[f"{name}/{i}"] for i in range(count)) for name, count in counts.items()}
