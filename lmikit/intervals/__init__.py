@@ -1,14 +1,21 @@
 """Rigorous bounds on a region: interval and linear (CROWN) enclosures of every preactivation."""
 
+from ._elementary import decaying_exp
+from ._enclosure import Enclosure
+from ._functions import Profile, profile_of
 from ._inference import FORMATS, FloatFormat, rounding_bound
 from ._intervals import LocalIntervals, LocalSlopes, crown_margin, local_intervals
 
 __all__ = [
     "FORMATS",
+    "Enclosure",
     "FloatFormat",
     "LocalIntervals",
     "LocalSlopes",
+    "Profile",
     "crown_margin",
+    "decaying_exp",
     "local_intervals",
+    "profile_of",
     "rounding_bound",
 ]

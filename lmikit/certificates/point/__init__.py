@@ -1,9 +1,12 @@
 """Certificates at a point: margins and radii on a region of inputs, proven from multipliers alone."""
 
 from . import _check as _check  # registers the checker
+from . import _curve_terms as _curve_terms  # registers the terms of curved activations
 from . import _interval_terms as _interval_terms  # registers the terms that rest on intervals
 from . import _pieces as _pieces  # registers the terms of two linear pieces
 from ._certificate import PointCertificate, verify_point
+from ._curve_terms import CURVE_TERMS, AbstractCurveTerm
+from ._curves import curve_of, is_curved
 from ._dyadic import Dyadic
 from ._interval_terms import proven_intervals
 from ._pieces import slopes_of_pieces
@@ -11,6 +14,8 @@ from ._terms import AbstractTerm, Site, register_term
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 
 __all__ = [
+    "CURVE_TERMS",
+    "AbstractCurveTerm",
     "AbstractTerm",
     "Dyadic",
     "MultiplierGroup",
@@ -18,6 +23,8 @@ __all__ = [
     "PointWitness",
     "Site",
     "TermMultipliers",
+    "curve_of",
+    "is_curved",
     "point_digest",
     "proven_intervals",
     "register_term",
