@@ -1,7 +1,7 @@
 """Constants of the terms of curved activations, from samples: proposals that `certificates.point` proves.
 
-The extremes over all v of (phi(v) - phi(p)) / (v - p) and of (phi(v) - phi(p) - phi'(p)(v - p)) / (v - p)**2 are
-found on a grid, then on a finer one around the best point, and widened by some room, without
+The extremes over all v of (phi(v) - phi(p)) / (v - p) and (phi(v) - phi(p) - phi'(p)(v - p)) / (v - p)**2
+are found on a grid, then on a finer one around the best point, and widened by some room, without
 which a touching point could not be proven. What the proof refuses gets more room once or twice; what it
 still refuses is left out (`proven` False).
 """
@@ -36,18 +36,18 @@ def _quotients(activation: Activation, p: np.ndarray, v: np.ndarray, order: int)
     near = np.abs(h) < _NEAR
     rise = activation(v) - activation(p)[:, None]
     if order == 2:
-        rise = rise - activation.derivative(p)[:, None] * h
+        rise = rise - np.nan_to_num(activation.derivative(p))[:, None] * h
         left, right = activation.derivative(p - _NEAR), activation.derivative(p + _NEAR)
-        limit = (right - left) / (4.0 * _NEAR)
+        limit = np.nan_to_num((right - left) / (4.0 * _NEAR))
     else:
-        limit = activation.derivative(p)
+        limit = np.nan_to_num(activation.derivative(p))  # NaN at a kink, whose sides are sampled
     return np.asarray(np.where(near, limit[:, None], rise / np.where(near, 1.0, h) ** order))
 
 
 def _extremes(activation: Activation, p: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest quotient over all v, nearly."""
     curve = curve_of(activation)
-    far = np.abs(p)[:, None] + curve.reach
+    far = 2.0 * np.abs(p)[:, None] + curve.reach
     share = np.linspace(-1.0, 1.0, _POINTS // 2) ** 3
     v = np.sort(np.hstack([p[:, None] + far * share, np.tile(curve.reach * share, (p.size, 1))]), axis=1)
     found = []

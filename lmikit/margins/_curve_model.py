@@ -1,8 +1,9 @@
 """The margin problem with arbitrary quadratic terms per neuron, around an anchor, in floating point.
 
 z = (d, u) with d = x - x0 and u = w - w0, so that neuron i has v_i = v0_i + h_i, h = V'z linear. A term is
-g = vv h**2 + vw h u + ww u**2 + v h + w u + one in these coordinates. Pixels of a box are neurons with h = d_j alone and
-the term (h - low)(high - h). For a plain ball d is reduced to the range of W_0'. For multipliers y,
+g = vv h**2 + vw h u + ww u**2 + v h + w u + one in these coordinates. Pixels of a box are neurons with
+h = d_j alone and the term (h - low)(high - h). For a plain ball d is reduced to the range of W_0'. For
+multipliers y,
 
     L(z) = weight (row . f + offset) + mu (|d|**2 - eps**2) - sum_i y_i g_i = constant + 2 f'z + z'M z.
 """
@@ -17,9 +18,17 @@ from .._errors import InputError
 from ..certificates.point import Site, is_curved, slopes_of_pieces, term_of_kind
 from ..claims import AbstractRegion
 from ..network import Network
-from ._problem import Chain
+from ._problem import PieceChain
 
-__all__ = ["Anchor", "CurvedChain", "LocalTerm", "Terms", "anchor_of", "curved_chain_of", "local_term"]
+__all__ = [
+    "CurveAnchor",
+    "CurveTerms",
+    "CurvedChain",
+    "LocalTerm",
+    "anchor_of",
+    "curved_chain_of",
+    "local_term",
+]
 
 NAMES = ("vv", "vw", "ww", "v", "w", "one")
 
@@ -29,7 +38,7 @@ class CurvedChain:
     """A chain with curved activations: `slopes` holds the global slope bounds as a chain of pieces."""
 
     network: Network
-    slopes: Chain
+    slopes: PieceChain
 
 
 def curved_chain_of(network: Network) -> CurvedChain:
@@ -47,11 +56,11 @@ def curved_chain_of(network: Network) -> CurvedChain:
         low.append(np.asarray(a))
         high.append(np.asarray(b))
     biases = tuple(layer.bias for layer in network.layers)
-    return CurvedChain(network, Chain(network, network.weights, biases, tuple(low), tuple(high)))
+    return CurvedChain(network, PieceChain(network, network.weights, biases, tuple(low), tuple(high)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Anchor:
+class CurveAnchor:
     """The network at x0: preactivations and values per hidden layer, outputs, and the matrix V."""
 
     chain: CurvedChain
@@ -100,11 +109,11 @@ class Anchor:
         return np.asarray(self.region.anchor + d)
 
 
-def anchor_of(chain: CurvedChain, region: AbstractRegion) -> Anchor:
+def anchor_of(chain: CurvedChain, region: AbstractRegion) -> CurveAnchor:
     """The network at the region's anchor."""
     values, images = forward(chain.network, region.anchor)
     outputs = chain.network.layers[-1].linear.to_dense() @ images[-1] + chain.network.layers[-1].bias
-    return Anchor(chain, region, values, images, outputs)
+    return CurveAnchor(chain, region, values, images, outputs)
 
 
 def forward(network: Network, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -119,7 +128,7 @@ def forward(network: Network, x: np.ndarray) -> tuple[list[np.ndarray], list[np.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LocalTerm:
-    """A term in the anchor's coordinates: `numbers` (k, 6) for the k neurons `where`; `layer` -1 for pixels."""
+    """A term at the anchor: `numbers` (k, 6) for the k neurons `where`; `layer` -1 for pixels."""
 
     kind: str
     layer: int
@@ -130,7 +139,7 @@ class LocalTerm:
 
 
 def local_term(
-    anchor: Anchor, layer: int, kind: str, parameters: Mapping[str, np.ndarray], used: np.ndarray
+    anchor: CurveAnchor, layer: int, kind: str, parameters: Mapping[str, np.ndarray], used: np.ndarray
 ) -> LocalTerm:
     """The registered term of that kind on the neurons `used` of a layer, moved to the anchor."""
     site = Site(anchor.chain.network, layer, anchor.region)
@@ -155,7 +164,7 @@ def local_term(
     return LocalTerm(kind, layer, parameters, term.equality, where, numbers[where])
 
 
-def pixel_term(anchor: Anchor) -> LocalTerm:
+def pixel_term(anchor: CurveAnchor) -> LocalTerm:
     """(h - low)(high - h) for the pixels of a box."""
     box = anchor.region.box
     assert box is not None, "called for regions with a box"
@@ -165,10 +174,10 @@ def pixel_term(anchor: Anchor) -> LocalTerm:
     return LocalTerm("pixel", -1, {}, False, np.arange(low.size), numbers)
 
 
-class Terms:
+class CurveTerms:
     """All terms of one problem: the neuron of each, their numbers (N, 6), which are equalities."""
 
-    def __init__(self, anchor: Anchor, terms: list[LocalTerm]) -> None:
+    def __init__(self, anchor: CurveAnchor, terms: list[LocalTerm]) -> None:
         chain = anchor.chain.slopes
         self.anchor = anchor
         self.parts = ([pixel_term(anchor)] if anchor.pixels else []) + terms

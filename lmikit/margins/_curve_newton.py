@@ -1,7 +1,7 @@
 """Newton's method with a barrier on the dual with arbitrary quadratic terms per neuron.
 
-With the notation of `_curve_model`, y = (multipliers | head), head = mu on a ball or, for radii, the weight of
-the objective (then mu = 1, eps = 0), s(y) = min_z L and M = sum y_i N_i (+ mu I on d), maximise
+With the notation of `_curve_model`, y = (multipliers | head), head = mu on a ball or, for radii, the
+weight of the objective (then mu = 1, eps = 0), s(y) = min_z L and M = sum y_i N_i (+ mu I on d), maximise
 
     F = s(y) + t (log det M + sum log y_i),   inequalities only in the sum,
     dF/dy_i = -g_i(z) + t tr(M^-1 N_i) + t / y_i,
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
-from ._curve_model import Terms
+from ._curve_model import CurveTerms
 from ._newton import ascent_direction
 
 __all__ = ["CurvePoint", "CurveProblem", "climb_curves"]
@@ -39,7 +39,7 @@ class CurvePoint:
 class CurveProblem:
     """Terms, the row of the objective, and the ball; `radius` makes the radius form."""
 
-    def __init__(self, terms: Terms, row: np.ndarray, offset: float, radius: bool = False) -> None:
+    def __init__(self, terms: CurveTerms, row: np.ndarray, offset: float, radius: bool = False) -> None:
         self.terms, self.radius = terms, radius
         self.v, self.e = terms.anchor.matrices
         anchor = terms.anchor
@@ -146,9 +146,7 @@ class CurveProblem:
             hess[-1, -1] += t_bar * float((inverse[:d, :d] ** 2).sum())
         hess[-1, :-1] = hess[:-1, -1] = cross
 
-    def rate(
-        self, y: np.ndarray, rows: np.ndarray, offsets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def rate(self, y: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Best value of every row with the multipliers t y (see `Dual.scaled_rows`), and 1 / t."""
         m, f, constant = self.quadratic(y)
         factor, info = dpotrf(m, lower=1, clean=1)
@@ -171,7 +169,7 @@ class CurveProblem:
 
 
 def _traces(q: np.ndarray, p: np.ndarray, r: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """tr(S_i K_ij S_j K_ij') for S = [[vv, vw/2], [vw/2, ww]] and K_ij = [[p, r], [r', s]] by pairs of terms."""
+    """tr(S_i K_ij S_j K_ij'), S = [[vv, vw/2], [vw/2, ww]], K_ij = [[p, r], [r', s]], by pairs of terms."""
     a, b, c = q[:, 0], 0.5 * q[:, 1], q[:, 2]
     rt = r.T
     total = a[:, None] * (p * p * a + 2.0 * p * r * b + r * r * c)
@@ -189,7 +187,7 @@ def climb_curves(
     tolerance: float = 1e-6,
     stop: Callable[[], bool] = lambda: False,
 ) -> CurvePoint | None:
-    """Follow the central path from y until s > target or nothing is left to gain; None where y is not inside."""
+    """Follow the central path until s > target or nothing is left to gain; None where y is not inside."""
     at = problem.at(y)
     if at is None:
         return None
@@ -199,7 +197,7 @@ def climb_curves(
         if best.value > target or stop():
             break
         step = ascent_direction(*problem.derivatives(at, t_bar))
-        moved = None if step is None else _line_search(problem, at, *step, t_bar)
+        moved = None if step is None else _line_search(problem, at, step[0], step[1], t_bar)
         if step is None or moved is None:
             break
         at, length = moved

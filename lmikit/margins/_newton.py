@@ -22,7 +22,7 @@ from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
 from ._dual import MarginDual
 
-__all__ = ["Centred", "newton_ascent"]
+__all__ = ["Centred", "ascent_direction", "newton_ascent"]
 
 _FLOOR = 0.02  # eta and nu start at least here, relative to T |v|
 _REDUCTION = 0.15
@@ -204,7 +204,7 @@ def newton_ascent(
     for _ in range(iterations):
         if best > target or stop():
             return Centred(best_y, best, "target" if best > target else "budget")
-        step = _direction(*_derivatives(model, y, at, t_bar))
+        step = ascent_direction(*_derivatives(model, y, at, t_bar))
         if step is None:
             return Centred(best_y, best, "broken")
         direction, slope = step
@@ -241,7 +241,8 @@ def _interior(dual: MarginDual, start: np.ndarray) -> np.ndarray:
     return y
 
 
-def _direction(g: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, float] | None:
+def ascent_direction(g: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """(H^-1 g, g'H^-1 g) for the scaled H with a little ridge where it needs one; None where it fails."""
     scale = 1.0 / np.sqrt(np.maximum(np.diag(h), 1e-300))
     scaled = scale[:, None] * h * scale
     for ridge in (0.0, 1e-12, 1e-9):

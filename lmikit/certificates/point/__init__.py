@@ -10,7 +10,7 @@ from ._curves import curve_of, is_curved
 from ._dyadic import Dyadic
 from ._interval_terms import proven_intervals
 from ._pieces import slopes_of_pieces
-from ._terms import AbstractTerm, Site, register_term
+from ._terms import AbstractTerm, Site, register_term, term_of_kind
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "proven_intervals",
     "register_term",
     "slopes_of_pieces",
+    "term_of_kind",
     "verify_point",
 ]

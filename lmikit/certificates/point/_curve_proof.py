@@ -2,10 +2,10 @@
 
 On a cell with midpoint m and half-width r that has no kink inside, F(v) = g(v, phi(v)) obeys
 
-    F(m + s) >= F(m) - |F'(m)| |s| + K s**2 / 2,  |s| <= r,  K <= inf F'' over the cell (Taylor, Lagrange's rest),
+    F(m + s) >= F(m) - |F'(m)| |s| + K s**2 / 2,  |s| <= r,  K <= inf F'' over the cell (Taylor),
 
-whose least value is F(m) - |F'|**2 / (2 K) at best (K > 0) and F(m) - |F'| r + K r**2 / 2 where the vertex lies
-outside or K <= 0. Cells that fail are halved. Beyond the last cells phi' is monotone and tends to a
+whose least value is F(m) - |F'|**2 / (2 K) at best (K > 0) and F(m) - |F'| r + K r**2 / 2 where the vertex
+lies outside or K <= 0. Cells that fail are halved. Beyond the last cells phi' is monotone and tends to a
 known limit, so that the signs of F and F' at the ends decide. All numbers are outward-rounded
 intervals; a NaN proves nothing. Touching points need some room, which the terms' constants have.
 """
@@ -129,8 +129,8 @@ def holds_everywhere(curve: Curve, inequality: AbstractInequality) -> np.ndarray
     """Whether F >= 0 on the whole line, proven, per neuron."""
     count = inequality.point.size
     with np.errstate(all="ignore"):
-        low = np.minimum(inequality.point, 0.0) - curve.reach
-        high = np.maximum(inequality.point, 0.0) + curve.reach
+        far = 2.0 * np.abs(inequality.point) + curve.reach  # |v| / (v - p)**2 is largest at v = -p
+        low, high = inequality.point - far, inequality.point + far
         profile, limits = curve.profile, curve.limits
         left = profile.left(low).hull(Interval.of(np.full(count, limits[0])))
         right = profile.right(high).hull(Interval.of(np.full(count, limits[1])))

@@ -6,7 +6,8 @@ over a cell [lo, hi] that has no kink inside, by interval arithmetic on
 tanh      -2 t (1 - t**2), t = tanh v.            sigmoid  s (1 - s) (1 - 2 s).
 softplus  beta s (1 - s), s = sigmoid(beta v).    silu     s (1 - s) (2 - v (2 s - 1)), s = sigmoid v.
 gelu      (2 - v**2) pdf(v).                      elu      alpha exp(v) below 0, else 0.
-gelu tanh with u = c (v + a v**3), S = 1 - tanh(u)**2, u' = c (1 + 3 a v**2): S u' + v S (3 c a v - tanh(u) u'**2).
+gelu tanh with u = c (v + a v**3), S = 1 - tanh(u)**2, u' = c (1 + 3 a v**2):
+          S u' + v S (3 c a v - tanh(u) u'**2).
 mish      with t = tanh(log(1 + e**v)), s = sigmoid v, d = (1 - t**2) s: 2 d + v d (1 - s - 2 t s).
 """
 
