@@ -49,7 +49,6 @@ class LowRank(AbstractSolver):
 
     module: ClassVar[str] = "numpy"
     extra: ClassVar[str] = ""
-    finds_rays: ClassVar[bool] = False  # it finds some
     takes_cones: ClassVar[bool] = False
     takes_equalities: ClassVar[bool] = False
     takes_quadratic: ClassVar[bool] = False
