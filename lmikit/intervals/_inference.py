@@ -59,12 +59,13 @@ class FloatFormat:
         return math.ldexp(2.0 - math.ldexp(1.0, 1 - self.bits), self.largest)
 
     def change(self, values: np.ndarray) -> np.ndarray:
-        """At least |rounded - given|: 0 for numbers of the format."""
+        """At least |rounded - given|: 0 for numbers of the format, infinite beyond its largest."""
         size = np.abs(values)
         mantissa, exponent = np.frexp(values)
         scaled = np.ldexp(mantissa, self.bits)
         exact = ((scaled == np.rint(scaled)) & (exponent - 1 >= self.least)) | (values == 0.0)
-        return np.where(exact, 0.0, np.where(size <= self.huge, self.unit * size + self.tiny, np.inf))
+        inside = size <= self.huge
+        return np.where(inside, np.where(exact, 0.0, self.unit * size + self.tiny), np.inf)
 
 
 FORMATS = {
@@ -194,4 +195,5 @@ def _after_activation(
         + form.unit * 1.01 * (steep * below)
         + 3.0 * form.tiny
     )
-    return (np.maximum(steep, 1.0) * error + own) * _UP
+    fits = (steep + form.change(np.array(steep))) * below * _UP <= form.huge  # the product does not overflow
+    return np.where(fits, (np.maximum(steep, 1.0) * error + own) * _UP, np.inf)

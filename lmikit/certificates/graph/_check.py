@@ -64,7 +64,7 @@ def _checked(document: GraphDocument, graph: Graph, exact: bool) -> CheckResult:
             True, "the matrix is positive definite, with radii for every rounding", proof.shift
         )
     margins = _exact_margins(document, graph)
-    if all(m is None for m in margins):
+    if margins and all(m is None for m in margins):  # a graph without maps has no margins
         return CheckResult(True, "the output is exactly independent of the input", 0.0)
     margin = min((m for m in margins if m is not None), default=math.inf)
     if margin < 0.0:

@@ -67,6 +67,8 @@ def fault(graph: Graph, witness: GraphWitness) -> str:
         count = sum(1 for _ in maps_of(graph))
         if (p, q) != (2.0, 2.0) or len(witness.gains) != count or witness.parts:
             return f"a proof by norms has {len(witness.gains)} gains; expected {count} and the norms (2, 2)"
+        if not all(math.isfinite(gain) and gain >= 0.0 for gain in witness.gains):
+            return "a gain is negative or not finite"
         return ""
     if witness.gains:
         return "a dissipation has gains of maps"

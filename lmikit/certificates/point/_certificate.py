@@ -13,6 +13,7 @@ from ...network import Network
 from .._float_environment import require_ieee
 from .._kinds import AbstractCertificate
 from ._proof import GroupProof, fault_of, prove_group
+from ._terms import term_of_kind
 from ._witness import PointWitness, point_digest
 
 __all__ = ["PointCertificate", "verify_point"]
@@ -84,7 +85,8 @@ def verify_point(network: Network, witness: PointWitness, *, repair: bool = True
 
     With `repair` the claim's lower bounds are hints: the best that the multipliers prove is
     claimed, rounded downwards, be it negative; for a claim of kind "radius" likewise the largest
-    radius for which they prove every row. Without it, precisely the claim is proven.
+    radius for which they prove every row, at most the claim's own where a term holds on that ball only.
+    Without it, precisely the claim is proven.
 
     Raises InputError for other types and sizes that do not fit, NotCertified where the digest is
     another network's, a term is not valid, a sign is wrong or no proof was found. Assumed, not
@@ -153,10 +155,19 @@ def _radius_claim(witness: PointWitness, proofs: list[GroupProof]) -> PointClaim
     if not (math.isfinite(square) and square > 0.0):
         raise NotCertified("the multipliers prove no positive radius.")
     radius = math.sqrt(square) * (1.0 - 2.0**-50)
-    ball = Ball(region.ball.x0, radius) if region.ball is not None else None
-    assert ball is not None, "PointClaim has seen to it"
+    assert region.ball is not None, "PointClaim has seen to it"
+    if _rests_on_region(witness):  # its terms were proven on the claim's ball, and hold on no wider one
+        radius = min(radius, region.ball.radius)
+    ball = Ball(region.ball.x0, radius)
     wider = ball if region.box is None else BallAndBox(ball, region.box)
     return dataclasses.replace(witness.claim, region=wider)
+
+
+def _rests_on_region(witness: PointWitness) -> bool:
+    """Whether some multiplier is one of a term that holds on the region only."""
+    items = (item for group in witness.groups for layer in group.layers for item in layer)
+    terms = ((term_of_kind(item.kind), item.values) for item in items)
+    return any((term is None or term.regional) and values.any() for term, values in terms)
 
 
 def _require(claim: PointClaim, proven: PointClaim) -> None:

@@ -160,7 +160,8 @@ def _with_gram(diagonal: EnclosedArray, weight: np.ndarray, a: EnclosedArray) ->
     size = np.abs(weight)
     mid = weight.T @ (a.mid[:, None] * weight)
     spread = (m + 8.0) * _U * (np.abs(a.mid) + a.rad) + a.rad
-    rad = size.T @ (spread[:, None] * size) * (1.0 + (2.0 * m + 32.0) * 2.0**-52) + m * _TINY
+    tiny = m * _TINY * (1.0 + float(size.max()))  # a w and spread w underflow first, and then meet a large w
+    rad = size.T @ (spread[:, None] * size) * (1.0 + (2.0 * m + 32.0) * 2.0**-52) + tiny
     mid = np.tril(mid) + np.tril(mid, -1).T
     rad = np.maximum(rad, rad.T)
     index = np.arange(diagonal.mid.size)

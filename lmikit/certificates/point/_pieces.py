@@ -44,6 +44,8 @@ def _slopes(site: Site) -> tuple[np.ndarray, np.ndarray]:
 class _AbstractPiece(AbstractTerm):
     """What the three share: nothing to prove but that the activation is of two pieces."""
 
+    regional: ClassVar[bool] = False
+
     def fault(self, site: Site, parameters: Parameters, used: np.ndarray) -> str:
         if slopes_of_pieces(site.layer.activation, site.neurons) is None:
             name = site.layer.activation.name

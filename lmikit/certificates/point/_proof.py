@@ -139,7 +139,8 @@ def _price(hessian: BlockTridiagonal, gradient: list[EnclosedArray], share: floa
     count = 0
     for block, r in zip(hessian.diagonal, gradient, strict=True):
         delta = share * _main_diagonal(block)
-        total = total + (r.size() ** 2 / delta[:, None]).sum(axis=0)
+        size = r.size()
+        total = total + (size / delta[:, None] * size).sum(axis=0)  # the square alone could underflow
         count += delta.size
     return np.asarray(total * (1.0 + (2.0 * count + 64.0) * 2.0**-52) + count * 2.0**-1000)
 

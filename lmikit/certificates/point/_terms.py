@@ -54,6 +54,7 @@ class AbstractTerm(abc.ABC):
     kind: ClassVar[str]
     equality: ClassVar[bool]
     parameters: ClassVar[tuple[str, ...]] = ()
+    regional: ClassVar[bool] = True  # False: g holds for every v, so that a wider region keeps it
 
     @abc.abstractmethod
     def fault(self, site: Site, parameters: Parameters, used: np.ndarray) -> str:

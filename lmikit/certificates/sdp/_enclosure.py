@@ -47,12 +47,19 @@ def _two_product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
 
 
+def _in_range(values: np.ndarray) -> bool:
+    """Whether `_two_product` is exact for these factors."""
+    size = np.abs(values[values != 0])
+    return bool(
+        np.isfinite(size).all() and (not size.size or (size.min() > 2.0**-400 and size.max() < 2.0**400))
+    )
+
+
 def row_dots(
     matrix: sp.csr_array, x: np.ndarray, extra: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(v, e): |matrix @ x + extra - v| <= e exactly; e = 0 where v is exact, inf where x is out of range."""
-    size = np.abs(x[x != 0])
-    if not np.isfinite(x).all() or (size.size and not (size.min() > 2.0**-400 and size.max() < 2.0**400)):
+    """(v, e): |matrix @ x + extra - v| <= e exactly; e = 0 where v is exact, inf out of range."""
+    if not (_in_range(x) and _in_range(matrix.data)):
         return np.zeros(matrix.shape[0]), np.full(matrix.shape[0], np.inf)
     p, e = _two_product(matrix.data, x[matrix.indices])
     products, errors, ends = p.tolist(), e.tolist(), matrix.indptr.tolist()
@@ -186,4 +193,8 @@ class Projection:
         radius = abs(self.T).T @ u
         if self.T_rad is not None:
             radius = radius + self.T_rad.T @ u
-        return np.asarray(self.metric * radius * SAFE)
+        # underflows above cost less than 2^-900: |R| < 2^54, metric |T| scale < 2^101, metric 0 or >= 2^-200
+        touched = np.diff(sp.csc_array(self.T).indptr) > 0
+        if self.T_rad is not None:
+            touched |= np.diff(sp.csc_array(self.T_rad).indptr) > 0
+        return np.asarray(self.metric * (radius * SAFE + np.where(touched, 2.0**-700, 0.0)))

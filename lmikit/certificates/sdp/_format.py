@@ -156,9 +156,13 @@ def _require_claim(status: str, lower: float | None, upper: float | None, witnes
     if status not in STATUSES:
         raise InputError(f"claim.status is {status!r}; expected one of {', '.join(STATUSES)}.")
     needs_lower, needs_upper = status in ("optimum", "bounded"), status in ("optimum", "feasible")
+    has_point = witness.primal is not None
     given = {
         "claim.lower": (lower is not None, needs_lower),
-        "claim.upper": (upper is not None, needs_upper or (status == "unbounded" and upper is not None)),
+        "claim.upper": (
+            upper is not None,
+            needs_upper or (status == "unbounded" and has_point and upper is not None),
+        ),
         "dual": (witness.dual is not None, needs_lower),
         "dual_ray": (witness.dual_ray is not None, status == "infeasible"),
         "primal_ray": (witness.primal_ray is not None, status == "unbounded"),
