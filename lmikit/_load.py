@@ -2,11 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ._errors import InputError, OptionError
 from .adapters import from_nnet, from_onnx, from_safetensors
+from .graph import Graph
 from .network import Network
 
 __all__ = ["load_network"]
@@ -22,7 +23,7 @@ def load_network(
     output: str | None = None,
     logits: bool = False,
     order: Sequence[str] | None = None,
-) -> Network:
+) -> Network | Graph:
     """The network in a `.npz`, `.mat`, `.onnx`, `.nnet` or `.safetensors` file.
 
     `activation` is used where the file does not name its activations: `.mat`, `.safetensors`
@@ -34,7 +35,7 @@ def load_network(
     OptionError for an option of another kind of file, BackendMissing where its package is missing.
     """
     file = pathlib.Path(path)
-    readers = {
+    readers: dict[str, Callable[[], Network | Graph]] = {
         ".npz": lambda: Network.from_file(file, activation),
         ".mat": lambda: Network.from_file(file, activation),
         ".onnx": lambda: from_onnx(file, output=output, logits=logits),

@@ -127,9 +127,37 @@ REFUSED = {
         model([*HEAD, node("MatMul", ["h", "h"], name="att")], WEIGHTS),
         "layer att is an ONNX MatM",
     ),
-    "residual": (
-        model([*HEAD, node("Add", ["h", "h0"], name="skip")], WEIGHTS),
-        "layer skip is an ONNX Add",
+    "gate": (
+        model([*HEAD, node("Mul", ["h", "h0"], name="gate")], WEIGHTS),
+        "layer gate is an ONNX Mul of two values; a product has no global Lipschitz constant",
+    ),
+    "jump": (model([node("Floor", ["x"])]), "layer the_Floor is an ONNX Floor; it jumps"),
+    "steep": (model([node("Exp", ["x"])]), "its slope grows without limit"),
+    "mixed": (model([node("Transpose", ["x"], perm=[1, 0])]), "moves the axis of the samples"),
+    "circle": (
+        model([node("Add", ["x", "b"], "a"), node("Add", ["a", "y"], "b"), node("Relu", ["b"])]),
+        "depend on each other in a circle",
+    ),
+    "huge": (
+        model([node("Expand", ["x", "s"])], {"s": np.array([1, 2**40, 4])}, shape=(1, 1, 4)),
+        "out of proportion to the file",
+    ),
+    "huge constant": (
+        model(
+            [node("ConstantOfShape", ["s"], "c"), node("Add", ["x", "c"])], {"s": np.array([2**20, 2**20])}
+        ),
+        "out of proportion to the file",
+    ),
+    "doubled": (
+        model(
+            [
+                node("Expand", ["x", "s"], "a"),
+                *(node("Concat", [a, a], b, axis=1) for a, b in zip("abcdefghi", "bcdefghiy", strict=True)),
+            ],
+            {"s": np.array([1, 2**16, 4])},
+            shape=(1, 1, 4),
+        ),
+        "out of proportion to the file",
     ),
     "where": (model([*HEAD, node("Where", ["h", "b", "b"])], WEIGHTS), "layer the_Where is an ONNX Where"),
     "foreign": (
@@ -145,14 +173,17 @@ REFUSED = {
         "layer the_Reshape is an ONNX Reshape of samples of shape",
     ),
     "flatten": (model([*HEAD, node("Flatten", ["h"], axis=0)], WEIGHTS), "ONNX Flatten at axis 0"),
-    "sequence": (model([node("MatMul", ["x", "W"])], WEIGHTS, shape=("n", 5, 4)), "flatten them first"),
+    "sequence": (
+        model([node("Gemm", ["x", "W"])], WEIGHTS, shape=("n", 5, 4)),
+        r"Gemm of samples of shape \(5, 4\)",
+    ),
     "per sample": (
         model([*HEAD, node("Add", ["h", "c"], "y")], {**WEIGHTS, "c": f32(2, 3)}),
         r"layer the_Add is an ONNX Add .*constant of shape \(2, 3\)",
     ),
     "cast": (model([node("Cast", ["x"], to=onnx.TensorProto.INT64)]), "ONNX Cast to something else"),
     "division": (model([node("Div", ["c", "x"])], {"c": f32(4)}), "not a division by nonzero constants"),
-    "old": (model([node("Relu", ["x"])], opset=6), "opset 6; expected 7"),
+    "old": (model([node("Relu", ["x"])], opset=5), "opset 5; expected 6"),
     "unknown shape": (model([node("Relu", ["x"])], shape=("n", "m")), "every size after the first known"),
     "no chain": (model([*HEAD], WEIGHTS), "no chain of nodes leads to 'y'"),
 }

@@ -205,17 +205,33 @@ def _scale(current: _Open, step: _Scaling) -> None:
     if current.weight is None:
         current.scale = step.scale if current.scale is None else step.scale * current.scale
     else:
-        current.weight = step.scale[:, None] * floats(f"layer {step.where}", current.weight)
+        current.weight = _times(step.where, current.weight, rows=step.scale)
 
 
 def _joined(before: _Open, step: _Affine) -> _Open:
     """weight (scale * x + offset) + bias as one affine map; exact in the weight if scale is None."""
     weight, bias = step.weight, step.bias
     if before.bias is not None:
-        bias = _vector(bias, weight.shape[0]) + floats(f"layer {step.where}", weight) @ before.bias
+        bias = _vector(bias, weight.shape[0]) + _applied(step.where, weight, before.bias)
     if before.scale is not None:
-        weight = floats(f"layer {step.where}", weight) * before.scale
+        weight = _times(step.where, weight, columns=before.scale)
     return _Open(weight, None, bias)
+
+
+def _applied(where: str, weight: Any, vector: np.ndarray) -> np.ndarray:
+    if isinstance(weight, SparseMap):
+        return weight.matvec(vector)
+    return np.asarray(floats(f"layer {where}", weight) @ vector)
+
+
+def _times(where: str, weight: Any, *, rows: Any = None, columns: Any = None) -> Any:
+    """The weight with its rows or columns scaled, in float64."""
+    if isinstance(weight, SparseMap):
+        matrix = weight.to_sparse().tocoo()
+        factor = rows[matrix.coords[0]] if columns is None else columns[matrix.coords[1]]
+        return SparseMap(sp.csr_array((factor * matrix.data, matrix.coords), shape=weight.shape))
+    dense = floats(f"layer {where}", weight)
+    return rows[:, None] * dense if columns is None else dense * columns
 
 
 def _closed(current: _Open, features: int) -> Any:

@@ -1,37 +1,44 @@
-"""ONNX: a graph that is a chain of the operators below, with constant parameters.
+"""ONNX: models of affine operators and activations, read by following shapes and constants.
 
-Shapes are followed per sample (without the first dimension, the samples), so that flattening keeps
-samples apart and a matrix product acts on one vector per sample.
+The first axis of an input of rank 2 or more counts samples where the file leaves its size open or
+states more than one; a model is then read for one sample, and whatever would mix samples is refused.
+An input of rank 1, or with a first axis of size 1, is read as it stands.
 """
 
 import collections
-import math
 import os
 from typing import Any
 
 import numpy as np
 
-from .._convert import floats
 from .._errors import BackendMissing, InputError
 from .._files import reading
+from ..graph import Graph
 from ..network import Network
-from ._chain import Chain, import_error_extra, normalisation, refusal
+from ._chain import import_error_extra, refusal
 from ._onnx_activations import ACTIVATIONS
+from ._onnx_constants import FOLDED, NOT_LIPSCHITZ, constant_of
+from ._onnx_shapes import MOVES, Call
+from ._onnx_values import OPERATORS, Arithmetic, Tensor, half_clip
+from ._steps import Steps, size_of
 
 __all__ = ["from_onnx"]
 
 _DOMAINS = ("", "ai.onnx")
 _WIDEST = 2**20  # input features, whatever the constants are
-_OLDEST_OPSET = 7  # before it, dropout and batch normalisation trained by default
+_ROOM = 2**24  # entries of everything computed from the file, beside a multiple of what it holds
+_OLDEST_OPSET = 6  # operators meant something else before
 
 
-def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) -> Network:
-    """The network of an ONNX model (a path or a ModelProto), with the same outputs to rounding.
+def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) -> Network | Graph:
+    """What an ONNX model (a path or a ModelProto) computes, with the same outputs to rounding.
 
-    Read: Gemm, MatMul, Add, Sub, Mul and Div with constants, BatchNormalization in inference mode,
-    Relu, LeakyRelu, PRelu, Elu, Sigmoid, Tanh, Softplus, Gelu, Mish, HardSwish, Abs, Sin,
-    Clip, Flatten, Reshape, Cast to float or double, Identity, Dropout without training, Constant.
-    Inputs of any shape (samples, ...) are flattened in row order. `output` names the value to stop
+    A `Network` where the model is a chain, a `Graph` where values meet. Read, in any order of nodes:
+    Gemm and MatMul with a constant on either side, sums and differences of values, Add, Sub, Mul, Div,
+    Max, Min with constants, BatchNormalization in inference mode, ReduceSum, ReduceMean,
+    GlobalAveragePool, the activations that lmikit has, Clip, Dropout without training; Reshape, Flatten,
+    Transpose, Squeeze, Unsqueeze, Slice, Split, Gather, Concat, Expand, Pad with constants; arithmetic of
+    constants and shapes. Inputs of any shape are flattened in row order. `output` names the value to stop
     at (None: the graph's only output); `logits=True` leaves off a Softmax at the very end. Scalings
     are folded in float64, which rounds.
 
@@ -57,7 +64,7 @@ def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) ->
                 "onnx.version_converter."
             )
     with reading("the model", "ONNX"):
-        return _Reader(onnx, model.graph, Chain(logits=logits), output).read()
+        return _read(onnx, model, output, logits)
 
 
 def _refuse_model(model: Any) -> None:
@@ -81,37 +88,57 @@ def _refuse_model(model: Any) -> None:
         )
 
 
-class _Reader:
-    """`current` is the name of the value that the next node must take, `shape` its shape per sample."""
+def _read(onnx: Any, model: Any, output: str | None, logits: bool) -> Network | Graph:
+    """For one sample; where the file states several and they are not kept apart, as one input of all."""
+    reader = _Reader(onnx, model, output, logits, whole=False)
+    try:
+        return reader.read()
+    except InputError:
+        if reader.samples is None or not reader.apart:
+            raise
+        return _Reader(onnx, model, output, logits, whole=True).read()
 
-    def __init__(self, onnx: Any, graph: Any, chain: Chain, output: str | None) -> None:
-        self.onnx, self.graph, self.chain = onnx, graph, chain
-        self.constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-        self.current, self.samples, self.shape = self._input()
-        self._refuse_widths()
+
+class _Reader:
+    """Follows the nodes in order of dependence; `values` holds constants and what depends on the input."""
+
+    def __init__(self, onnx: Any, model: Any, output: str | None, logits: bool, whole: bool) -> None:
+        self.onnx, self.graph = onnx, model.graph
+        self.opset = max(o.version for o in model.opset_import if o.domain in _DOMAINS)
+        self.values: dict[str, Any] = {t.name: onnx.numpy_helper.to_array(t) for t in self.graph.initializer}
+        name, shape = self._input()
+        several = shape[0] != 1 if len(shape) > 1 else False
+        self.apart = several and not whole
+        self.samples = shape[0] if several and shape[0] > 1 else None
+        shape = (1, *shape[1:]) if self.apart else shape
+        held = sum(int(value.size) for value in self.values.values())
+        self._refuse_widths(shape, held)
+        self.steps = Steps(size_of(shape), logits=logits, budget=_ROOM + 64 * held)
+        self.values[name] = Tensor(0, shape)
         self.output = self._output(output)
 
-    def _input(self) -> tuple[str, int | None, tuple[int, ...]]:
-        inputs = [value for value in self.graph.input if value.name not in self.constants]
+    def _input(self) -> tuple[str, tuple[int, ...]]:
+        """The name and shape of the input; 0 for a first size that is left open."""
+        inputs = [value for value in self.graph.input if value.name not in self.values]
         if len(inputs) != 1:
             raise InputError(
                 f"the graph has inputs {[v.name for v in inputs]}; expected exactly one that is no parameter."
             )
         dims = inputs[0].type.tensor_type.shape.dim
-        sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in dims]
-        if len(sizes) < 2 or min(sizes[1:]) < 1:
+        sizes = [int(d.dim_value) if d.HasField("dim_value") else 0 for d in dims]
+        known = sizes[1:] if len(sizes) > 1 else sizes
+        if not sizes or min(known) < 1 or sizes[0] < 0:
             raise InputError(
                 f"input {inputs[0].name} has shape {sizes} (0: unknown); expected (samples, ...) with every "
-                "size after the first known."
+                "size after the first known, or one axis of known size."
             )
-        return inputs[0].name, sizes[0] or None, tuple(sizes[1:])
+        return inputs[0].name, tuple(sizes)
 
-    def _refuse_widths(self) -> None:
+    def _refuse_widths(self, shape: tuple[int, ...], held: int) -> None:
         """Features that no weight of the file could take are not worth the memory."""
-        held = sum(value.size for value in self.constants.values())
-        if math.prod(self.shape) > max(_WIDEST, held):
+        if size_of(shape) > max(_WIDEST, held):
             raise InputError(
-                f"the model has {math.prod(self.shape)} input features, but only {held} constants; expected "
+                f"the model has {size_of(shape)} input features, but only {held} constants; expected "
                 "at least a weight for each."
             )
 
@@ -121,215 +148,142 @@ class _Reader:
             raise InputError(f"the graph has outputs {names}; expected one: pass output=name.")
         return names[0] if wanted is None else wanted
 
-    def read(self) -> Network:
+    def read(self) -> Network | Graph:
         for node in self._needed():
-            if not self._is_constant(node):
-                self._advance(node)
-        if self.current != self.output:
-            raise InputError(
-                f"no chain of nodes leads to {self.output!r}; the chain ends at {self.current!r}."
-            )
-        return self.chain.network()
+            self._advance(node)
+        result = self.values.get(self.output)
+        if not isinstance(result, Tensor):
+            what = "is a constant" if result is not None else "is given by none of its nodes"
+            raise InputError(f"no chain of nodes leads to {self.output!r} from the input: it {what}.")
+        return self.steps.model(result.step)
 
     def _needed(self) -> list[Any]:
-        """The nodes that the output depends on, in order."""
-        wanted, result = {self.output}, []
-        for node in reversed(self.graph.node):
-            if wanted.intersection(node.output):
-                wanted.update(node.input)
-                result.append(node)
-        return result[::-1]
+        """The nodes that the output depends on, each after those it depends on."""
+        makers = {name: node for node in self.graph.node for name in node.output if name}
+        done: set[str] = set(self.values)
+        open_names: set[str] = set()
+        order: list[Any] = []
+        waiting = [self.output]
+        while waiting:
+            name = waiting[-1]
+            node = makers.get(name)
+            if name in done or node is None:
+                waiting.pop()
+                continue
+            missing = [i for i in node.input if i and i not in done and i in makers]
+            if not missing:
+                order.append(node)
+                done.update(node.output)
+                waiting.pop()
+                continue
+            if name in open_names:
+                raise InputError(f"the nodes around {name!r} depend on each other in a circle.")
+            open_names.add(name)
+            waiting.extend(missing)
+        return order
 
-    def _where(self, node: Any) -> str:
-        return str(node.name) or f"giving {node.output[0]!r}"
-
-    def _kind(self, node: Any) -> str:
+    def _call(self, node: Any) -> Call:
         domain = f"{node.domain}." if node.domain not in _DOMAINS else ""
-        return f"an ONNX {domain}{node.op_type}"
-
-    def _is_constant(self, node: Any) -> bool:
-        """Constant nodes, and Identity and Transpose of constants."""
-        if node.domain not in _DOMAINS:
-            return False
-        attributes = self._attributes(node)
-        if node.op_type == "Constant":
-            known = ("value", "value_float", "value_floats", "value_int", "value_ints")
-            found = [attributes[k] for k in known if k in attributes]
-            if len(found) != 1:
-                raise refusal(self._where(node), "an ONNX Constant that is not a tensor of numbers")
-            if "value" in attributes:
-                found[0] = self.onnx.numpy_helper.to_array(found[0])
-            self.constants[node.output[0]] = np.asarray(found[0])
-        elif node.op_type == "Identity" and node.input[0] in self.constants:
-            self.constants[node.output[0]] = self.constants[node.input[0]]
-        elif node.op_type == "Transpose" and node.input[0] in self.constants:
-            value = self.constants[node.input[0]]
-            self.constants[node.output[0]] = np.transpose(value, attributes.get("perm"))
-        else:
-            return False
-        return True
-
-    def _attributes(self, node: Any) -> dict[str, Any]:
-        return {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute}
+        where = str(node.name) or f"giving {node.output[0]!r}"
+        operands = [self.values.get(name) if name else None for name in node.input]
+        for name, operand in zip(node.input, operands, strict=True):
+            if name and operand is None:
+                raise refusal(where, f"an ONNX {domain}{node.op_type} of {name!r}, which nothing gives")
+        return Call(
+            where,
+            f"an ONNX {domain}{node.op_type}",
+            {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute},
+            [o if isinstance(o, np.ndarray) else None for o in operands],
+            self.opset,
+            len([name for name in node.output if name]),
+            self.apart and any(isinstance(o, Tensor) for o in operands),
+            self.samples,
+            self.steps.spend,
+        )
 
     def _advance(self, node: Any) -> None:
-        where = self._where(node)
-        values = [name for name in node.input if name and name not in self.constants]
-        if values != [self.current]:
-            raise refusal(
-                where, f"{self._kind(node)} of {values}", f"expected it to take {self.current!r} only"
-            )
-        read = _OPERATORS.get(node.op_type) if node.domain in _DOMAINS else None
-        attributes = self._attributes(node)
-        if node.domain in _DOMAINS and node.op_type in ACTIVATIONS:
-            constants = [self.constants.get(name) for name in node.input[1:]]
-            activation = ACTIVATIONS[node.op_type](where, attributes, constants)
-            self.chain.activation(where, activation)
-        elif read is None:
-            raise refusal(where, self._kind(node))
+        call, kind = self._call(node), node.op_type
+        operands = [self.values.get(name) if name else None for name in node.input]
+        known = not any(isinstance(o, Tensor) for o in operands)
+        results: list[Any]
+        if node.domain not in _DOMAINS:
+            raise refusal(call.where, call.kind)
+        if kind == "Shape" or (known and (kind in FOLDED or kind not in MOVES)):
+            results = [constant_of(self.onnx, call, kind, self._shape(operands[0]) if operands else None)]
+        elif kind in MOVES:
+            results = self._moved(call, kind, operands)
+        elif kind == "Cast":
+            results = [self._cast(call, Arithmetic(self.steps, call, operands).value(0))]
         else:
-            read(self, where, node, attributes)
-        self.current = node.output[0]
+            results = [self._computed(call, kind, operands)]
+        for name, value in zip(node.output, results, strict=False):
+            if name:
+                self.values[name] = value
 
-    def _constant(self, where: str, node: Any, index: int) -> np.ndarray:
-        value = self.constants.get(node.input[index]) if index < len(node.input) else None
-        if value is None or node.input[0] in self.constants:
-            raise refusal(where, f"{self._kind(node)} whose operands are not (value, constant)")
+    def _shape(self, operand: Any) -> tuple[int, ...] | None:
+        if not isinstance(operand, Tensor):
+            return None if operand is None else operand.shape
+        return (self.samples, *operand.shape[1:]) if self.apart and self.samples else operand.shape
+
+    def _cast(self, call: Call, value: Tensor) -> Tensor:
+        """Between float types a cast only rounds, and the network is read in real arithmetic."""
+        if call.attributes.get("to") not in (self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.DOUBLE):
+            raise call.refuse("to something else than float or double")
         return value
 
-    def _vector_only(self, where: str, node: Any) -> None:
-        if len(self.shape) != 1:
-            raise refusal(where, f"{self._kind(node)} of samples of shape {self.shape}", "flatten them first")
+    def _moved(self, call: Call, kind: str, operands: list[Any]) -> list[Any]:
+        """Where the entries go, found by moving their numbers about."""
+        used = operands if kind == "Concat" else operands[:1]
+        if kind == "Pad":
+            constant = operands[2] if len(operands) > 2 and operands[2] is not None else None
+            constant = call.attributes.get("value", 0.0) if constant is None else constant
+            used = [operands[0], constant if isinstance(constant, Tensor) else np.asarray(constant)]
+        if not any(isinstance(o, Tensor) for o in used):
+            if any(isinstance(o, Tensor) for o in operands):
+                raise call.refuse("by a value")
+            return MOVES[kind]([np.asarray(o) for o in used], call)
+        parents: list[int] = []
+        arrays, which, index, fill = [], [], [], []
+        start = 0
+        for operand in used:
+            shape = tuple(operand.shape)
+            size = size_of(shape)
+            call.spend(call.where, 4 * size)
+            value = isinstance(operand, Tensor)
+            which.append(np.full(size, len(parents) if value else -1))
+            index.append(np.arange(size))
+            fill.append(np.zeros(size) if value else np.asarray(operand, np.float64).reshape(-1))
+            arrays.append(np.arange(start, start + size).reshape(shape))
+            start += size
+            if value:
+                parents.append(operand.step)
+        pool = [np.concatenate(parts) for parts in (which, index, fill)]
+        results = []
+        for moved in MOVES[kind](arrays, call):
+            taken = moved.reshape(-1)
+            step = self.steps.gather(call.where, parents, *(part[taken] for part in pool))
+            results.append(Tensor(step, tuple(moved.shape)))
+        return results
 
-    def _gemm(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        self._vector_only(where, node)
-        if attributes.get("transA", 0):
-            raise refusal(where, "an ONNX Gemm that transposes its input")
-        weight = self._constant(where, node, 1)
-        weight = weight if attributes.get("transB", 0) else weight.T
-        bias = self._constant(where, node, 2) if len(node.input) > 2 and node.input[2] else None
-        alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
-        if alpha != 1.0:
-            weight = alpha * floats(f"layer {where}", weight)
-        if bias is not None:
-            bias = beta * self._per_feature(where, node, bias, (weight.shape[0],))
-        self._affine(where, weight, bias)
+    def _computed(self, call: Call, kind: str, operands: list[Any]) -> Tensor:
+        arithmetic = Arithmetic(self.steps, call, operands)
+        if kind == "Clip":
+            half = half_clip(arithmetic)
+            if half is not None:
+                return half
+        if kind in ACTIVATIONS:
+            value = arithmetic.value(0)
+            constants = [self._slopes(kind, o, value) for o in operands[1:]]
+            activation = ACTIVATIONS[kind](call.where, call.attributes, constants)
+            return Tensor(self.steps.activation(call.where, value.step, activation), value.shape)
+        if kind not in OPERATORS:
+            raise call.refuse("", NOT_LIPSCHITZ.get(kind, ""))
+        return OPERATORS[kind](arithmetic)
 
-    def _matmul(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        self._vector_only(where, node)
-        weight = self._constant(where, node, 1)
-        if weight.ndim != 2:
-            raise refusal(where, f"an ONNX MatMul with a constant of shape {weight.shape}")
-        self._affine(where, weight.T, None)
-
-    def _affine(self, where: str, weight: np.ndarray, bias: np.ndarray | None) -> None:
-        self.chain.affine(where, weight, bias)
-        self.shape = (int(weight.shape[0]),)
-
-    def _per_feature(self, where: str, node: Any, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """A constant operand as one float64 per feature; it must not differ between samples."""
-        full = (1, *shape)
-        try:
-            if value.ndim > len(full):
-                raise ValueError
-            return floats(f"layer {where}", np.broadcast_to(value, full)).reshape(-1)
-        except InputError:
-            raise
-        except ValueError as error:
-            raise refusal(
-                where,
-                f"{self._kind(node)} with a constant of shape {value.shape} for samples of shape {shape}",
-            ) from error
-
-    def _elementwise(self, where: str, node: Any) -> tuple[np.ndarray, bool]:
-        """(the constant operand per feature, whether it comes first)."""
-        first = node.input[0] in self.constants
-        value = self._per_feature(where, node, self.constants[node.input[0 if first else 1]], self.shape)
-        return value, first
-
-    def _add(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        self.chain.scaling(where, np.ones(math.prod(self.shape)), self._elementwise(where, node)[0])
-
-    def _sub(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        value, first = self._elementwise(where, node)
-        scale = np.ones(math.prod(self.shape))
-        self.chain.scaling(where, -scale if first else scale, value if first else -value)
-
-    def _mul(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        value, _ = self._elementwise(where, node)
-        self.chain.scaling(where, value, np.zeros_like(value))
-
-    def _div(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        value, first = self._elementwise(where, node)
-        if first or (value == 0.0).any():
-            raise refusal(where, "an ONNX Div that is not a division by nonzero constants")
-        self.chain.scaling(where, 1.0 / value, np.zeros_like(value))
-
-    def _batchnormalization(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        if attributes.get("training_mode", 0) or len(node.output) > 1 or not attributes.get("spatial", 1):
-            raise refusal(where, "an ONNX BatchNormalization in training mode")
-        gain, shift, mean, variance = (self._constant(where, node, k) for k in range(1, 5))
-        scale, offset = normalisation(gain, shift, mean, variance, attributes.get("epsilon", 1e-5))
-        channels = (scale.size,) + (1,) * (len(self.shape) - 1)
-        pair = [self._per_feature(where, node, v.reshape(channels), self.shape) for v in (scale, offset)]
-        self.chain.scaling(where, *pair)
-
-    def _flatten(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        if attributes.get("axis", 1) != 1:
-            raise refusal(where, f"an ONNX Flatten at axis {attributes['axis']}; only 1 keeps samples apart")
-        self._flattened(where)
-
-    def _flattened(self, where: str) -> None:
-        size = math.prod(self.shape)
-        self.chain.flatten(where, size)
-        self.shape = (size,)
-
-    def _reshape(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        """To (samples, features): the first size is 0, the number of samples or -1."""
-        wanted = tuple(int(v) for v in np.asarray(self._constant(where, node, 1)).reshape(-1))
-        size, zero_is_copy = math.prod(self.shape), not attributes.get("allowzero", 0)
-        samples = {-1} | ({0} if zero_is_copy else set()) | ({self.samples} if self.samples else set())
-        good = len(wanted) == 2 and wanted[0] in samples and wanted[1] in (size, -1)
-        good = good or (len(wanted) == 2 and wanted == (0, 0) and zero_is_copy and len(self.shape) == 1)
-        if not good or wanted == (-1, -1):
-            raise refusal(
-                where,
-                f"an ONNX Reshape of samples of shape {self.shape} to {wanted}; expected (samples, {size})",
-            )
-        self._flattened(where)
-
-    def _cast(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        """Between float types a cast only rounds, and the network is read in real arithmetic."""
-        if attributes.get("to") not in (self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.DOUBLE):
-            raise refusal(where, "an ONNX Cast to something else than float or double")
-
-    def _identity(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        """Nothing to do."""
-
-    def _dropout(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        training = self.constants.get(node.input[2]) if len(node.input) > 2 else None
-        if training is not None and bool(np.any(training)):
-            raise refusal(where, "an ONNX Dropout in training mode")
-
-    def _softmax(self, where: str, node: Any, attributes: dict[str, Any]) -> None:
-        if attributes.get("axis", -1) not in (1, -1):
-            raise refusal(where, f"an ONNX Softmax along axis {attributes['axis']}")
-        self.chain.softmax(where, "an ONNX Softmax")
-
-
-_OPERATORS: dict[str, Any] = {
-    "Add": _Reader._add,
-    "BatchNormalization": _Reader._batchnormalization,
-    "Cast": _Reader._cast,
-    "Div": _Reader._div,
-    "Dropout": _Reader._dropout,
-    "Flatten": _Reader._flatten,
-    "Gemm": _Reader._gemm,
-    "Identity": _Reader._identity,
-    "LogSoftmax": _Reader._softmax,
-    "MatMul": _Reader._matmul,
-    "Mul": _Reader._mul,
-    "Reshape": _Reader._reshape,
-    "Softmax": _Reader._softmax,
-    "Sub": _Reader._sub,
-}
+    def _slopes(self, kind: str, operand: Any, value: Tensor) -> Any:
+        """A PRelu's slopes, one per entry unless there is one for all."""
+        if kind != "PRelu" or not isinstance(operand, np.ndarray) or operand.size == 1:
+            return operand if isinstance(operand, np.ndarray) else None
+        if self.opset < 7 and operand.ndim == 1 and len(value.shape) > 2:
+            operand = operand.reshape(-1, *(1,) * (len(value.shape) - 2))
+        return np.broadcast_to(operand, value.shape).reshape(-1)

@@ -7,10 +7,15 @@ import numpy as np
 
 from .._convert import as_number
 from ..network import (
+    CELU,
     ELU,
     GELU,
+    SELU,
     Abs,
     Activation,
+    Atan,
+    Cos,
+    Erf,
     Hardswish,
     Hardtanh,
     LeakyReLU,
@@ -20,6 +25,8 @@ from ..network import (
     Sigmoid,
     Sin,
     Softplus,
+    Softshrink,
+    Softsign,
     Tanh,
 )
 from ._chain import refusal
@@ -50,6 +57,20 @@ def _clip(where: str, attributes: Attributes, constants: list[Any]) -> Activatio
     return Hardtanh(as_number(f"layer {where}: minimum", low), as_number(f"layer {where}: maximum", high))
 
 
+def _selu(where: str, attributes: Attributes, constants: list[Any]) -> Activation:
+    usual = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
+    if any(np.float32(attributes.get(name, value)) != np.float32(value) for name, value in usual.items()):
+        raise refusal(where, "an ONNX Selu with constants of its own")
+    return SELU()
+
+
+def _shrink(where: str, attributes: Attributes, constants: list[Any]) -> Activation:
+    limit, bias = attributes.get("lambd", 0.5), attributes.get("bias", 0.0)
+    if limit != bias or limit < 0.0:
+        raise refusal(where, "an ONNX Shrink with lambd other than bias", "it jumps")
+    return Softshrink(limit)
+
+
 def _plain(kind: Callable[[], Activation]) -> Make:
     return lambda where, attributes, constants: kind()
 
@@ -67,5 +88,12 @@ ACTIVATIONS: dict[str, Make] = {
     "HardSwish": _plain(Hardswish),
     "Abs": _plain(Abs),
     "Sin": _plain(Sin),
+    "Atan": _plain(Atan),
+    "Celu": lambda where, attributes, constants: CELU(attributes.get("alpha", 1.0)),
+    "Cos": _plain(Cos),
+    "Erf": _plain(Erf),
+    "Selu": _selu,
+    "Shrink": _shrink,
+    "Softsign": _plain(Softsign),
     "Clip": _clip,
 }

@@ -9,9 +9,11 @@ from .. import _api, solvers
 from .._errors import InputError, OptionError
 from .._load import load_network
 from ..certificates import Certificate, check
+from ..certificates.graph import GraphCertificate
+from ..graph import Graph
 from ..lmi import SDP, Status, read_cbf, read_sdpa
 from ..methods import AbstractMethod
-from ..network import Network, lower_bound
+from ..network import Network
 from ..proving import prove
 from ..solvers import AbstractSolver
 from ._output import json_text
@@ -58,7 +60,13 @@ def _solver(name: str | None) -> AbstractSolver | None:
     return solver
 
 
-def _network(arguments: argparse.Namespace) -> Network:
+def _chain(arguments: argparse.Namespace) -> Network:
+    """The network where it is a chain; raises InputError with the reason where it is none."""
+    found = _network(arguments)
+    return found if isinstance(found, Network) else found.as_chain()
+
+
+def _network(arguments: argparse.Namespace) -> Network | Graph:
     return load_network(
         arguments.network,
         activation=arguments.activation,
@@ -113,14 +121,14 @@ def _left(start: float, limit: float | None) -> float | None:
     return None if limit is None else max(limit - (time.perf_counter() - start), 0.0)
 
 
-def _lower(network: Network, limit: float | None) -> float | None:
+def _lower(network: Network | Graph, limit: float | None) -> float | None:
     try:
-        return lower_bound(network, time_limit=limit).value
+        return _api.lower_bound(network, time_limit=limit).value
     except InputError:  # a slope class has no forward pass; there is nothing to sample
         return None
 
 
-def _bound_data(certificate: Certificate, seconds: float) -> dict[str, Any]:
+def _bound_data(certificate: Certificate | GraphCertificate, seconds: float) -> dict[str, Any]:
     return {
         "bound": certificate.bound,
         "bound_hex": certificate.bound.hex(),
@@ -134,7 +142,7 @@ def _bound_data(certificate: Certificate, seconds: float) -> dict[str, Any]:
     }
 
 
-def _bound_text(certificate: Certificate, seconds: float, saved: str | None) -> str:
+def _bound_text(certificate: Certificate | GraphCertificate, seconds: float, saved: str | None) -> str:
     lower = certificate.lower
     lines = [f"{'proven bound':<20} {certificate.bound:.10g}"]
     if lower is not None:

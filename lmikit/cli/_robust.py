@@ -9,7 +9,7 @@ import numpy as np
 
 from .._errors import InputError
 from .._points_table import PointTable, certify_points
-from ._commands import _emit, _network
+from ._commands import _chain, _emit
 from ._progress import progress_bar
 
 __all__ = ["add_robust_arguments", "robust"]
@@ -50,7 +50,7 @@ def robust(arguments: argparse.Namespace) -> int:
         raise InputError("--radius and --eps are both given; expected one of them.")
     if arguments.first is not None and arguments.first < 1:
         raise InputError(f"--first is {arguments.first}; expected at least 1.")
-    network = _network(arguments)
+    network = _chain(arguments)
     X, y = _data(arguments.data, arguments.first)
     with progress_bar(not arguments.json) as progress:
         table = certify_points(

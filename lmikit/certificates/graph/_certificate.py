@@ -52,6 +52,15 @@ class GraphCertificate(AbstractCertificate):
         if token is not _FROM_VERIFY:
             raise TypeError("a GraphCertificate is made by verify_graph, which proves it first.")
 
+    @property
+    def claim(self) -> str:
+        """What is proven, in words."""
+        q, p = ("inf" if math.isinf(n) else f"{n:g}" for n in reversed(self.norm))
+        return (
+            f"||f(x) - f(x')||_{q} <= L ||x - x'||_{p} for all x and x', for the real-arithmetic function "
+            "that the float64 weights define"
+        )
+
     def with_lower(self, lower: float | None) -> "GraphCertificate":
         """The same certificate with a sampled lower bound of the true constant beside it."""
         if lower is not None and not (math.isfinite(lower) and lower >= 0.0):
