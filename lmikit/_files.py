@@ -11,6 +11,8 @@ from ._errors import InputError, LmikitError
 
 __all__ = ["read_bytes", "reading", "write_bytes"]
 
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # absent on Windows
+
 
 @contextlib.contextmanager
 def reading(path: object, what: str) -> Iterator[None]:
@@ -38,7 +40,8 @@ def read_bytes(path: str | os.PathLike[str], largest: int, what: str = "file") -
     such as /dev/zero has no end) or holds more.
     """
     try:
-        with open(path, "rb") as file:
+        # O_NONBLOCK: opening a pipe would otherwise wait for somebody to write into it.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"{os.fspath(path)!r} is not a regular file; expected a {what}.")
             data = file.read(largest + 1)

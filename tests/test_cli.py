@@ -74,6 +74,28 @@ def test_a_certificate_for_another_net_is_refused(net, tmp_path, capsys):
     assert "refused" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("change", ["cut", "format", "field", "binary"])
+def test_what_is_no_certificate_is_bad_input(net, tmp_path, capsys, change):
+    cert = tmp_path / "cert.json"
+    assert main(["bound", net, "--save", str(cert)]) == 0
+    text = cert.read_text()
+    changed = {
+        "cut": text[: len(text) // 2],
+        "format": text.replace("lmikit-cert", "another"),
+        "field": text.replace('"margin"', '"margins"'),
+        "binary": "\xff\0",
+    }[change]
+    cert.write_text(changed, encoding="latin-1")
+    capsys.readouterr()
+    assert main(["check", str(cert), net]) == 2
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert shown.err.startswith("lmikit: InputError: ")
+    assert shown.err.count("\n") == 1
+    assert main(["check", str(cert), net, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
 def _bad_inputs(folder):
     good = [w.copy() for w in DEMO]
     nan = [good[0] * np.nan, *good[1:]]

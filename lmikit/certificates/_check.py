@@ -41,7 +41,7 @@ def check_lipschitz(text: str, network: Network, exact: bool) -> CheckResult:
     try:
         document = parse(text)
     except InputError as error:
-        return CheckResult(False, str(error))
+        return CheckResult(False, str(error), malformed=True)
     fault = environment_fault()
     if fault:
         return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")

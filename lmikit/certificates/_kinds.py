@@ -26,12 +26,14 @@ class CheckResult:
     """`ok` is a proof of the file's claim; `reason` says what was found.
 
     `margin` is the least excess of a diagonal entry of F over its row, in the matrix
-    equilibrated to a diagonal near 1; NaN where it was not reached.
+    equilibrated to a diagonal near 1; NaN where it was not reached. `malformed`: the file is no
+    certificate at all (broken, cut off, of an unknown form), so no claim was looked at.
     """
 
     ok: bool
     reason: str
     margin: float = math.nan
+    malformed: bool = False
 
     def __bool__(self) -> bool:
         return self.ok
@@ -75,11 +77,12 @@ def check(
     except InputError:
         raise
     except ValueError as error:  # not UTF-8, or too many items
-        return CheckResult(False, f"not a certificate file: {error}")
+        return CheckResult(False, f"not a certificate file: {error}", malformed=True)
     name = _format_of(text)
     if name not in _CHECKERS:
         known = ", ".join(sorted(_CHECKERS))
-        return CheckResult(False, f"not a certificate file: its format is {name!r}; known are {known}")
+        reason = f"not a certificate file: its format is {str(name)[:80]!r}; known are {known}"
+        return CheckResult(False, reason, malformed=True)
     return _CHECKERS[name](text, subject, exact)
 
 

@@ -156,14 +156,16 @@ def _bound_text(certificate: Certificate | GraphCertificate, seconds: float, sav
 
 
 def check_certificate(arguments: argparse.Namespace) -> int:
-    """`lmikit check CERT NET`."""
+    """`lmikit check CERT NET`: 0 accepted, 1 refused, 2 where the file is no certificate at all."""
     subject = _sdp(arguments.network) if _is_sdp(arguments.network) else _network(arguments)
     result = check(arguments.certificate, subject, exact=arguments.exact)
     arithmetic = "exact integers" if arguments.exact else "verified float64"
     data = {"ok": result.ok, "reason": result.reason, "margin": result.margin, "arithmetic": arithmetic}
+    if result.malformed and not arguments.json:
+        raise InputError(f"{arguments.certificate}: {result.reason}")
     verdict = "accepted" if result.ok else "refused"
     _emit(arguments, data, f"{verdict} ({arithmetic}): {result.reason}")
-    return 0 if result.ok else 1
+    return 2 if result.malformed else 0 if result.ok else 1
 
 
 def compare_methods(arguments: argparse.Namespace) -> int:

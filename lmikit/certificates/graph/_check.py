@@ -29,7 +29,7 @@ def check_graph(text: str, graph: Graph, exact: bool) -> CheckResult:
     try:
         document = parse_graph(text)
     except InputError as error:
-        return CheckResult(False, str(error))
+        return CheckResult(False, str(error), malformed=True)
     unsafe = environment_fault()
     if unsafe:
         return CheckResult(False, f"the floating-point environment of this thread is unsafe: {unsafe}")

@@ -77,6 +77,9 @@ def check_local(text: str, network: Any, exact: bool) -> CheckResult:
         return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
     try:
         document = parse_local(text)
+    except InputError as error:
+        return CheckResult(False, str(error), malformed=True)
+    try:
         if document.digest != point_digest(network):
             return CheckResult(False, "it is for another network: weights, biases or activations differ")
         if document.region.dim != network.input_dim:

@@ -33,7 +33,7 @@ def check_point(text: str, network: Any, exact: bool) -> CheckResult:
     try:
         witness = parse_point(text)
     except InputError as error:
-        return CheckResult(False, str(error))
+        return CheckResult(False, str(error), malformed=True)
     fault = environment_fault()
     if fault:
         return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")

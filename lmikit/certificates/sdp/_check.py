@@ -4,6 +4,7 @@ Float mode repeats the proof of `verify_sdp` from the numbers of the file. Exact
 shares with it the reading of the file and the entries of the problem as rationals, nothing else.
 """
 
+import json
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def check_sdp(text: str, subject: Any, exact: bool) -> CheckResult:
         if document.sha256 != digest(sdp):
             return CheckResult(False, "it is for another SDP: the SHA-256 of the data differs")
     except InputError as error:
-        return CheckResult(False, str(error))
+        return CheckResult(False, str(error), malformed=not _is_for_another(text, sdp))
     fault = environment_fault()
     if fault:
         return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
@@ -42,6 +43,15 @@ def check_sdp(text: str, subject: Any, exact: bool) -> CheckResult:
             return _decide(document, sdp, exact)
     except (OverflowError, MemoryError, np.linalg.LinAlgError) as error:
         return CheckResult(False, f"the check broke down ({type(error).__name__}: {error})")
+
+
+def _is_for_another(text: str, sdp: SDP) -> bool:
+    """Whether the file names another SDP, whose sizes need not be those of this one."""
+    try:
+        stated = json.loads(text)["problem"]["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return isinstance(stated, str) and stated != digest(sdp)
 
 
 def _decide(document: SDPDocument, sdp: SDP, exact: bool) -> CheckResult:
