@@ -11,6 +11,7 @@ from ._errors import InputError, LmikitError
 
 __all__ = ["read_bytes", "reading", "write_bytes"]
 
+_LONGEST = 600  # characters of a message, which may quote a file
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # absent on Windows
 
 
@@ -23,6 +24,10 @@ def reading(path: object, what: str) -> Iterator[None]:
     """
     try:
         yield
+    except InputError as error:
+        if len(str(error)) <= _LONGEST:
+            raise
+        raise InputError(f"{str(error)[:_LONGEST]} ... (shortened)") from error
     except LmikitError:
         raise
     except Exception as error:
@@ -42,9 +47,12 @@ def read_bytes(path: str | os.PathLike[str], largest: int, what: str = "file") -
     try:
         # O_NONBLOCK: opening a pipe would otherwise wait for somebody to write into it.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{os.fspath(path)!r} is not a regular file; expected a {what}.")
-            data = file.read(largest + 1)
+            data = file.read(min(status.st_size, largest) + 1)  # `read` allocates what it is asked for
+            if len(data) > status.st_size:  # it grew, or is one of /proc, whose size is stated as 0
+                data += file.read(largest + 1 - len(data))
     except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{_shown(path)} cannot be read as a {what} ({_why(error)}).") from error
     if len(data) > largest:

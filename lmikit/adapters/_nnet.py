@@ -43,7 +43,9 @@ def _network(lines: "_Lines", normalised: bool) -> Network:
     count, inputs, outputs, _ = (lines.integers(4))[:4]
     sizes = lines.integers(count + 1)
     if count < 1 or min(sizes) < 1 or sizes[0] != inputs or sizes[-1] != outputs:
-        raise InputError(f"{lines.name}: layer sizes {sizes} do not fit {inputs} inputs, {outputs} outputs.")
+        raise InputError(
+            f"{lines.name}: layer sizes {str(sizes)[:120]} do not fit {inputs} inputs, {outputs} outputs."
+        )
     lines.next()  # the unused flag
     for _ in ("minima", "maxima"):
         lines.numbers(inputs)
@@ -95,7 +97,7 @@ class _Lines:
         try:
             values = np.array([float(field) for field in fields])
         except ValueError as error:
-            raise InputError(f"{self.name}, line {number}: {error}; expected numbers.") from error
+            raise InputError(f"{self.name}, line {number}: {str(error)[:120]}; expected numbers.") from error
         if values.size != size or not np.isfinite(values).all():
             raise InputError(
                 f"{self.name}, line {number}: got {values.size} numbers; expected {size}, finite."
@@ -106,7 +108,7 @@ class _Lines:
         """Exactly `size` integers, zero or more, none of them absurdly large."""
         values = self.numbers(size)
         if (values != np.floor(values)).any() or (values < 0).any() or (values > 10**7).any():
-            raise InputError(f"{self.name}: sizes {values.tolist()}; expected integers.")
+            raise InputError(f"{self.name}: sizes {str(values.tolist())[:120]}; expected integers.")
         return [int(v) for v in values]
 
     def end(self) -> None:

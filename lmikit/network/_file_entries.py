@@ -6,7 +6,6 @@ import math
 import pathlib
 import warnings
 import zipfile
-import zlib
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -15,6 +14,7 @@ import numpy as np
 from .._errors import InputError
 from ._activation_base import Activation
 from ._layer import Layer
+from ._mat_elements import check_elements
 
 __all__ = ["NetworkFile", "load_entries", "read_npz_entries"]
 
@@ -99,25 +99,9 @@ def _npy(data: bytes, name: str) -> np.ndarray:
 def _mat_entries(stream: BinaryIO) -> dict[str, Any]:
     import scipy.io
 
-    _refuse_mat_bomb(stream.read(), _largest(stream))
+    largest = _largest(stream)
+    check_elements(stream.read(), largest)
     stream.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # scipy only warns of unreadable variables and of equal names
         return dict(scipy.io.loadmat(stream))
-
-
-def _refuse_mat_bomb(data: bytes, largest: int) -> None:
-    """Unpack the compressed elements of a version 5 file into nothing, counting."""
-    order = {b"IM": "little", b"MI": "big"}.get(data[126:128])
-    position, total = 128, 0
-    while order and position + 8 <= len(data):
-        kind = int.from_bytes(data[position : position + 4], order)  # type: ignore[arg-type]
-        size = int.from_bytes(data[position + 4 : position + 8], order)  # type: ignore[arg-type]
-        if kind == 15:  # miCOMPRESSED
-            unpack, rest = zlib.decompressobj(), data[position + 8 : position + 8 + size]
-            while rest and not unpack.eof:
-                total += len(unpack.decompress(rest, 2**20))
-                rest = unpack.unconsumed_tail
-                if total > largest:
-                    raise ValueError(f"its elements unpack to more than {largest} bytes")
-        position += 8 + size
