@@ -10,9 +10,13 @@ from ._sklearn import from_sklearn
 from ._torch import from_torch
 from ._torch_graph import graph_from_torch
 from ._vnnlib import InputBox, read_vnnlib
+from ._vnnlib_property import OutputLimits, VnnlibCase, VnnlibProperty, read_vnnlib_property
 
 __all__ = [
     "InputBox",
+    "OutputLimits",
+    "VnnlibCase",
+    "VnnlibProperty",
     "from_equinox",
     "from_flax",
     "from_keras",
@@ -23,4 +27,5 @@ __all__ = [
     "from_torch",
     "graph_from_torch",
     "read_vnnlib",
+    "read_vnnlib_property",
 ]

@@ -48,7 +48,7 @@ def _report(error: LmikitError, *, as_json: bool) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import _commands, _demo, _robust
+    from . import _commands, _demo, _robust, _vnnlib
 
     parser = argparse.ArgumentParser(
         prog="lmikit",
@@ -101,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _network_argument(robust)
     _robust.add_robust_arguments(robust)
+
+    vnnlib = command("vnnlib", _vnnlib.vnnlib, "unsat, sat or unknown: decide the property of a VNN-LIB file")
+    _network_argument(vnnlib)
+    _vnnlib.add_vnnlib_arguments(vnnlib)
 
     command("solvers", _commands.list_solvers, "which solvers are installed, licensed and ready")
 

@@ -14,14 +14,12 @@ __all__ = ["Enclosure", "above", "below"]
 
 def below(values: Any) -> np.ndarray:
     """The next floats downwards; a NaN becomes -inf."""
-    return np.nan_to_num(
-        np.nextafter(values, -np.inf), nan=-np.inf, posinf=np.finfo(float).max, neginf=-np.inf
-    )
+    return np.asarray(np.fmax(np.nextafter(values, -np.inf), -np.inf))  # fmax prefers numbers to NaN
 
 
 def above(values: Any) -> np.ndarray:
     """The next floats upwards; a NaN becomes +inf."""
-    return np.nan_to_num(np.nextafter(values, np.inf), nan=np.inf, posinf=np.inf, neginf=-np.finfo(float).max)
+    return np.asarray(np.fmin(np.nextafter(values, np.inf), np.inf))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

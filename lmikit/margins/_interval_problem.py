@@ -16,6 +16,7 @@ from ._problem import PieceChain
 
 __all__ = ["IntervalProblem", "interval_problem"]
 
+_NARROW = 1e-5  # of the other side: limits next to 0 would make multipliers of any size
 _ROOM = 1e-9  # so that enclosures computed with another BLAS still cover the limits
 
 
@@ -78,6 +79,8 @@ def interval_problem(chain: PieceChain, region: AbstractRegion) -> IntervalProbl
         after[np.arange(index.size), column[own]] += np.where(open_, (right - left)[own], 1.0)
         affine = chain.weights[k + 1] @ after
         affine[:, 0] += chain.biases[k + 1]
+    over, under = np.maximum(upper, 0.0) + room, np.maximum(-lower, 0.0) + room
+    over, under = np.maximum(over, _NARROW * under), np.maximum(under, _NARROW * over)
     return IntervalProblem(
         chain,
         region,
@@ -87,8 +90,8 @@ def interval_problem(chain: PieceChain, region: AbstractRegion) -> IntervalProbl
         stable,
         np.repeat(np.arange(chain.hidden), chain.sizes),
         slope,
-        np.maximum(upper, 0.0)[undecided] + room[undecided],
-        np.maximum(-lower, 0.0)[undecided] + room[undecided],
+        over[undecided],
+        under[undecided],
         np.vstack(rows),
         affine,
     )

@@ -1,0 +1,47 @@
+"""`lmikit vnnlib`: unsat, sat or unknown for the property of a VNN-LIB file."""
+
+import argparse
+
+from .._vnnlib import VnnlibResult, verify_vnnlib
+from ._commands import _emit, _network
+from ._progress import progress_bar
+
+__all__ = ["add_vnnlib_arguments", "vnnlib"]
+
+
+def add_vnnlib_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command beside the network."""
+    parser.add_argument("specification", metavar="SPEC", help="a .vnnlib file")
+    parser.add_argument(
+        "--time-limit", type=float, default=60.0, metavar="S", help="seconds in all (default: %(default)s)"
+    )
+    parser.add_argument("--save", metavar="DIR", help="a folder for a certificate of every refuted box")
+
+
+def vnnlib(arguments: argparse.Namespace) -> int:
+    """`lmikit vnnlib NET SPEC`: 0 after any answer."""
+    network = _network(arguments)
+    with progress_bar(not arguments.json) as progress:
+        result = verify_vnnlib(
+            network,
+            arguments.specification,
+            arguments.time_limit,
+            folder=arguments.save,
+            progress=progress,
+        )
+    _emit(arguments, _json(result), str(result))
+    return 0
+
+
+def _json(result: VnnlibResult) -> dict[str, object]:
+    found = result.counterexample
+    return {
+        "verdict": result.verdict,
+        "counterexample": None
+        if found is None
+        else {"X": [float(v) for v in found.x], "Y": list(found.y), "alternative": found.alternative},
+        "boxes": result.boxes,
+        "undecided": result.undecided,
+        "certificates": len(result.proofs),
+        "seconds": result.seconds,
+    }
