@@ -79,7 +79,7 @@ def serve(folder: pathlib.Path) -> None:
     readers = _readers(folder)
     for kind, path in _seeds(folder).items():
         for through in ("reader", "command"):
-            if through == "reader" or _command(kind, path, folder) is not None:
+            if through == "reader" or command_of(kind, path, folder) is not None:
                 answer = _answer(readers, folder, kind, path, through)
                 if answer["outcome"] != "loaded":
                     raise RuntimeError(f"the valid file {path} was not read: {answer}")
@@ -117,7 +117,7 @@ def _readers(folder: pathlib.Path) -> dict[str, Any]:
     return readers | {"state": TrainingState.load}
 
 
-def _command(kind: str, path: pathlib.Path, folder: pathlib.Path) -> list[str] | None:
+def command_of(kind: str, path: pathlib.Path, folder: pathlib.Path) -> list[str] | None:
     """The command line that reads a file of this kind; None where there is none."""
     if kind in ("vnnlib", "state", "graph"):
         return None
@@ -138,7 +138,7 @@ def _answer(
             if through == "reader":
                 outcome, line = _through_reader(readers[kind], path)
             else:
-                outcome, line = _through_command(_command(kind, path, folder), errors, out)
+                outcome, line = _through_command(command_of(kind, path, folder), errors, out)
     except BaseException as error:  # what no reader may raise is what is looked for here
         outcome, line = "error", f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - start

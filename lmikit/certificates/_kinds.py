@@ -19,6 +19,7 @@ __all__ = ["AbstractCertificate", "CheckResult", "check", "register"]
 
 LARGEST_FILE = 2**27  # bytes; a certificate of a million multipliers has a tenth of it
 MOST_ITEMS = 2**20  # commas and brackets; small objects take many times the memory of their text
+_LONGEST = 1000  # characters of a reason, which may quote a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,10 @@ def check(
         known = ", ".join(sorted(_CHECKERS))
         reason = f"not a certificate file: its format is {str(name)[:80]!r}; known are {known}"
         return CheckResult(False, reason, malformed=True)
-    return _CHECKERS[name](text, subject, exact)
+    result = _CHECKERS[name](text, subject, exact)
+    if len(result.reason) <= _LONGEST:
+        return result
+    return dataclasses.replace(result, reason=f"{result.reason[:_LONGEST]} ... (shortened)")
 
 
 def _text(certificate: AbstractCertificate | str | os.PathLike[str]) -> str:
