@@ -15,7 +15,16 @@ from ._progress import ProgressCallback
 from .attacks import Attack, attack_margins, exact_values
 from .certificates.point import PointCertificate, PointWitness, verify_point
 from .claims import AbstractRegion, Ball, Box, linf_ball
-from .margins import PieceChain, Search, chain_of, propose_best, propose_radius
+from .margins import (
+    CurvedChain,
+    PieceChain,
+    Search,
+    problem_of,
+    propose_best,
+    propose_curve_radius,
+    propose_curves,
+    propose_radius,
+)
 from .network import Network
 
 __all__ = ["Counterexample", "PointResult", "certify_point", "class_rows", "region_of"]
@@ -92,7 +101,8 @@ def certify_point(
     `label` None is the class predicted at x. The region is ||x' - x|| <= eps in `norm`, or `region`
     (`lmikit.claims`: Ball, Box, BallAndBox), or, with neither, an l2 ball as large as can be proven.
     An attack comes first where there is a region; then multipliers of the margin dual are
-    searched for within `time_limit` seconds and proven. Known are ReLU, LeakyReLU, PReLU and Abs.
+    searched for within `time_limit` seconds and proven. Known are ReLU, LeakyReLU, PReLU,
+    Abs, Tanh, Sigmoid, GELU, SiLU, Softplus, ELU, Mish, Hardtanh and Hardswish.
 
     Raises InputError (shapes, a label out of range, other activations, a linear network),
     OptionError (semantics other than "real", eps together with region).
@@ -101,7 +111,7 @@ def certify_point(
     x, label = checked_point(network, x, label)
     require_real(semantics)
     place = region_of(x, eps, region, norm)
-    chain = chain_of(network)
+    chain = problem_of(network)
     options = dataclasses.replace(search or Search(), time_limit=time_limit, progress=progress)
     rows, _ = class_rows(network.output_dim, label)
     found: np.ndarray | None = x
@@ -160,7 +170,7 @@ def region_of(
 
 
 def propose(
-    chain: PieceChain,
+    chain: PieceChain | CurvedChain,
     x: np.ndarray,
     label: int,
     place: AbstractRegion | None,
@@ -171,6 +181,10 @@ def propose(
     rows, _ = class_rows(chain.network.output_dim, label)
     offsets = np.zeros(len(rows))
     try:
+        if isinstance(chain, CurvedChain):
+            if place is None:
+                return propose_curve_radius(chain, x, rows, offsets, search, box)
+            return propose_curves(chain, place, rows, offsets, search)
         if place is None:
             return propose_radius(chain, x, rows, offsets, search, box)
         return propose_best(chain, place, rows, offsets, search)

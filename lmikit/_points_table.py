@@ -21,7 +21,7 @@ from ._progress import Progress, ProgressCallback
 from .attacks import Attack, attack_margins
 from .certificates.point import PointCertificate, PointWitness, point_digest
 from .claims import AbstractRegion, Ball, BallAndBox, Box
-from .margins import PieceChain, Search, chain_of
+from .margins import CurvedChain, PieceChain, Search, problem_of
 from .network import Network
 
 __all__ = ["PointTable", "certify_points"]
@@ -150,7 +150,7 @@ class _Points:
                 f"y has labels {labels.min()} to {labels.max()}; expected 0 to {network.output_dim - 1}."
             )
         self.network, self.data, self.labels = network, data, labels.astype(int)
-        self.chain: PieceChain = chain_of(network)
+        self.chain: PieceChain | CurvedChain = problem_of(network)
         limits = (
             None if box is None else tuple(np.broadcast_to(np.asarray(b, float), data.shape[1]) for b in box)
         )
@@ -206,7 +206,7 @@ class _Store:
 
 
 def _task(
-    chain: PieceChain,
+    chain: PieceChain | CurvedChain,
     x: np.ndarray,
     label: int,
     place: AbstractRegion | None,

@@ -1,18 +1,37 @@
 """Terms of curved activations: true on samples of the line, refused as soon as a constant is too small."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmikit.certificates.point import CURVE_TERMS, curve_of
-from lmikit.margins import curve_range, slopes_at, touching_parabolas
+import lmikit
+from lmikit.certificates.point import CURVE_TERMS, TermMultipliers, curve_of, verify_point
+from lmikit.claims import Ball, BallAndBox, linf_ball
+from lmikit.margins import (
+    CURVE_KINDS,
+    Search,
+    curve_range,
+    curved_chain_of,
+    propose_curves,
+    slopes_at,
+    supporting_lines,
+    touching_parabolas,
+)
 from lmikit.network import (
     ELU,
     GELU,
+    DenseMap,
     Hardswish,
     Hardtanh,
+    Identity,
+    Layer,
     Mish,
+    Network,
+    ReLU,
     Sigmoid,
     SiLU,
     Sin,
@@ -44,7 +63,7 @@ def terms_at(activation, points):
         *touching_parabolas(activation, points),
     ]
     span = curve_range(activation, points.size)
-    return found if span is None else [*found, span]
+    return [*found, *supporting_lines(activation, points.size)] if span is None else [*found, span]
 
 
 def inequality(kind, q, v, w):
@@ -70,7 +89,7 @@ def test_proposed_terms_are_proven_and_hold_on_samples(activation):
 
 
 @given(st.sampled_from(CURVES), st.floats(-9.0, 9.0), st.floats(-40.0, 40.0))
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_whatever_is_proven_holds(activation, p, v):
     points, at = np.array([p]), np.array([v])
     for term in terms_at(activation, points):
@@ -147,3 +166,99 @@ def test_second_derivatives_are_enclosed(activation):
 def test_an_unknown_activation_is_named():
     with pytest.raises(Exception, match="sin"):
         curve_of(Sin())
+
+
+def curved_network(rng, activation, dims=(4, 3, 4, 3)):
+    weights = [rng.standard_normal((b, a)) for a, b in itertools.pairwise(dims)]
+    return Network.from_arrays(weights, [0.5 * rng.standard_normal(b) for b in dims[1:]], activation)
+
+
+@pytest.mark.parametrize("index", range(len(CURVES)))
+def test_proven_margins_stay_below_samples_and_are_checked(index):
+    rng = np.random.default_rng(3)
+    network = curved_network(rng, CURVES[index])
+    x0 = rng.standard_normal(4)
+    regions = (Ball(x0, 0.4), linf_ball(x0, 0.2), BallAndBox(Ball(x0, 0.4), linf_ball(x0, 0.3)))
+    region = regions[index % 3]
+    rows, search = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]]), Search(target=np.inf, newton=12)
+    witness = propose_curves(curved_chain_of(network), region, rows, np.zeros(2), search)
+    certificate = verify_point(network, witness)
+    g = rng.standard_normal((4000, 4))
+    x = x0 + 0.4 * g / np.linalg.norm(g, axis=1, keepdims=True) * rng.uniform(0, 1, (4000, 1)) ** 0.1
+    if region.box is not None:
+        x = np.clip(x, region.box.lower, region.box.upper)
+    assert (network(x) @ rows.T >= certificate.claim.lower - 1e-9).all()
+    assert lmikit.check(certificate, network)
+    assert lmikit.check(certificate, network, exact=True)
+
+
+def test_each_kind_of_term_improves_the_bound():
+    rng = np.random.default_rng(5)
+    network = curved_network(rng, Tanh())
+    region, rows = Ball(rng.standard_normal(4), 0.3), np.array([[1.0, -1.0, 0.0]])
+    bounds = []
+    for count in range(len(CURVE_KINDS) + 1):
+        witness = propose_curves(
+            curved_chain_of(network), region, rows, np.zeros(1), Search(target=np.inf), CURVE_KINDS[:count]
+        )
+        bounds.append(verify_point(network, witness).margin)
+    assert bounds[1] > bounds[0] + 1e-3
+    assert bounds[3] > bounds[1] + 1e-3
+    assert (np.diff(bounds) > -1e-4).all()
+
+
+def test_changed_parameters_in_a_file_are_refused(tmp_path):
+    rng = np.random.default_rng(7)
+    network = curved_network(rng, GELU())
+    x0 = rng.standard_normal(4)
+    result = lmikit.certify_point(network, x0, eps=0.05)
+    assert result.certificate is not None
+    path = tmp_path / "point.json"
+    result.certificate.save(path)
+    assert lmikit.check(path, network, exact=True)
+    refused = 0
+    witness = result.certificate.witness
+    for g, group in enumerate(witness.groups):
+        for k, layer in enumerate(group.layers):
+            for j, item in enumerate(layer):
+                for name in item.parameters:
+                    if item.kind != "curve_chord" or name == "point":
+                        continue
+                    sign = 1.0 if name == "low" else -1.0
+                    changed = {**item.parameters, name: item.parameters[name] + 0.5 * sign}
+                    wrong = TermMultipliers(item.kind, np.maximum(item.values, 1e-3), changed)
+                    layers = list(group.layers)
+                    layers[k] = (*layer[:j], wrong, *layer[j + 1 :])
+                    groups = list(witness.groups)
+                    groups[g] = dataclasses.replace(group, layers=tuple(layers))
+                    with pytest.raises(lmikit.NotCertified, match="not proven for neuron"):
+                        verify_point(network, dataclasses.replace(witness, groups=tuple(groups)))
+                    refused += 1
+    assert refused
+
+
+def test_certify_point_gives_three_verdicts_and_a_radius():
+    rng = np.random.default_rng(11)
+    network = curved_network(rng, Tanh())
+    x0 = rng.standard_normal(4)
+    assert lmikit.certify_point(network, x0, eps=1e-3).verdict == "proven"
+    assert lmikit.certify_point(network, x0, eps=30.0).verdict == "refuted"
+    result = lmikit.certify_point(network, x0)
+    assert result.verdict == "proven"
+    assert lmikit.check(result.certificate, network)
+    again = lmikit.certify_point(network, x0, eps=0.98 * result.radius)
+    assert again.verdict == "proven"
+
+
+def test_pieces_and_curves_mix():
+    rng = np.random.default_rng(13)
+    weights = [rng.standard_normal(s) for s in ((4, 3), (4, 4), (2, 4))]
+    layers = [
+        Layer(DenseMap(w), np.zeros(len(w)), a)
+        for w, a in zip(weights, (ReLU(), Tanh(), Identity()), strict=True)
+    ]
+    network = Network(layers)
+    x0 = rng.standard_normal(3)
+    assert lmikit.certify_point(network, x0, eps=1e-3).verdict == "proven"
+    with pytest.raises(lmikit.InputError, match="sin"):
+        curved_chain_of(Network.from_arrays(weights, None, Sin()))

@@ -13,7 +13,7 @@ import numpy as np
 from ..certificates.point import CURVE_TERMS, curve_of
 from ..network import Activation
 
-__all__ = ["ProposedTerm", "curve_range", "slopes_at", "touching_parabolas"]
+__all__ = ["ProposedTerm", "curve_range", "slopes_at", "supporting_lines", "touching_parabolas"]
 
 _ROOMS = (1e-7, 1e-5, 1e-3)
 _POINTS, _FINE = 1200, 200
@@ -113,6 +113,26 @@ def curve_range(activation: Activation, neurons: int) -> ProposedTerm | None:
         return None
     parameters = {"low": np.full(neurons, span[0]), "high": np.full(neurons, span[1])}
     return ProposedTerm("curve_range", parameters, np.ones(neurons, dtype=bool))
+
+
+def supporting_lines(activation: Activation, neurons: int) -> list[ProposedTerm]:
+    """phi(v) >= g v + constant for both limits g of phi', where phi has no finite range."""
+    curve = curve_of(activation)
+    if curve.span is not None:
+        return []
+    v = np.linspace(-1.0, 1.0, 20001) ** 3 * curve.reach
+    result = []
+    for slope in curve.limits:
+        least = float((activation(v) - slope * v).min())
+        parameters = {
+            "point": np.zeros(neurons),
+            "value": np.full(neurons, least - 1e-6),
+            "slope": np.full(neurons, slope),
+            "curvature": np.full(neurons, 1e-9),
+        }
+        proven = CURVE_TERMS["curve_below"].proven(activation, parameters)
+        result.append(ProposedTerm("curve_below", parameters, proven))
+    return result
 
 
 def _kept(

@@ -147,24 +147,28 @@ class CurveProblem:
         hess[-1, :-1] = hess[:-1, -1] = cross
 
     def rate(self, y: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Best value of every row with the multipliers t y (see `Dual.scaled_rows`), and 1 / t."""
+        """Best value of every row with the multipliers t y (see `MarginDual.scaled_rows`), and 1 / t."""
+        anchor = self.terms.anchor
+        last = anchor.chain.slopes.weights[-1]
+        q = np.zeros((self.v.shape[0], len(rows)))
+        q[len(q) - last.shape[1] :] = last.T @ rows.T
+        return self.rate_vectors(y, q, rows @ anchor.outputs + offsets)
+
+    def rate_vectors(self, y: np.ndarray, q: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`rate` for objectives starts + q'z, q (dim, R)."""
         m, f, constant = self.quadratic(y)
         factor, info = dpotrf(m, lower=1, clean=1)
         if info:
-            return np.full(len(rows), -np.inf), np.ones(len(rows))
-        anchor = self.terms.anchor
-        last = anchor.chain.slopes.weights[-1]
-        q = np.zeros((len(f), len(rows)))
-        q[len(f) - last.shape[1] :] = last.T @ rows.T
+            return np.full(len(starts), -np.inf), np.ones(len(starts))
         zq, zf = dpotrs(factor, q, lower=1)[0], dpotrs(factor, f, lower=1)[0]
         alpha = 0.25 * np.einsum("ij,ij->j", q, zq)
         beta = float(f @ zf) - constant
-        linear = rows @ anchor.outputs + offsets - q.T @ zf
+        linear = starts - q.T @ zf
         if self.radius:
             factors = np.maximum(linear, 1e-300) / np.maximum(2.0 * alpha, 1e-300)
             return factors * (linear - factors * alpha) - beta, factors
         if not (np.isfinite(beta) and beta > 0.0):
-            return np.full(len(rows), -np.inf), np.ones(len(rows))
+            return np.full(len(starts), -np.inf), np.ones(len(starts))
         return linear - 2.0 * np.sqrt(alpha * beta), np.sqrt(beta / np.maximum(alpha, 1e-300))
 
 
