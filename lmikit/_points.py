@@ -12,7 +12,7 @@ import numpy as np
 from ._arrays import blas_threads
 from ._errors import InputError, NotCertified, OptionError, SolveFailed
 from ._progress import ProgressCallback
-from .attacks import Attack, attack_margins, exact_values
+from .attacks import Attack, attack_margins, upper_values
 from .certificates.point import PointCertificate, PointWitness, verify_point
 from .claims import AbstractRegion, Ball, Box, linf_ball
 from .margins import (
@@ -37,7 +37,8 @@ Verdict = Literal["proven", "refuted", "undecided"]
 class Counterexample:
     """An input of the region at which `row` of the claim is not positive, decided in rationals.
 
-    `value` is the float nearest to that row's exact value, `output` the class index that the
+    `value` is the float nearest to that row's exact value (for curved activations, whose values are
+    not rational, to an upper bound by outward-rounded intervals), `output` the class index that the
     row compares the label with.
     """
 
@@ -194,7 +195,7 @@ def propose(
 
 
 def refutation(network: Network, x: np.ndarray | None, label: int) -> Counterexample | None:
-    """x as a counterexample if some row is not positive there, decided in rationals."""
+    """x as a counterexample if some row is not positive there, decided in rationals or enclosures."""
     if x is None:
         return None
     rows, others = class_rows(network.output_dim, label)
@@ -202,7 +203,7 @@ def refutation(network: Network, x: np.ndarray | None, label: int) -> Counterexa
     margins = rows @ values
     if margins.min() > 1e-6 * (1.0 + float(np.abs(values).max())):
         return None
-    exact = exact_values(network, x, rows, np.zeros(len(rows)))
+    exact = upper_values(network, x, rows)
     row = min(range(len(exact)), key=lambda r: exact[r])
     if exact[row] > Fraction(0):
         return None

@@ -24,11 +24,8 @@ from lmikit.margins import (
 from lmikit.network import (
     ELU,
     GELU,
-    DenseMap,
     Hardswish,
     Hardtanh,
-    Identity,
-    Layer,
     Mish,
     Network,
     ReLU,
@@ -253,11 +250,7 @@ def test_certify_point_gives_three_verdicts_and_a_radius():
 def test_pieces_and_curves_mix():
     rng = np.random.default_rng(13)
     weights = [rng.standard_normal(s) for s in ((4, 3), (4, 4), (2, 4))]
-    layers = [
-        Layer(DenseMap(w), np.zeros(len(w)), a)
-        for w, a in zip(weights, (ReLU(), Tanh(), Identity()), strict=True)
-    ]
-    network = Network(layers)
+    network = Network.from_arrays(weights, None, [ReLU(), Tanh()])
     x0 = rng.standard_normal(3)
     assert lmikit.certify_point(network, x0, eps=1e-3).verdict == "proven"
     with pytest.raises(lmikit.InputError, match="sin"):

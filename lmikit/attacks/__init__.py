@@ -2,7 +2,7 @@
 
 from ._ascent import ascend
 from ._conjunction import attack_conjunction, exact_outputs, sensitivities
-from ._exact import exact_values
+from ._exact import exact_values, upper_values
 from ._losses import pgd_attack
 from ._margins import Attack, Attacked, attack_margins, settle
 
@@ -17,4 +17,5 @@ __all__ = [
     "pgd_attack",
     "sensitivities",
     "settle",
+    "upper_values",
 ]
