@@ -29,7 +29,8 @@ NAMES = ("global slopes", "+ chord at x0", "+ range", "+ parabolas at x0", "+ ch
 TEXT = """# Margins at a point: smooth activations
 
 Written by `python benchmarks/at_a_point_smooth.py`. Networks 64-10-10-10 trained on scikit-learn's digits
-(1400 images, Adam, seed 0), the first {images} rightly classified test images, pair (label, runner-up), l2 ball.
+(1400 images, Adam, seed 0), the first {images} rightly classified test images, pair (label, runner-up),
+l2 ball.
 Every bound is proven by `verify_point`, every parameter of its terms on the whole line, and the last set's
 certificates were re-checked by the independent checker. "share" is the mean of (clean - bound) / (clean -
 attack): 1 is exact. The attack is an upper bound of the true margin, never a proof. Seconds are CPU seconds
