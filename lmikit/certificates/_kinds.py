@@ -82,7 +82,7 @@ def check(
     name = _format_of(text)
     if name not in _CHECKERS:
         known = ", ".join(sorted(_CHECKERS))
-        reason = f"not a certificate file: its format is {str(name)[:80]!r}; known are {known}"
+        reason = f"not a certificate file: its format is {repr(name)[:80]}; known are {known}"
         return CheckResult(False, reason, malformed=True)
     result = _CHECKERS[name](text, subject, exact)
     if len(result.reason) <= _LONGEST:

@@ -1,18 +1,22 @@
 """`lmikit robust`: verdicts for the inputs of a data file."""
 
 import argparse
+import io
 import math
-import zipfile
 from typing import Any
 
 import numpy as np
 
 from .._errors import InputError
+from .._files import read_bytes, reading
 from .._points_table import PointTable, certify_points
+from ..network import read_npz_entries
 from ._commands import _chain, _emit
 from ._progress import progress_bar
 
 __all__ = ["add_robust_arguments", "robust"]
+
+_LARGEST_FILE = 2**33  # bytes
 
 
 def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,15 +37,11 @@ def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _data(path: str, first: int | None) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if "X" not in file or "y" not in file:
-                raise InputError(f"{path} has the arrays {', '.join(file.files)}; expected X and y.")
-            return file["X"][:first], file["y"][:first]
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as a .npz of plain arrays ({error}).") from error
+    with reading(path, "a .npz of plain arrays"):
+        held = read_npz_entries(io.BytesIO(read_bytes(path, _LARGEST_FILE, ".npz file")))
+        if "X" not in held or "y" not in held:
+            raise InputError(f"{path} has the arrays {', '.join(held)[:200]}; expected X and y.")
+        return held["X"][:first], held["y"][:first]
 
 
 def robust(arguments: argparse.Namespace) -> int:
