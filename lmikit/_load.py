@@ -42,8 +42,8 @@ def load_network(
         ".nnet": lambda: from_nnet(file),
         ".safetensors": lambda: from_safetensors(file, activation, order=order),
     }
-    if not file.is_file():
-        raise InputError(f"{file} is not a file; expected a network: {', '.join(readers)}.")
+    if not os.path.isfile(file):  # Path.is_file raises where a name is too long
+        raise InputError(f"{str(file)[:200]} is not a file; expected a network: {', '.join(readers)}.")
     suffix = file.suffix.lower()
     if suffix not in readers:
         raise InputError(f"{file.name} has suffix {file.suffix!r}; expected one of {', '.join(readers)}.")

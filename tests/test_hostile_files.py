@@ -172,3 +172,8 @@ def test_reading_allocates_what_the_file_holds(tmp_path):
 def test_a_long_text_is_quoted_in_part(tmp_path):
     for name, read in (("a.nnet", load_network), ("a.dat-s", read_sdpa), ("a.cbf", read_cbf)):
         refused(read, tmp_path / name, "7" * 100_000 + "(")
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(InputError, match="is not a file"):
+        load_network(tmp_path / ("a" * 5000 + ".npz"))
