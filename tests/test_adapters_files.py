@@ -108,7 +108,7 @@ def test_safetensors_refuses_what_no_layer_uses(tmp_path, tensors):
     save_tensors(path, tensors | {"norm.running_mean": np.ones(3)})
     with pytest.raises(InputError, match=r"holds norm.running_mean; expected NAME.weight"):
         from_safetensors(path, "relu")
-    save_tensors(path, tensors | {"head.weight": np.ones((2, 2))})
+    save_tensors(path, tensors | {"head.weight": np.ones((2, 2)), "tail.weight": np.ones((2, 2))})
     with pytest.raises(InputError, match="whose order is not known"):
         from_safetensors(path, "relu")
     save_tensors(path, {"conv.weight": np.ones((2, 2, 3, 3))})

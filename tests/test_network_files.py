@@ -155,7 +155,7 @@ BROKEN = [
     ("a.mat", {"weights": cell(*W), "offsets": cell(*W)}, "holds offsets, which is not known"),
     ("a.mat", {"weights": cell(*W), "W": cell(*W)}, "each under one name"),
     ("a.mat", {"weights": cell(*W), "act_fcns": np.array(["swish", "linear"])}, "'swish'; expected relu"),
-    ("a.mat", {"weights": cell(*W), "act_fcns": np.array(["relu", "relu"])}, "one more weight, the identity"),
+    ("a.npz", {"W0": W[0], "W1": W[1], "act_fcns": np.array(["relu", "relu"])}, "one more weight, the ident"),
     ("a.npz", {"W0": W[0], "W1": W[1], "b": np.ones(3)}, "holds b, which is not known"),
     ("a.npz", {"W0": W[0], "W1": W[1], "scale": np.ones(3)}, "holds scale, which is not known"),
     ("a.npz", {"W0": W[0], "W1": W[1], "activation": np.array("leaky_relu")}, "'leaky_relu'; expected relu"),

@@ -7,6 +7,7 @@ from ._nnet import from_nnet
 from ._onnx import from_onnx
 from ._safetensors import from_safetensors
 from ._sklearn import from_sklearn
+from ._state_dict import from_state_dict
 from ._torch import from_torch
 from ._torch_graph import graph_from_torch
 from ._vnnlib import InputBox, read_vnnlib
@@ -24,6 +25,7 @@ __all__ = [
     "from_onnx",
     "from_safetensors",
     "from_sklearn",
+    "from_state_dict",
     "from_torch",
     "graph_from_torch",
     "read_vnnlib",

@@ -47,11 +47,12 @@ def _network(lines: "_Lines", normalised: bool) -> Network:
             f"{lines.name}: layer sizes {str(sizes)[:120]} do not fit {inputs} inputs, {outputs} outputs."
         )
     lines.next()  # the unused flag
-    for _ in ("minima", "maxima"):
-        lines.numbers(inputs)
-    mean, scale = lines.numbers(inputs + 1), lines.numbers(inputs + 1)
-    if not (scale > 0.0).all():
-        raise InputError(f"{lines.name}: a range is {scale.min()}; expected every range > 0.")
+    mean, scale = _normalisation(lines, inputs)
+    if not normalised and not (scale > 0.0).all():
+        raise InputError(
+            f"{lines.name}: a range is {scale.min()}; expected every range > 0. The network without its "
+            "normalisation is from_nnet(path, normalised=True)."
+        )
     chain = Chain()
     if not normalised:
         chain.scaling("input normalisation", 1.0 / scale[:-1], -mean[:-1] / scale[:-1])
@@ -65,6 +66,27 @@ def _network(lines: "_Lines", normalised: bool) -> Network:
     if not normalised:
         chain.scaling("output normalisation", np.full(outputs, scale[-1]), np.full(outputs, mean[-1]))
     return chain.network()
+
+
+def _normalisation(lines: "_Lines", inputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """(means, ranges) of the inputs and the outputs.
+
+    The original files of ACAS Xu have two more entries, of variables that are no inputs any more; a line
+    of means as long as one of minima has no entry for the outputs, which are then as they are.
+    """
+    minima, maxima = lines.any_numbers(), lines.any_numbers()
+    mean, scale = lines.any_numbers(), lines.any_numbers()
+    size = minima.size
+    good = size in (inputs, inputs + 2) and maxima.size == size and mean.size == scale.size
+    if not good or mean.size not in (size, size + 1):
+        raise InputError(
+            f"{lines.name}: minima, maxima, means and ranges have {minima.size}, {maxima.size}, "
+            f"{mean.size} and {scale.size} entries; expected {inputs} minima and maxima and "
+            f"{inputs + 1} means and ranges."
+        )
+    if mean.size == size:
+        return np.append(mean[:inputs], 0.0), np.append(scale[:inputs], 1.0)
+    return np.append(mean[:inputs], mean[-1]), np.append(scale[:inputs], scale[-1])
 
 
 class _Lines:
@@ -91,18 +113,22 @@ class _Lines:
         self._at += 1
         return number, [field.strip() for field in line.rstrip(",").split(",")]
 
-    def numbers(self, size: int) -> np.ndarray:
+    def numbers(self, size: int | None) -> np.ndarray:
         """Exactly `size` finite numbers."""
         number, fields = self.next()
         try:
             values = np.array([float(field) for field in fields])
         except ValueError as error:
             raise InputError(f"{self.name}, line {number}: {str(error)[:120]}; expected numbers.") from error
-        if values.size != size or not np.isfinite(values).all():
+        if (size is not None and values.size != size) or not np.isfinite(values).all():
             raise InputError(
-                f"{self.name}, line {number}: got {values.size} numbers; expected {size}, finite."
+                f"{self.name}, line {number}: got {values.size} numbers; expected {size or 'them'}, finite."
             )
         return values
+
+    def any_numbers(self) -> np.ndarray:
+        """The finite numbers of a line, however many."""
+        return self.numbers(None)
 
     def integers(self, size: int) -> list[int]:
         """Exactly `size` integers, zero or more, none of them absurdly large."""

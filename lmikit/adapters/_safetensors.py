@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ import numpy as np
 from .._errors import BackendMissing, InputError
 from .._files import read_bytes, reading
 from ..network import Network
-from ._chain import Chain, activation_list, import_error_extra, natural_key, refusal
+from ._chain import import_error_extra
+from ._named_tensors import network_of_tensors
 
 __all__ = ["from_safetensors"]
 
-_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _LARGEST_FILE = 2**32  # bytes
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
@@ -26,8 +25,8 @@ def from_safetensors(
     """The network of a `.safetensors` file with tensors NAME.weight (out, in) and NAME.bias.
 
     `activation` is an `Activation`, a name, or a list with one per hidden layer: the file does not
-    say. `order` lists the NAMEs in the order of the forward pass; None is accepted where they are
-    numbers after a common prefix, as those of an `nn.Sequential`, and then ascending (not checked).
+    say. `order` lists the NAMEs in the order of the forward pass; None is accepted where they differ in
+    one number only (ascending, not checked), or where only one order of the shapes chains.
     float16, bfloat16 and float32 are cast exactly.
 
     Raises InputError for tensors that no layer uses, by name; BackendMissing without safetensors.
@@ -37,27 +36,7 @@ def from_safetensors(
 
 
 def _network(file: pathlib.Path, activation: Any, order: Sequence[str] | None) -> Network:
-    tensors = _tensors(file)
-    names = {name.rpartition(".")[0] for name in tensors if name.endswith(".weight")}
-    used = {f"{name}.{part}" for name in names for part in ("weight", "bias")}
-    stray = sorted(set(tensors) - used)
-    if stray or not names:
-        raise InputError(
-            f"{file.name} holds {', '.join(stray)[:200] or 'no tensors'}; expected NAME.weight and NAME.bias."
-        )
-    layers = _in_order(sorted(names)) if order is None else list(order)
-    if sorted(layers) != sorted(names):
-        raise InputError(f"order is {layers}; expected each of {sorted(names)} once.")
-    chain = Chain()
-    phis = activation_list(activation, len(layers) - 1)
-    for k, name in enumerate(layers):
-        weight = tensors[f"{name}.weight"]
-        if weight.ndim != 2:
-            raise refusal(f"{name}.weight", f"a tensor of shape {weight.shape}")
-        chain.affine(name, weight, tensors.get(f"{name}.bias"))
-        if k < len(phis):
-            chain.activation(name, phis[k])
-    return chain.network()
+    return network_of_tensors(file.name, _tensors(file), activation, order)
 
 
 def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:
@@ -82,12 +61,3 @@ def _array(file: str, name: str, entry: dict[str, Any]) -> np.ndarray:
     if dtype not in _DTYPES:
         raise InputError(f"{file}: {name} has dtype {dtype}; expected F64, F32, F16 or BF16.")
     return np.frombuffer(entry["data"], dtype=_DTYPES[dtype]).reshape(shape)
-
-
-def _in_order(names: list[str]) -> list[str]:
-    prefixes = {name.rpartition(".")[0] for name in names}
-    if len(names) > 1 and (
-        len(prefixes) != 1 or not all(_NUMBER.fullmatch(n.rpartition(".")[2]) for n in names)
-    ):
-        raise InputError(f"the layers are {str(names)[:200]}, whose order is not known; pass order=[...].")
-    return sorted(names, key=natural_key)

@@ -73,6 +73,7 @@ def _network(arguments: argparse.Namespace) -> Network | Graph:
         output=arguments.output,
         logits=arguments.logits,
         order=None if arguments.order is None else arguments.order.split(","),
+        part=arguments.part,
     )
 
 

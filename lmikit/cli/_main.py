@@ -11,7 +11,11 @@ from .._errors import BackendMissing, InputError, LmikitError, NotCertified, Opt
 __all__ = ["main"]
 
 # How the command line says what messages say of the functions.
-_SWITCHES = {"output=name": "--output NAME", "logits=True": "--logits", "order=[...]": "--order A,B"}
+_SWITCHES = {
+    "output=name": "--output NAME",
+    "logits=True": "--logits",
+    "order=[...]": "--order A,B",
+}
 EXIT_REFUSED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -110,7 +114,10 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = command("demo", _demo.demo, "train a small network, bound it with every method, check the proof")
     demo.add_argument(
-        "--out", metavar="DIR", default="lmikit-demo", help="where its files go (default: %(default)s)"
+        "--out",
+        metavar="DIR",
+        default="lmikit-demo",
+        help="where its files go (default: %(default)s)",
     )
     return parser
 
@@ -119,19 +126,24 @@ def _network_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "network",
         metavar="NET",
-        help="a network file: .npz (W0, b0, W1, ...), .mat, .onnx, .nnet or .safetensors",
+        help="a network file: .npz (W0, b0, W1, ...), .mat, .onnx, .nnet, .safetensors, .pt, .pth, .zip",
     )
     parser.add_argument(
         "--activation",
-        default="relu",
-        help="for files that do not name their activations (default: %(default)s)",
+        default=None,
+        help="for files that do not name their activations (default: relu; torch files need it)",
     )
     parser.add_argument(
         "--output", metavar="NAME", help=".onnx: the value to stop at, where there are several"
     )
     parser.add_argument("--logits", action="store_true", help=".onnx: leave off a softmax at the end")
     parser.add_argument(
-        "--order", metavar="A,B", help=".safetensors: the layers' names in the order of the forward pass"
+        "--order",
+        metavar="A,B",
+        help=".safetensors, torch: the layers' names in the order of the forward pass",
+    )
+    parser.add_argument(
+        "--part", metavar="NAME", help="torch: the tensors of one prefix, or an agent's actor or critic"
     )
 
 

@@ -1,8 +1,10 @@
 """`.mat` files: a cell array `weights` of (out, in) matrices, and optionally `biases` and `activations`.
 
-As LipSDP writes them; `W`, `b` and `act_fcns` are other spellings, and anything else is refused by name.
+As LipSDP writes them; `W`, `b` and `act_fcns` or a struct of these are other spellings, and anything
+else is refused by name. Matrices are (in, out) where only that chains.
 """
 
+import itertools
 import pathlib
 from typing import Any
 
@@ -20,6 +22,7 @@ _WEIGHTS, _BIASES = ("weights", "W"), ("biases", "b")
 def read_mat(file: pathlib.Path) -> NetworkFile:
     """The cell arrays of a `.mat` file (version 7 or earlier); raises InputError where there are none."""
     entries = {key: value for key, value in load_entries(file).items() if not key.startswith("__")}
+    entries = _of_struct(file.name, entries)
     found = {key: value for key, value in entries.items() if key in (*_WEIGHTS, *_BIASES, *SPELLINGS)}
     keys = [[key for key in group if key in found] for group in (_WEIGHTS, _BIASES, SPELLINGS)]
     if not keys[0]:
@@ -41,10 +44,55 @@ def read_mat(file: pathlib.Path) -> NetworkFile:
     biases: tuple[Any, ...] = (None,) * len(weights)
     if keys[1]:
         biases = _cells(file.name, keys[1][0], found[keys[1][0]])
+    if len(biases) == len(weights):
+        weights = _oriented(weights, biases)
+        if keys[2]:
+            weights, biases = _with_output(weights, biases, found[keys[2][0]])
     activations = None
     if keys[2]:
         activations = named_activations(file.name, keys[2][0], found[keys[2][0]], len(weights))
     return NetworkFile(weights, biases, activations, (None,) * len(weights))
+
+
+_COUNTS = ("number_of_outputs", "number_of_layers", "number_of_inputs", "layer_sizes")
+
+
+def _of_struct(name: str, entries: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the one struct that a file holds, without the counts beside them."""
+    struct = next(iter(entries.values()), None) if len(entries) == 1 else None
+    if not isinstance(struct, np.ndarray) or struct.dtype.names is None:
+        return entries
+    if struct.size != 1:
+        raise InputError(f"{name} holds an array of {struct.size} structs; expected one.")
+    fields = {key: struct.ravel()[0][key] for key in struct.dtype.names}
+    return {key: value for key, value in fields.items() if key not in _COUNTS}
+
+
+def _with_output(
+    weights: tuple[Any, ...], biases: tuple[Any, ...], words: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """An activation of the output gets the identity after it, exactly."""
+    names = np.asarray(words).ravel()
+    last = np.asarray(names[-1]).ravel() if names.size else names
+    linear = not last.size or str(last[0]).strip().lower() in ("linear", "purelin", "identity", "none", "")
+    if names.size != len(weights) or linear or np.asarray(weights[-1]).ndim != 2:
+        return weights, biases
+    return (*weights, np.eye(np.asarray(weights[-1]).shape[0])), (*biases, None)
+
+
+def _oriented(weights: tuple[Any, ...], biases: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Transposed where (in, out) chains and (out, in) does not."""
+    shapes = [np.asarray(w).shape for w in weights]
+    if any(len(shape) != 2 for shape in shapes):
+        return weights
+    sizes = [None if b is None else np.asarray(b).size for b in biases]
+
+    def chains(given: list[tuple[int, ...]]) -> bool:
+        fits = all(a[0] == b[1] for a, b in itertools.pairwise(given))
+        return fits and all(n is None or n == s[0] for n, s in zip(sizes, given, strict=True))
+
+    turned = not chains(shapes) and chains([shape[::-1] for shape in shapes])
+    return tuple(np.asarray(w).T for w in weights) if turned and len(sizes) == len(weights) else weights
 
 
 def _cells(name: str, key: str, value: Any) -> tuple[Any, ...]:
