@@ -15,13 +15,13 @@ __all__ = ["check_elements"]
 _COMPRESSED, _MATRIX, _UINT32, _INT32, _INT8 = 15, 14, 6, 5, 1
 _NUMBERS = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 12, 13))
 _TEXTS = _NUMBERS | {16, 17, 18}
-_CELL, _CHAR, _SPARSE, _NUMERIC = 1, 4, 5, range(6, 16)
+_CELL, _STRUCT, _CHAR, _SPARSE, _NUMERIC = 1, 2, 4, 5, range(6, 16)
 _COMPLEX = 1 << 11
 _DEEPEST, _MOST = 8, 2**20  # nested cells, and elements in all
 
 
 def check_elements(data: bytes, largest: int) -> None:
-    """ValueError unless `data` is a version 5 file of cells, numbers and texts of at most `largest` bytes."""
+    """ValueError unless `data` is a version 5 file of cells, structs, numbers, texts of at most `largest` bytes."""
     if len(data) < 128 or 0 in data[:4]:
         return  # a version 4 file, which SciPy reads in Python
     if data[126:128] not in (b"IM", b"MI"):
@@ -73,8 +73,8 @@ class _Elements:
             raise ValueError("an array's dimensions are none")
         self._part({_INT8})
         kind = flags & 0xFF
-        if kind == _CELL:
-            for _ in range(math.prod(dims)):
+        if kind in (_CELL, _STRUCT):
+            for _ in range(math.prod(dims) * (1 if kind == _CELL else self._fields())):
                 if self._tag() == (_MATRIX, 0):
                     continue  # an empty array
                 self.array(depth - 1)
@@ -85,7 +85,15 @@ class _Elements:
         elif kind == _CHAR or kind in _NUMERIC:
             self._values(_TEXTS if kind == _CHAR else _NUMBERS, flags)
         else:
-            raise ValueError(f"it holds an array of class {kind}; expected cells, numbers and texts")
+            raise ValueError(f"it holds an array of class {kind}; expected cells, structs, numbers and texts")
+
+    def _fields(self) -> int:
+        """How many fields a struct has, from the length of a name and the names."""
+        length = struct.unpack_from(self._order + "i", self._part({_INT32}, 4))[0]
+        names = self._part({_INT8})
+        if length < 1 or not names or len(names) % length:
+            raise ValueError("the names of a struct's fields do not fit their length")
+        return len(names) // length
 
     def _values(self, kinds: frozenset[int], flags: int) -> None:
         for _ in range(2 if flags & _COMPLEX else 1):
