@@ -21,7 +21,7 @@ _DEEPEST, _MOST = 8, 2**20  # nested cells, and elements in all
 
 
 def check_elements(data: bytes, largest: int) -> None:
-    """ValueError unless `data` is a version 5 file of cells, structs, numbers, texts of at most `largest` bytes."""
+    """ValueError unless `data` is a version 5 file of known arrays of at most `largest` bytes."""
     if len(data) < 128 or 0 in data[:4]:
         return  # a version 4 file, which SciPy reads in Python
     if data[126:128] not in (b"IM", b"MI"):
