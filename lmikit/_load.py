@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ._errors import InputError, OptionError
-from .adapters import from_nnet, from_onnx, from_safetensors, from_state_dict
+from .adapters import from_keras_file, from_nnet, from_onnx, from_safetensors, from_state_dict
 from .graph import Graph
 from .network import Network
 
@@ -14,9 +14,10 @@ __all__ = ["load_network"]
 
 
 _TORCH = (".pt", ".pth", ".zip")
+_KERAS = (".h5", ".hdf5", ".keras")
 _OF_KINDS = {
     "output": (".onnx",),
-    "logits": (".onnx",),
+    "logits": (".onnx", *_KERAS),
     "order": (".safetensors", *_TORCH),
     "part": _TORCH,
 }
@@ -31,12 +32,12 @@ def load_network(
     order: Sequence[str] | None = None,
     part: str | None = None,
 ) -> Network | Graph:
-    """The network in a `.npz`, `.mat`, `.onnx`, `.nnet`, `.safetensors`, `.pt`, `.pth` or `.zip` file.
+    """The network in a `.npz`, `.mat`, `.onnx`, `.nnet`, `.safetensors`, `.h5`, `.keras`, `.pt` or `.zip`.
 
     `activation` is used where the file does not name its activations: `.mat`, `.safetensors`
-    and `.npz` not written by `Network.save` (None: relu), and torch's files, which need it. `output` (the
-    value to stop at) and `logits` (leave off a softmax at the end) are for `.onnx`. `order` (the layers'
-    names in the order of the forward pass) is for `.safetensors` and torch's files, `part` (a prefix, or
+    and `.npz` not written by `Network.save` (None: relu), and torch's files and Keras's weights alone,
+    which need it. `output` (the value to stop at) and `logits` (leave off a softmax at the end) are for
+    `.onnx`. `order` (the layers' names in the order of the forward pass) is for `.safetensors` and torch's files, `part` (a prefix, or
     'actor' or 'critic' of a stable-baselines3 archive) for the latter.
 
     Raises InputError for a missing file, an unknown suffix and whatever the reader refuses,
@@ -50,6 +51,7 @@ def load_network(
         ".onnx": lambda: from_onnx(file, output=output, logits=logits),
         ".nnet": lambda: from_nnet(file),
         ".safetensors": lambda: from_safetensors(file, plain, order=order),
+        **dict.fromkeys(_KERAS, lambda: from_keras_file(file, activation, logits=logits)),
         **dict.fromkeys(_TORCH, lambda: from_state_dict(file, activation, order=order, part=part)),
     }
     if not os.path.isfile(file):  # Path.is_file raises where a name is too long

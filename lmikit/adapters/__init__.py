@@ -3,6 +3,7 @@
 from ._equinox import from_equinox
 from ._flax import from_flax
 from ._keras import from_keras
+from ._keras_file import from_keras_file
 from ._nnet import from_nnet
 from ._onnx import from_onnx
 from ._safetensors import from_safetensors
@@ -21,6 +22,7 @@ __all__ = [
     "from_equinox",
     "from_flax",
     "from_keras",
+    "from_keras_file",
     "from_nnet",
     "from_onnx",
     "from_safetensors",

@@ -3,7 +3,7 @@
 import argparse
 
 from .._vnnlib import VnnlibResult, verify_vnnlib
-from ._commands import _emit, _network
+from ._commands import _chain, _emit
 from ._progress import progress_bar
 
 __all__ = ["add_vnnlib_arguments", "vnnlib"]
@@ -20,7 +20,7 @@ def add_vnnlib_arguments(parser: argparse.ArgumentParser) -> None:
 
 def vnnlib(arguments: argparse.Namespace) -> int:
     """`lmikit vnnlib NET SPEC`: 0 after any answer."""
-    network = _network(arguments)
+    network = _chain(arguments)
     with progress_bar(not arguments.json) as progress:
         result = verify_vnnlib(
             network,
