@@ -37,8 +37,8 @@ def load_network(
     `activation` is used where the file does not name its activations: `.mat`, `.safetensors`
     and `.npz` not written by `Network.save` (None: relu), and torch's files and Keras's weights alone,
     which need it. `output` (the value to stop at) and `logits` (leave off a softmax at the end) are for
-    `.onnx`. `order` (the layers' names in the order of the forward pass) is for `.safetensors` and torch's files, `part` (a prefix, or
-    'actor' or 'critic' of a stable-baselines3 archive) for the latter.
+    `.onnx`. `order` (the layers' names in the order of the forward pass) is for `.safetensors` and torch's
+    files, `part` (a prefix, or 'actor' or 'critic' of a stable-baselines3 archive) for the latter.
 
     Raises InputError for a missing file, an unknown suffix and whatever the reader refuses,
     OptionError for an option of another kind of file, BackendMissing where its package is missing.

@@ -41,8 +41,8 @@ _FREE, _RATIO = 2**27, 64  # bytes that any file may unpack to; beyond, how many
 _PASSED = ("InputLayer", "Flatten", "Dropout", "Identity")
 _ACTIVATIONS: dict[str, Activation] = {
     "linear": Identity(), "relu": ReLU(), "relu6": ReLU6(), "tanh": Tanh(), "sigmoid": Sigmoid(),
-    "elu": ELU(), "selu": SELU(), "softplus": Softplus(), "softsign": Softsign(), "gelu": GELU(), "silu": SiLU(),
-    "swish": SiLU(), "mish": Mish(),
+    "elu": ELU(), "selu": SELU(), "softplus": Softplus(), "softsign": Softsign(), "gelu": GELU(),
+    "silu": SiLU(),    "swish": SiLU(), "mish": Mish(),
 }  # fmt: skip
 
 
