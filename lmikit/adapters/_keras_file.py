@@ -42,7 +42,7 @@ _PASSED = ("InputLayer", "Flatten", "Dropout", "Identity")
 _ACTIVATIONS: dict[str, Activation] = {
     "linear": Identity(), "relu": ReLU(), "relu6": ReLU6(), "tanh": Tanh(), "sigmoid": Sigmoid(),
     "elu": ELU(), "selu": SELU(), "softplus": Softplus(), "softsign": Softsign(), "gelu": GELU(),
-    "silu": SiLU(),    "swish": SiLU(), "mish": Mish(),
+    "silu": SiLU(), "swish": SiLU(), "mish": Mish(),
 }  # fmt: skip
 
 

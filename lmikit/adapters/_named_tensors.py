@@ -23,7 +23,8 @@ def network_of_tensors(
     stray = sorted(set(tensors) - used)
     if stray or not names:
         raise InputError(
-            f"{file} holds {', '.join(stray)[:200] or 'no tensors'}; expected NAME.weight and NAME.bias."
+            f"{file} holds {', '.join(stray)[:200] or 'no tensors'}; expected NAME.weight and NAME.bias; "
+            "of a state dict, part= (--part) takes the tensors of one prefix."
         )
     for name in names:
         if tensors[f"{name}.weight".lstrip(".")].ndim != 2:

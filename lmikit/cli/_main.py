@@ -52,7 +52,7 @@ def _report(error: LmikitError, *, as_json: bool) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import _commands, _demo, _robust, _vnnlib
+    from . import _commands, _demo, _inspect, _robust, _vnnlib
 
     parser = argparse.ArgumentParser(
         prog="lmikit",
@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     _network_argument(vnnlib)
     _vnnlib.add_vnnlib_arguments(vnnlib)
 
+    inspect = command("inspect", _inspect.inspect, "a network as it is read: layers, shapes, activations")
+    _network_argument(inspect)
+
     command("solvers", _commands.list_solvers, "which solvers are installed, licensed and ready")
 
     demo = command("demo", _demo.demo, "train a small network, bound it with every method, check the proof")
@@ -126,7 +129,7 @@ def _network_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "network",
         metavar="NET",
-        help="a network file: .npz (W0, b0, W1, ...), .mat, .onnx, .nnet, .safetensors, .pt, .pth, .zip",
+        help="a network file: .npz (W0, b0, ...), .mat, .onnx, .nnet, .safetensors, .h5, .keras, .pt, .zip",
     )
     parser.add_argument(
         "--activation",
