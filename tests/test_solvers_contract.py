@@ -30,7 +30,7 @@ SOLVERS = [
     for solver in concrete_solvers()
 ]
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
-examples = settings(max_examples=25)
+examples = settings(max_examples=15)
 
 
 def accuracy(solver):
