@@ -129,7 +129,7 @@ class _Reader:
         known = sizes[1:] if len(sizes) > 1 else sizes
         if not sizes or min(known) < 1 or sizes[0] < 0:
             raise InputError(
-                f"input {inputs[0].name} has shape {sizes} (0: unknown); expected (samples, ...) with every "
+                f"input {inputs[0].name[:80]!r} has shape {sizes[:8]} (0: unknown); expected (samples, ...) with every "
                 "size after the first known, or one axis of known size."
             )
         return inputs[0].name, tuple(sizes)
@@ -183,15 +183,19 @@ class _Reader:
         return order
 
     def _call(self, node: Any) -> Call:
-        domain = f"{node.domain}." if node.domain not in _DOMAINS else ""
-        where = str(node.name) or f"giving {node.output[0]!r}"
+        domain = "" if node.domain in _DOMAINS else f"{node.domain}."
+        domain = domain if domain.isprintable() else repr(domain)
+        name = str(node.name)
+        given = node.output[0] if node.output else ""
+        where = (name if name.isprintable() else repr(name)) or f"giving {given!r}"
+        kind = node.op_type if node.op_type.isprintable() else repr(node.op_type)
         operands = [self.values.get(name) if name else None for name in node.input]
         for name, operand in zip(node.input, operands, strict=True):
             if name and operand is None:
-                raise refusal(where, f"an ONNX {domain}{node.op_type} of {name!r}, which nothing gives")
+                raise refusal(where, f"an ONNX {domain}{kind} of {name!r}, which nothing gives")
         return Call(
             where,
-            f"an ONNX {domain}{node.op_type}",
+            f"an ONNX {domain}{kind}",
             {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute},
             [o if isinstance(o, np.ndarray) else None for o in operands],
             self.opset,
