@@ -129,8 +129,8 @@ class _Reader:
         known = sizes[1:] if len(sizes) > 1 else sizes
         if not sizes or min(known) < 1 or sizes[0] < 0:
             raise InputError(
-                f"input {inputs[0].name[:80]!r} has shape {sizes[:8]} (0: unknown); expected (samples, ...) with every "
-                "size after the first known, or one axis of known size."
+                f"input {inputs[0].name[:80]!r} has shape {sizes[:8]} (0: unknown); expected (samples, "
+                "...) with every size after the first known, or one axis of known size."
             )
         return inputs[0].name, tuple(sizes)
 
