@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import logging
 import math
+import multiprocessing
 import os
 import pathlib
 import time
@@ -122,7 +123,8 @@ def _pool(executor: Executor | None, jobs: int) -> Iterator[Executor | None]:
     if executor is not None or jobs == 1:
         yield executor
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    # fresh interpreters: a fork of a process with threads (BLAS, JAX) can hang
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lmikit import InputError
@@ -124,7 +124,11 @@ def test_compiled_lmis_equal_the_expression(case, margin):
     gram = block([[np.eye(r), e], [e.T, np.eye(c)]])
     first = problem.add(gram >> 0, name="gram", margin=margin)
     square = e @ constant(rng, (c, r))
-    problem.add(square + square.T << np.diag(np.arange(r) + 1.0))
+    try:
+        problem.add(square + square.T << np.diag(np.arange(r) + 1.0))
+    except InputError as error:  # a product with zeros; rightly refused
+        assume("holds no variable" not in str(error))
+        raise
     sdp = problem.compile()
     close(
         sdp.lmis[0].evaluate(y).toarray(),
