@@ -122,11 +122,11 @@ def test_compiled_lmis_equal_the_expression(case, margin):
     y = rng.standard_normal(problem._size)
     r, c = e.shape
     gram = block([[np.eye(r), e], [e.T, np.eye(c)]])
-    first = problem.add(gram >> 0, name="gram", margin=margin)
     square = e @ constant(rng, (c, r))
     try:
+        first = problem.add(gram >> 0, name="gram", margin=margin)
         problem.add(square + square.T << np.diag(np.arange(r) + 1.0))
-    except InputError as error:  # a product with zeros; rightly refused
+    except InputError as error:  # products with zeros leave no variable; rightly refused
         assume("holds no variable" not in str(error))
         raise
     sdp = problem.compile()
