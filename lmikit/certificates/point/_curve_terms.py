@@ -29,6 +29,7 @@ class AbstractCurveTerm(AbstractTerm):
     """What the four share: a proof per neuron, remembered for as long as the process lives."""
 
     equality: ClassVar[bool] = False
+    regional: ClassVar[bool] = False
 
     def fault(self, site: Site, parameters: Parameters, used: np.ndarray) -> str:
         activation = site.layer.activation
