@@ -94,7 +94,13 @@ def accuracy_against_radius(
     if attacked:
         at = sorted(attacked)
         axes.plot(
-            at, [attacked[r] for r in at], "o-", color="tab:red", mfc="none", label="attacked (estimate)"
+            at,
+            [attacked[r] for r in at],
+            "o-",
+            drawstyle="steps-post",
+            color="tab:red",
+            mfc="none",
+            label="attacked (estimate)",
         )
     axes.set_xlim(0.0, top)
     axes.set_ylim(0.0, 1.02)
