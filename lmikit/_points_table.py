@@ -17,11 +17,11 @@ import numpy as np
 
 from ._arrays import blas_threads
 from ._errors import InputError, LmikitError, OptionError
-from ._points import PointResult, propose, refutation, region_of, require_real, settled
+from ._points import PointResult, class_rows, propose, refutation, region_of, require_real, settled
 from ._progress import Progress, ProgressCallback
 from .attacks import Attack, attack_margins
 from .certificates.point import PointCertificate, PointWitness, point_digest
-from .claims import AbstractRegion, Ball, BallAndBox, Box
+from .claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
 from .margins import CurvedChain, PieceChain, Search, problem_of
 from .network import Network
 
@@ -197,10 +197,29 @@ class _Store:
         if self.folder is None or not self.path(i).exists():
             return None
         try:
-            return PointCertificate.load(self.path(i), self.points.network)
+            certificate = PointCertificate.load(self.path(i), self.points.network)
+            if self._answers(certificate.claim, i):
+                return certificate
+            _log.warning("%s is searched for again: its claim is another.", self.path(i).name)
         except LmikitError as error:
             _log.warning("%s is searched for again: %s", self.path(i).name, error)
-            return None
+        return None
+
+    def _answers(self, claim: PointClaim, i: int) -> bool:
+        """Whether a claim is about input i: a file may have been renamed."""
+        rows, _ = class_rows(self.points.network.output_dim, int(self.points.labels[i]))
+        if claim.offsets.any():
+            return False
+        if not np.array_equal(claim.rows, rows):
+            return False
+        region, own = self.points.regions[i], claim.region
+        if region is not None:
+            return own.same_as(region)
+        ball = own.ball
+        if ball is None or not np.array_equal(ball.x0, self.points.data[i]):
+            return False
+        box = self.points.box
+        return own.same_as(ball if box is None else BallAndBox(ball, box))
 
     def write(self, i: int, result: PointResult) -> None:
         if self.folder is not None and result.certificate is not None:

@@ -157,3 +157,17 @@ def test_the_picture_needs_radii_and_is_written_whole(tmp_path):
     assert path.stat().st_size > 5000
     with pytest.raises(lmikit.InputError, match="without eps"):
         plots.accuracy_against_radius(lmikit.certify_points(net, X, y, eps=0.1, norm="linf"), path)
+
+
+def test_a_certificate_of_another_input_is_not_taken_for_this_one(tmp_path):
+    rng = np.random.default_rng(3)
+    net = lmikit.Network.from_arrays([rng.standard_normal((12, 6)) / 3, rng.standard_normal((3, 12)) / 4])
+    X = rng.uniform(size=(2, 6))
+    y = net(X).argmax(axis=1)
+    first = lmikit.certify_points(net, X, y, eps=1e-3, folder=tmp_path)
+    assert list(first.verdict) == ["proven", "proven"]
+    one, two = sorted(tmp_path.glob("point-*.json"))
+    two.write_bytes(one.read_bytes())
+    again = lmikit.certify_points(net, X, y, eps=1e-3, folder=tmp_path)
+    assert np.array_equal(again.margin, first.margin)
+    assert np.array_equal(lmikit.PointCertificate.load(two, net).claim.region.ball.x0, X[1])

@@ -53,6 +53,19 @@ class AbstractRegion(abc.ABC):
     def describe(self) -> str:
         """The set in symbols."""
 
+    def same_as(self, other: "AbstractRegion") -> bool:
+        """Whether both are given by the same numbers."""
+
+        def numbers(region: AbstractRegion) -> list[Any]:
+            ball, box = region.ball, region.box
+            round_ = [None, None] if ball is None else [ball.x0, ball.radius]
+            return [*round_, *([None, None] if box is None else [box.lower, box.upper])]
+
+        return all(
+            (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
+            for a, b in zip(numbers(self), numbers(other), strict=True)
+        )
+
     def contains(self, x: np.ndarray) -> bool:
         """Whether the float64 point x lies in the region, decided in rational arithmetic."""
         point = _vector("x", x)
