@@ -43,7 +43,7 @@ def claimed(witness):
 
 
 @given(networks())
-@settings(max_examples=30)
+@settings(max_examples=40)
 def test_bounds_verify_and_are_no_looser_than_the_product(network):
     witness = RSLMI().propose(network)
     certificate = verify(network, witness)

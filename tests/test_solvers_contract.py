@@ -30,7 +30,7 @@ SOLVERS = [
     for solver in concrete_solvers()
 ]
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
-examples = settings(max_examples=15)
+examples = settings(max_examples=25)
 
 
 def accuracy(solver):

@@ -110,8 +110,8 @@ def test_witnesses_fit_their_network(data):
 @given(known=testing.sdps_with_optimum())
 @settings(max_examples=10)
 def test_sdps_have_the_optimum_that_they_state(known):
-    solution = Clarabel().solve(known.sdp)
-    assert solution.status in (Status.SOLVED, Status.INACCURATE)  # ill-conditioned ones stop at 1e-7
+    solution = Clarabel(tol=1e-7).solve(known.sdp)  # about one draw in ten ends at 1e-8 AlmostSolved
+    assert solution.status is Status.SOLVED
     assert solution.objective == pytest.approx(known.optimum, abs=1e-5, rel=1e-5)
 
 
