@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ._arrays import blas_threads
+from ._convert import floats
 from ._errors import InputError, NotCertified, OptionError, SolveFailed
 from ._progress import ProgressCallback
 from .attacks import Attack, attack_margins, upper_values
@@ -136,9 +137,9 @@ def checked_point(network: Any, x: Any, label: Any) -> tuple[np.ndarray, int]:
             f"the network has {network.output_dim} outputs and {network.hidden_layers} hidden layers; "
             "expected at least 2 classes and 1 hidden layer."
         )
-    value = np.asarray(x, dtype=np.float64).ravel()
-    if value.size != network.input_dim or not np.isfinite(value).all():
-        raise InputError(f"x has shape {np.shape(x)}; expected ({network.input_dim},), all entries finite.")
+    value = floats("x", x).ravel()
+    if value.size != network.input_dim:
+        raise InputError(f"x has shape {np.shape(x)}; expected ({network.input_dim},).")
     chosen = int(np.argmax(network(value))) if label is None else int(label)
     if not 0 <= chosen < network.output_dim:
         raise InputError(f"label is {label}; expected 0 to {network.output_dim - 1}.")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ._arrays import blas_threads
+from ._convert import floats
 from ._errors import InputError, LmikitError, OptionError
 from ._points import PointResult, class_rows, propose, refutation, region_of, require_real, settled
 from ._progress import Progress, ProgressCallback
@@ -138,11 +139,11 @@ class _Points:
             raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
         if network.output_dim < 2 or network.hidden_layers < 1:
             raise InputError("the network needs at least 2 outputs and 1 hidden layer.")
-        data = np.asarray(X, dtype=np.float64)
+        data = floats("X", X)
         labels = np.asarray(y)
         data = data.reshape(len(data), -1) if data.ndim >= 2 and len(data) else np.zeros((0, 0))
-        if data.shape[1:] != (network.input_dim,) or not np.isfinite(data).all():
-            raise InputError(f"X has shape {np.shape(X)}; expected (n, {network.input_dim}), finite, n >= 1.")
+        if data.shape[1:] != (network.input_dim,):
+            raise InputError(f"X has shape {np.shape(X)}; expected (n, {network.input_dim}), n >= 1.")
         if labels.shape != (len(data),) or labels.dtype.kind not in "iu":
             raise InputError(
                 f"y has shape {labels.shape}, dtype {labels.dtype}; expected ({len(data)},) integers."
@@ -153,9 +154,7 @@ class _Points:
             )
         self.network, self.data, self.labels = network, data, labels.astype(int)
         self.chain: PieceChain | CurvedChain = problem_of(network)
-        limits = (
-            None if box is None else tuple(np.broadcast_to(np.asarray(b, float), data.shape[1]) for b in box)
-        )
+        limits = None if box is None else tuple(np.broadcast_to(floats("box", b), data.shape[1]) for b in box)
         self.box = None if limits is None else Box(limits[0], limits[1])
         self.regions = [self._region(x, eps, norm) for x in data]
 

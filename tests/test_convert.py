@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from test_certificates_environment import PREPARATIONS, in_thread, needs_x86_glibc
 
+import lmikit
 from lmikit import (
     InputError,
     Network,
@@ -20,6 +21,7 @@ from lmikit import (
     pairwise_bounds,
 )
 from lmikit._convert import as_csr, as_number, floats
+from lmikit.claims import Ball, Box, PointClaim
 from lmikit.network import DenseMap, LeakyReLU, SparseMap
 from lmikit.testing import demo_network
 
@@ -231,3 +233,30 @@ def test_an_activation_without_a_hidden_layer_is_refused():
     with_output = Network.from_arrays([[[1.0]], [[1.0]]], activation=LeakyReLU(2.0))
     assert lipschitz(with_output).bound >= 2.0
     assert demo_network().hidden_layers == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[2**53 + 1, 0], [1j, 0.0], np.ma.masked_array([1.0, 2.0], [True, False]), [np.nan, 0.0], ["1", "2"]],
+    ids=["integer", "complex", "masked", "nan", "text"],
+)
+def test_regions_claims_and_points_take_numbers_exactly_or_not_at_all(values):
+    network = Network.from_arrays([np.eye(2), np.eye(2)])
+    for build in (
+        lambda: Ball(values, 1.0),
+        lambda: Box(values, [9.0, 9.0]),
+        lambda: PointClaim(Ball([0.0, 0.0], 1.0), [values], [0.0], [0.0]),
+        lambda: lmikit.certify_point(network, values, eps=0.1),
+        lambda: lmikit.certify_points(network, [values, values], [0, 1], eps=0.1),
+    ):
+        with pytest.raises(InputError):
+            build()
+
+
+def test_a_region_cannot_be_written_to():
+    given = np.array([1.0, 2.0])
+    ball = Ball(given, 1.0)
+    given[0] = 5.0
+    assert ball.x0[0] == 1.0
+    with pytest.raises(ValueError, match=r"WRITEABLE|writeable"):
+        ball.x0.setflags(write=True)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._convert import floats
 from .._errors import InputError
 from ._region import AbstractRegion
 
@@ -14,10 +15,9 @@ SEMANTICS = "of the real-arithmetic function defined by these float weights; not
 
 
 def _frozen(name: str, values: Any, ndim: int) -> np.ndarray:
-    array = np.array(values, dtype=np.float64)
-    if array.ndim != ndim or not np.isfinite(array).all():
-        raise InputError(f"{name} has shape {array.shape}; expected {ndim} dimensions, all entries finite.")
-    array.setflags(write=False)
+    array = floats(name, values)
+    if array.ndim != ndim:
+        raise InputError(f"{name} has shape {array.shape}; expected {ndim} dimensions.")
     return array
 
 

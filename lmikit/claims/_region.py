@@ -8,19 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._convert import as_number, floats
 from .._errors import InputError
 
 __all__ = ["AbstractRegion", "Ball", "BallAndBox", "Box", "linf_ball"]
 
 
 def _vector(name: str, values: Any) -> np.ndarray:
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is not an array of numbers ({error}); expected shape (n_0,).") from error
-    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-        raise InputError(f"{name} has shape {array.shape}; expected (n_0,), all entries finite.")
-    array.setflags(write=False)
+    array = floats(name, values)
+    if array.ndim != 1 or not array.size:
+        raise InputError(f"{name} has shape {array.shape}; expected (n_0,) with n_0 >= 1.")
     return array
 
 
@@ -93,8 +90,8 @@ class Ball(AbstractRegion):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "x0", _vector("x0", self.x0))
-        object.__setattr__(self, "radius", float(self.radius))
-        if not (math.isfinite(self.radius) and self.radius > 0.0):
+        object.__setattr__(self, "radius", as_number("the radius of the ball", self.radius))
+        if not self.radius > 0.0:
             raise InputError(f"the radius of the ball is {self.radius}; expected a positive finite number.")
 
     @property
@@ -200,9 +197,9 @@ def linf_ball(x0: Any, eps: float, lower: Any = None, upper: Any = None) -> Box:
         raise InputError(f"eps is {eps}; expected a finite number, zero or more.")
     low, high = np.nextafter(x0 - eps, -np.inf), np.nextafter(x0 + eps, np.inf)
     if lower is not None:
-        low = np.maximum(low, np.broadcast_to(np.asarray(lower, dtype=np.float64), x0.shape))
+        low = np.maximum(low, np.broadcast_to(floats("lower", lower), x0.shape))
     if upper is not None:
-        high = np.minimum(high, np.broadcast_to(np.asarray(upper, dtype=np.float64), x0.shape))
+        high = np.minimum(high, np.broadcast_to(floats("upper", upper), x0.shape))
     if (x0 < low).any() or (x0 > high).any():
         raise InputError("x0 lies outside the limits; expected lower <= x0 <= upper.")
     return Box(low, high)

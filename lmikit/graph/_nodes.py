@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._convert import floats, sealed
 from .._errors import InputError
 from ..network import AbstractLinearMap, Activation
 from ..nonlinear import AbstractGroups
@@ -108,7 +109,7 @@ Node = Input | Affine | Apply
 
 
 def _vector(values: Any, size: int) -> np.ndarray:
-    array = np.array(values, dtype=np.float64).reshape(-1)
-    if array.shape != (size,) or not np.isfinite(array).all():
-        raise InputError(f"a bias has shape {np.shape(values)}; expected {size} finite numbers.")
+    array = sealed(floats("a bias", values).reshape(-1))
+    if array.shape != (size,):
+        raise InputError(f"a bias has shape {np.shape(values)}; expected {size} numbers.")
     return array

@@ -13,6 +13,7 @@ import dataclasses
 
 import numpy as np
 
+from .._convert import floats, sealed
 from .._errors import InputError
 
 __all__ = ["GraphWitness", "Part", "as_norm"]
@@ -73,6 +74,4 @@ class GraphWitness:
 
 
 def _frozen(values: object) -> np.ndarray:
-    array = np.array(values, dtype=np.float64, copy=True).reshape(-1)
-    array.setflags(write=False)
-    return array
+    return sealed(floats("the multipliers", values, finite=False).reshape(-1))

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .._convert import floats
 from .._errors import InputError, OptionError
 from .._ieee import require_ieee
 from ..claims import AbstractRegion
@@ -100,7 +101,7 @@ def rounding_bound(
     """
     if dtype not in FORMATS:
         raise OptionError(f"dtype is {dtype!r}; expected one of {', '.join(FORMATS)}.")
-    matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+    matrix = np.atleast_2d(floats("rows", rows))
     if matrix.ndim != 2 or matrix.shape[1] != network.output_dim or not np.isfinite(matrix).all():
         raise InputError(
             f"rows has shape {matrix.shape}; expected (p, {network.output_dim}), finite numbers."

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._arrays import blas_threads
+from .._convert import floats
 from .._errors import InputError, OptionError
 from .._ieee import require_ieee
 from ..claims import AbstractRegion
@@ -82,7 +83,7 @@ class LocalIntervals:
 
     def margins(self, rows: Any) -> np.ndarray:
         """Proven lower bounds of rows (p, m) times f(x) on the region, (p,), by CROWN."""
-        matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        matrix = np.atleast_2d(floats("rows", rows))
         if matrix.shape[1] != self.network.output_dim or not np.isfinite(matrix).all():
             raise InputError(
                 f"rows has shape {matrix.shape}; expected (p, {self.network.output_dim}), finite numbers."

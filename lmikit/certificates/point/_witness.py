@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._convert import as_number, floats
 from ..._errors import InputError
 from ...claims import PointClaim
 from ...network import Network
@@ -15,10 +16,9 @@ __all__ = ["MultiplierGroup", "PointWitness", "TermMultipliers", "point_digest"]
 
 
 def _frozen(name: str, values: Any, ndim: int) -> np.ndarray:
-    array = np.array(values, dtype=np.float64)
+    array = floats(name, values, finite=False)  # what is not finite is refused where it is to be proven
     if array.ndim != ndim:
         raise InputError(f"{name} has shape {array.shape}; expected {ndim} dimensions.")
-    array.setflags(write=False)
     return array
 
 
@@ -55,7 +55,7 @@ class MultiplierGroup:
         object.__setattr__(self, "rows", tuple(int(r) for r in self.rows))
         object.__setattr__(self, "scales", _frozen("scales", self.scales, 1))
         object.__setattr__(self, "tau", _frozen("tau", self.tau, 1))
-        object.__setattr__(self, "mu", float(self.mu))
+        object.__setattr__(self, "mu", as_number("mu", self.mu, finite=False))
         object.__setattr__(self, "layers", tuple(tuple(layer) for layer in self.layers))
         if self.scales.shape != (len(self.rows),):
             raise InputError(f"scales has shape {self.scales.shape}; expected one for each of {self.rows}.")
