@@ -131,6 +131,33 @@ def test_wrong_witnesses_prove_nothing(witness):
         verify_sdp(diagonal_sdp(), witness)
 
 
+@pytest.mark.parametrize(
+    ("witness", "status"),
+    [
+        (SDPWitness(PrimalSide(np.ones(1)), dual([[-1, 0], [0, 1]])), "feasible"),
+        (SDPWitness(PrimalSide(np.zeros(1)), dual([[1, -1], [-1, 1]])), "bounded"),
+        (
+            SDPWitness(
+                PrimalSide(np.ones(1)),
+                dual([[1, -1], [-1, 1]]),
+                PrimalSide(np.array([1.0])),
+                dual([[1, -1], [-1, 1]]),
+            ),
+            "optimum",
+        ),
+    ],
+    ids=["no lower", "no upper", "no rays"],
+)
+def test_a_certificate_keeps_what_it_proves_and_its_file_is_accepted(witness, status, tmp_path):
+    certificate = verify_sdp(diagonal_sdp(), witness)
+    assert certificate.status == status
+    certificate.save(tmp_path / "c.json")
+    for exact in (False, True):
+        assert lmikit.check(tmp_path / "c.json", diagonal_sdp(), exact=exact)
+    loaded = lmikit.SDPCertificate.load(tmp_path / "c.json", diagonal_sdp())
+    assert (loaded.lower, loaded.upper) == (certificate.lower, certificate.upper)
+
+
 def test_a_defect_is_paid_with_the_bounds_on_y():
     witness = SDPWitness(dual=dual([[2, -1], [-1, 1]], metric="paid"), bounds=np.array([3.0]))
     certificate = verify_sdp(diagonal_sdp(), witness)  # value 1, defect 1, |y| <= 3

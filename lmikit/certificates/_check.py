@@ -17,14 +17,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from .._arrays import blas_threads
 from .._errors import InputError
 from ..network import DenseMap, Network, SparseMap
 from ._check_exact import eliminated_exact_margin, exact_margin
 from ._check_float import eliminated_float_margin, float_margin
-from ._float_environment import environment_fault
 from ._format_read import parse
-from ._kinds import CheckResult, register
+from ._kinds import CheckResult, guarded, register
 from ._records import FORMAT, Document
 
 __all__ = ["check_lipschitz"]
@@ -38,20 +36,14 @@ def check_lipschitz(text: str, network: Network, exact: bool) -> CheckResult:
     """The checker of `lmikit-cert` files, Lipschitz bounds; raises InputError for what is no Network."""
     if not isinstance(network, Network):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
+    return guarded(lambda: parse(text), lambda document: _decide(document, network, exact))
+
+
+def _decide(document: Document, network: Network, exact: bool) -> CheckResult:
     try:
-        document = parse(text)
-    except InputError as error:
-        return CheckResult(False, str(error), malformed=True)
-    fault = environment_fault()
-    if fault:
-        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
-    try:
-        with blas_threads(1), np.errstate(all="ignore"):
-            return _check_document(document, network, exact)
+        return _check_document(document, network, exact)
     except _Refused as refusal:
         return CheckResult(False, str(refusal))
-    except (OverflowError, MemoryError, np.linalg.LinAlgError) as error:
-        return CheckResult(False, f"the check broke down ({type(error).__name__}: {error})")
 
 
 def _check_document(document: Document, network: Network, exact: bool) -> CheckResult:

@@ -16,9 +16,8 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from .._errors import InputError
-from .._files import read_bytes
 from .._witness import Witness
-from ._kinds import LARGEST_FILE, decoded
+from ._kinds import read_text
 from ._records import DTYPES, FIXED_CLAIM, FORMAT, VERSIONS, Document, NetworkRecord, WeightRecord
 
 __all__ = ["parse", "read"]
@@ -29,12 +28,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 def read(path: str | os.PathLike[str]) -> Document:
     """Read and validate a certificate file; raises InputError."""
-    data = read_bytes(path, LARGEST_FILE, "certificate file")
-    try:
-        text = decoded(data)
-    except ValueError as error:
-        raise InputError(f"{path!r} cannot be read as a certificate file ({error}).") from error
-    return parse(text, os.fspath(path))
+    return parse(read_text(path), os.fspath(path))
 
 
 def parse(text: str, name: str = "the certificate") -> Document:

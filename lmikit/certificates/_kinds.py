@@ -10,12 +10,16 @@ import json
 import math
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+
+from .._arrays import blas_threads
 from .._errors import InputError
 from .._files import read_bytes, write_bytes
+from ._float_environment import environment_fault
 
-__all__ = ["AbstractCertificate", "CheckResult", "check", "register"]
+__all__ = ["AbstractCertificate", "CheckResult", "check", "guarded", "read_text", "register"]
 
 LARGEST_FILE = 2**27  # bytes; a certificate of a million multipliers has a tenth of it
 MOST_ITEMS = 2**20  # commas and brackets; small objects take many times the memory of their text
@@ -54,8 +58,35 @@ class AbstractCertificate(abc.ABC):
         write_bytes(path, self.to_text().encode("utf-8"))
 
 
+Parsed = TypeVar("Parsed")
 Checker = Callable[[str, Any, bool], CheckResult]
 _CHECKERS: dict[str, Checker] = {}
+
+
+def guarded(
+    parse: Callable[[], Parsed],
+    decide: Callable[[Parsed], CheckResult],
+    refusals: tuple[type[Exception], ...] = (),
+) -> CheckResult:
+    """`decide` on what `parse` reads, in a floating-point environment that is proven to be IEEE 754's.
+
+    InputError of `parse` means that the file is malformed. Overflow, a lack of memory or a failed
+    factorisation in `decide`, and the errors in `refusals`, are refusals; anything else is a defect.
+    """
+    try:
+        document = parse()
+    except InputError as error:
+        return CheckResult(False, str(error), malformed=True)
+    fault = environment_fault()
+    if fault:
+        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
+    try:
+        with blas_threads(1), np.errstate(all="ignore"):
+            return decide(document)
+    except (OverflowError, MemoryError, np.linalg.LinAlgError) as error:
+        return CheckResult(False, f"the check broke down ({type(error).__name__}: {error})")
+    except refusals as error:
+        return CheckResult(False, f"not proven ({error})")
 
 
 def register(format_name: str, checker: Checker) -> None:
@@ -96,6 +127,15 @@ def _text(certificate: AbstractCertificate | str | os.PathLike[str]) -> str:
     if not isinstance(certificate, (str, os.PathLike)):
         raise InputError(f"got a {type(certificate).__name__}; expected a Certificate or the path of a file.")
     return decoded(read_bytes(certificate, LARGEST_FILE, "certificate file"))
+
+
+def read_text(path: str | os.PathLike[str], what: str = "certificate file") -> str:
+    """The text of a certificate file of any kind, within the limits; raises InputError."""
+    data = read_bytes(path, LARGEST_FILE, what)
+    try:
+        return decoded(data)
+    except ValueError as error:
+        raise InputError(f"{os.fspath(path)!r} cannot be read as a {what} ({error}).") from error
 
 
 def decoded(data: bytes) -> str:

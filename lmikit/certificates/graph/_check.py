@@ -7,13 +7,9 @@ neither elimination nor theorem with it and needs no theory of rounding.
 import math
 from fractions import Fraction
 
-import numpy as np
-
-from ..._arrays import blas_threads
 from ..._errors import InputError, NotCertified
 from ...graph import Graph, without_groups
-from .._float_environment import environment_fault
-from .._kinds import CheckResult, register
+from .._kinds import CheckResult, guarded, register
 from ._check_exact import exact_norm_margin, exact_part_margin
 from ._format import FORMAT, GraphDocument, graph_record, parse_graph
 from ._norms import maps_of
@@ -26,18 +22,11 @@ def check_graph(text: str, graph: Graph, exact: bool) -> CheckResult:
     """Prove the claim of a file for `graph`; raises InputError for what is no Graph."""
     if not isinstance(graph, Graph):
         raise InputError(f"the certificate is one of a Graph; got a {type(graph).__name__}.")
-    try:
-        document = parse_graph(text)
-    except InputError as error:
-        return CheckResult(False, str(error), malformed=True)
-    unsafe = environment_fault()
-    if unsafe:
-        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {unsafe}")
-    try:
-        with blas_threads(1), np.errstate(all="ignore"):
-            return _checked(document, graph, exact)
-    except (NotCertified, InputError, OverflowError, MemoryError, np.linalg.LinAlgError) as error:
-        return CheckResult(False, f"not proven ({type(error).__name__}: {error})")
+    return guarded(
+        lambda: parse_graph(text),
+        lambda document: _checked(document, graph, exact),
+        (NotCertified, InputError),
+    )
 
 
 def _checked(document: GraphDocument, graph: Graph, exact: bool) -> CheckResult:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._errors import InputError
-from ..._files import read_bytes
 from ...graph import Affine, Apply, Graph
 from ...graph._witness import GraphWitness, Part
 from ...nonlinear import AbstractGroups
@@ -27,7 +26,7 @@ from .._format_read import (
     _text,
 )
 from .._format_write import _array_out, _optional_out, _version
-from .._kinds import LARGEST_FILE
+from .._kinds import read_text
 
 if TYPE_CHECKING:
     from ._certificate import GraphCertificate
@@ -122,11 +121,7 @@ def _sized_out(values: np.ndarray) -> dict[str, Any]:
 
 def read_graph(path: str | os.PathLike[str]) -> GraphDocument:
     """Read and validate a file; raises InputError."""
-    try:
-        text = read_bytes(path, LARGEST_FILE, "certificate file").decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{os.fspath(path)} is no certificate file: it is not UTF-8 ({error}).") from error
-    return parse_graph(text)
+    return parse_graph(read_text(path))
 
 
 def parse_graph(text: str) -> GraphDocument:

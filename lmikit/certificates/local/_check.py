@@ -12,13 +12,11 @@ import os
 from typing import Any
 
 from ..._errors import InputError, NotCertified
-from ..._files import read_bytes
 from ...claims import AbstractRegion
 from ...network import Network
 from .._check import check_lipschitz
-from .._float_environment import environment_fault
 from .._format_read import _hex, _no_constant, _no_duplicates, _object, _text, parse
-from .._kinds import LARGEST_FILE, CheckResult, register
+from .._kinds import CheckResult, guarded, read_text, register
 from .._records import Document
 from ..point import point_digest
 from ..point._format_read import _region
@@ -40,10 +38,7 @@ class LocalDocument:
 
 def read_local(path: str | os.PathLike[str]) -> LocalDocument:
     """Read and validate a file; raises InputError."""
-    try:
-        return parse_local(read_bytes(path, LARGEST_FILE, "local certificate file").decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path!r} is not a certificate file: it is not UTF-8 ({error}).") from error
+    return parse_local(read_text(path, "local certificate file"))
 
 
 def parse_local(text: str) -> LocalDocument:
@@ -72,28 +67,24 @@ def check_local(text: str, network: Any, exact: bool) -> CheckResult:
     """The checker of local certificates; raises InputError for what is no Network."""
     if not isinstance(network, Network):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
-    fault = environment_fault()
-    if fault:
-        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
-    try:
-        document = parse_local(text)
-    except InputError as error:
-        return CheckResult(False, str(error), malformed=True)
-    try:
-        if document.digest != point_digest(network):
-            return CheckResult(False, "it is for another network: weights, biases or activations differ")
-        if document.region.dim != network.input_dim:
-            return CheckResult(False, "the region is not one of this network's inputs")
-        slopes = document.inner.network.slopes
-        if not contains(slopes, network, document.region):
-            return CheckResult(False, "the slopes do not contain those that are proven on the region")
-        if not document.inner.bound <= document.bound:
-            return CheckResult(
-                False, f"L={document.bound!r} is below the inner bound {document.inner.bound!r}"
-            )
-        result = check_lipschitz(document.text, with_slopes(network, slopes), exact)
-    except (InputError, NotCertified) as error:
-        return CheckResult(False, str(error))
+    return guarded(
+        lambda: parse_local(text),
+        lambda document: _decide(document, network, exact),
+        (InputError, NotCertified),
+    )
+
+
+def _decide(document: LocalDocument, network: Network, exact: bool) -> CheckResult:
+    if document.digest != point_digest(network):
+        return CheckResult(False, "it is for another network: weights, biases or activations differ")
+    if document.region.dim != network.input_dim:
+        return CheckResult(False, "the region is not one of this network's inputs")
+    slopes = document.inner.network.slopes
+    if not contains(slopes, network, document.region):
+        return CheckResult(False, "the slopes do not contain those that are proven on the region")
+    if not document.inner.bound <= document.bound:
+        return CheckResult(False, f"L={document.bound!r} is below the inner bound {document.inner.bound!r}")
+    result = check_lipschitz(document.text, with_slopes(network, slopes), exact)
     reason = f"{result.reason}; slopes from enclosures of the preactivations on the region, computed again"
     return dataclasses.replace(result, reason=reason)
 

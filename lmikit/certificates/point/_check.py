@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..._arrays import blas_threads
 from ..._errors import InputError
 from ...network import Network
-from .._float_environment import environment_fault
-from .._kinds import CheckResult, register
+from .._kinds import CheckResult, guarded, register
 from ._check_rows import row_margins
 from ._format_read import parse_point
 from ._format_write import FORMAT
@@ -30,18 +28,9 @@ def check_point(text: str, network: Any, exact: bool) -> CheckResult:
     """The checker of `lmikit-point-cert` files; raises InputError for what is no Network."""
     if not isinstance(network, Network):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
-    try:
-        witness = parse_point(text)
-    except InputError as error:
-        return CheckResult(False, str(error), malformed=True)
-    fault = environment_fault()
-    if fault:
-        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
-    try:
-        with blas_threads(1), np.errstate(all="ignore"):
-            return _checked(witness, network, exact)
-    except (OverflowError, MemoryError, ValueError, np.linalg.LinAlgError) as error:
-        return CheckResult(False, f"the check broke down ({type(error).__name__}: {error})")
+    return guarded(
+        lambda: parse_point(text), lambda witness: _checked(witness, network, exact), (ValueError,)
+    )
 
 
 def _checked(witness: PointWitness, network: Network, exact: bool) -> CheckResult:

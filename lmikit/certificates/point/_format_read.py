@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..._errors import InputError
-from ..._files import read_bytes
 from ...claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
 from .._format_read import _array, _hex, _integer, _list, _no_constant, _no_duplicates, _object, _text
-from .._kinds import LARGEST_FILE
+from .._kinds import read_text
 from ._format_write import FORMAT, VERSION
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers
 
@@ -23,11 +22,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 def read_point(path: str | os.PathLike[str]) -> PointWitness:
     """Read and validate a file; raises InputError."""
-    data = read_bytes(path, LARGEST_FILE, "point certificate file")
-    try:
-        return parse_point(data.decode("utf-8"), os.fspath(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path!r} is not a certificate file: it is not UTF-8 ({error}).") from error
+    return parse_point(read_text(path, "point certificate file"), os.fspath(path))
 
 
 def parse_point(text: str, name: str = "the certificate") -> PointWitness:

@@ -7,10 +7,9 @@ import numpy as np
 
 from ..._arrays import blas_threads
 from ..._errors import InputError, NotCertified
-from ..._files import read_bytes
 from ...lmi import SDP
 from .._float_environment import require_ieee
-from .._kinds import LARGEST_FILE, AbstractCertificate
+from .._kinds import AbstractCertificate, read_text
 from ._format import parse, render
 from ._proofs import prove_witness, require_witness
 from ._records import SDPWitness, digest, statement
@@ -77,18 +76,26 @@ def verify_sdp(sdp: SDP, witness: SDPWitness) -> SDPCertificate:
     require_ieee()
     if proof.status == "undecided":
         raise NotCertified("nothing is proven of this SDP; " + "; ".join(proof.reasons or ("no sides",)))
-    return SDPCertificate(proof.status, proof.lower, proof.upper, witness, digest(sdp), token=_FROM_VERIFY)
+    kept = _proven_part(witness, proof.status, proof.lower, proof.upper)
+    return SDPCertificate(proof.status, proof.lower, proof.upper, kept, digest(sdp), token=_FROM_VERIFY)
+
+
+def _proven_part(witness: SDPWitness, status: str, lower: float | None, upper: float | None) -> SDPWitness:
+    """The witness without the sides that the claim does not rest on, which its file must not hold."""
+    return dataclasses.replace(
+        witness,
+        primal=witness.primal if upper is not None else None,
+        dual=witness.dual if lower is not None else None,
+        primal_ray=witness.primal_ray if status == "unbounded" else None,
+        dual_ray=witness.dual_ray if status == "infeasible" else None,
+    )
 
 
 def load(path: str | os.PathLike[str], sdp: SDP) -> SDPCertificate:
     """See `SDPCertificate.load`."""
     if not isinstance(sdp, SDP):
         raise InputError(f"sdp is a {type(sdp).__name__}; expected an lmikit.lmi.SDP.")
-    try:
-        text = read_bytes(path, LARGEST_FILE, "certificate file").decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{os.fspath(path)!r} is not UTF-8 ({error}).") from error
-    document = parse(text, sdp)
+    document = parse(read_text(path), sdp)
     proven = verify_sdp(sdp, document.witness)
     if document.sha256 != proven.sdp_digest:
         raise NotCertified(f"{os.fspath(path)} is for another SDP: the SHA-256 of the data differs.")

@@ -4,16 +4,13 @@ Float mode repeats the proof of `verify_sdp` from the numbers of the file. Exact
 shares with it the reading of the file and the entries of the problem as rationals, nothing else.
 """
 
+import dataclasses
 import json
 from typing import Any
 
-import numpy as np
-
-from ..._arrays import blas_threads
 from ..._errors import InputError
 from ...lmi import SDP, Problem
-from .._float_environment import environment_fault
-from .._kinds import CheckResult, register
+from .._kinds import CheckResult, guarded, register
 from ._check_exact import exact_bounds
 from ._format import SDPDocument, parse
 from ._proofs import prove_witness
@@ -29,20 +26,10 @@ def check_sdp(text: str, subject: Any, exact: bool) -> CheckResult:
         raise InputError(
             f"the certificate is for an SDP; got a {type(subject).__name__}, expected an SDP or a Problem."
         )
-    try:
-        document = parse(text, sdp)
-        if document.sha256 != digest(sdp):
-            return CheckResult(False, "it is for another SDP: the SHA-256 of the data differs")
-    except InputError as error:
-        return CheckResult(False, str(error), malformed=not _is_for_another(text, sdp))
-    fault = environment_fault()
-    if fault:
-        return CheckResult(False, f"the floating-point environment of this thread is unsafe: {fault}")
-    try:
-        with blas_threads(1), np.errstate(all="ignore"):
-            return _decide(document, sdp, exact)
-    except (OverflowError, MemoryError, np.linalg.LinAlgError) as error:
-        return CheckResult(False, f"the check broke down ({type(error).__name__}: {error})")
+    result = guarded(lambda: parse(text, sdp), lambda document: _decide(document, sdp, exact))
+    if result.malformed and _is_for_another(text, sdp):
+        return dataclasses.replace(result, malformed=False)
+    return result
 
 
 def _is_for_another(text: str, sdp: SDP) -> bool:
@@ -55,6 +42,8 @@ def _is_for_another(text: str, sdp: SDP) -> bool:
 
 
 def _decide(document: SDPDocument, sdp: SDP, exact: bool) -> CheckResult:
+    if document.sha256 != digest(sdp):
+        return CheckResult(False, "it is for another SDP: the SHA-256 of the data differs")
     if exact:
         fault = exact_bounds(sdp, document)
         how = "in integers and rationals"
