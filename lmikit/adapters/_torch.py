@@ -29,6 +29,13 @@ def from_torch(model: Any, *, logits: bool = False) -> Network:
     Raises InputError naming the layer for everything else (convolutions, attention, branches, a
     Dropout or BatchNorm in training mode), BackendMissing without torch.
     """
+    torch, graph = traced(model, ": pass an nn.Sequential of its layers")
+    with torch.no_grad():
+        return _Reader(torch, model, Chain(logits=logits)).read(graph)
+
+
+def traced(model: Any, advice: str = "") -> tuple[Any, Any]:
+    """(torch, what torch.fx traces of a module without hooks); raises InputError, BackendMissing."""
     try:
         import torch
         import torch.fx
@@ -39,15 +46,13 @@ def from_torch(model: Any, *, logits: bool = False) -> Network:
     for name, module in model.named_modules():
         _check_untouched(name or "(the model)", module)
     try:
-        graph = torch.fx.symbolic_trace(model).graph
+        return torch, torch.fx.symbolic_trace(model).graph
     except Exception as error:  # code of the user's runs here, so anything may be raised
         reason = str(error).split("\n")[0]
         raise InputError(
             f"{_kind(model)} cannot be traced ({type(error).__name__}: {reason}); expected a forward pass "
-            "without decisions on values or shapes: pass an nn.Sequential of its layers."
+            f"without decisions on values or shapes{advice}."
         ) from error
-    with torch.no_grad():
-        return _Reader(torch, model, Chain(logits=logits)).read(graph)
 
 
 def _kind(module: Any) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._errors import BackendMissing, InputError
+from .._errors import InputError
 from ..graph import Graph, GraphBuilder, Value
-from ._chain import import_error_extra, normalisation, refusal
-from ._torch import _arguments, _array, _check_untouched, _kind
+from ._chain import normalisation, refusal
+from ._torch import _arguments, _array, _kind, traced
 from ._torch_activations import activation_functions, activation_modules
 
 __all__ = ["graph_from_torch"]
@@ -27,25 +27,9 @@ def graph_from_torch(model: Any, input_dim: int, *, logits: bool = False) -> Gra
     nesting of modules. `logits=True` leaves off a softmax at the very end. Raises InputError naming the
     layer for everything else, BackendMissing without torch.
     """
-    try:
-        import torch
-        import torch.fx
-    except ImportError as error:
-        raise BackendMissing(import_error_extra("torch", "'lmikit[torch]'")) from error
-    if not isinstance(model, torch.nn.Module):
-        raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module.")
-    for name, module in model.named_modules():
-        _check_untouched(name or "(the model)", module)
-    try:
-        traced = torch.fx.symbolic_trace(model).graph
-    except Exception as error:  # code of the user's runs here, so anything may be raised
-        reason = str(error).split("\n")[0]
-        raise InputError(
-            f"{_kind(model)} cannot be traced ({type(error).__name__}: {reason}); expected a forward pass "
-            "without decisions on values or shapes."
-        ) from error
+    torch, graph = traced(model)
     with torch.no_grad():
-        return _GraphReader(torch, model, input_dim, logits).read(traced)
+        return _GraphReader(torch, model, input_dim, logits).read(graph)
 
 
 class _GraphReader:

@@ -92,7 +92,7 @@ def bound(arguments: argparse.Namespace) -> int:
         certificate = _api.lipschitz(network, method, solver=solver, time_limit=proving, progress=progress)
     if arguments.lower:
         certificate = certificate.with_lower(_lower(network, _left(start, limit)))
-    if arguments.save:
+    if arguments.save is not None:
         certificate.save(arguments.save)
     seconds = time.perf_counter() - start
     _emit(
@@ -182,7 +182,7 @@ def compare_methods(arguments: argparse.Namespace) -> int:
             lower=arguments.lower,
             progress=progress,
         )
-    if arguments.plot:
+    if arguments.plot is not None:
         from .. import plots
 
         plots.bound_against_time(comparison, arguments.plot)
@@ -209,7 +209,7 @@ def prove_file(arguments: argparse.Namespace) -> int:
     solver, sdp = _solver(arguments.solver), _sdp(arguments.file)
     with progress_bar(not arguments.json) as progress:
         result = prove(sdp, solver, arguments.time_limit, bounds=arguments.bound, progress=progress)
-    if arguments.save and result:
+    if arguments.save is not None and result:
         result.save(arguments.save)
     data = {
         "status": result.status,
@@ -224,7 +224,7 @@ def prove_file(arguments: argparse.Namespace) -> int:
     }
     text = [str(result), f"claim: {result.claim}", f"solver: {result.solver}"]
     text += [f"seconds: {result.seconds_solving:.2f} solving, {result.seconds_proving:.2f} proving"]
-    text += [f"certificate: {arguments.save}"] if arguments.save and result else []
+    text += [f"certificate: {arguments.save}"] if arguments.save is not None and result else []
     _emit(arguments, data, "\n".join(text))
     return 1 if result.status == "undecided" else 0
 

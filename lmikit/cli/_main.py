@@ -19,10 +19,14 @@ _SWITCHES = {
 EXIT_REFUSED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
+Run = Callable[[argparse.Namespace], int]
+Command = Callable[[str, Run, str], argparse.ArgumentParser]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code and never shows a traceback for an expected error."""
     arguments = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], int] = arguments.command
+    command: Run = arguments.command
     try:
         return command(arguments)
     except LmikitError as error:
@@ -52,20 +56,38 @@ def _report(error: LmikitError, *, as_json: bool) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import _commands, _demo, _inspect, _robust, _vnnlib
+    from . import _commands, _demo
 
     parser = argparse.ArgumentParser(
         prog="lmikit",
         description="Lipschitz bounds of neural networks that are tight, fast and proven.",
-        epilog="Exit codes: 0 proven or done, 1 refused, 2 bad input.",
+        epilog="Exit codes: 0 proven or done, 1 refused, refuted or undecided, 2 bad input.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         sub.set_defaults(command=run)
         return sub
+
+    _bound_commands(command)
+    _sdp_commands(command)
+    _point_commands(command)
+    command("solvers", _commands.list_solvers, "which solvers are installed, licensed and ready")
+
+    demo = command("demo", _demo.demo, "train a small network, bound it with every method, check the proof")
+    demo.add_argument(
+        "--out",
+        metavar="DIR",
+        default="lmikit-demo",
+        help="where its files go (default: %(default)s)",
+    )
+    return parser
+
+
+def _bound_commands(command: Command) -> None:
+    from . import _commands, _inspect
 
     bound = command("bound", _commands.bound, "prove a Lipschitz bound of a network")
     _network_argument(bound)
@@ -86,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     _lower_option(compare, True)
     compare.add_argument("--plot", metavar="FILE", help="save a plot of bound against time to FILE")
 
+    inspect = command("inspect", _inspect.inspect, "a network as it is read: layers, shapes, activations")
+    _network_argument(inspect)
+
+
+def _sdp_commands(command: Command) -> None:
+    from . import _commands
+
     solve = command("solve", _commands.solve_file, "solve a semidefinite program in a file (.dat-s, .cbf)")
     solve.add_argument("file", metavar="FILE")
     _solve_options(solve)
@@ -100,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
         "--bound", type=float, metavar="B", help="assume |y_i| <= B for all i; the claim then says so"
     )
 
+
+def _point_commands(command: Command) -> None:
+    from . import _robust, _vnnlib
+
     robust = command(
         "robust", _robust.robust, "a proven, refuted or undecided verdict for every input of a file"
     )
@@ -109,20 +142,6 @@ def _parser() -> argparse.ArgumentParser:
     vnnlib = command("vnnlib", _vnnlib.vnnlib, "unsat, sat or unknown: decide the property of a VNN-LIB file")
     _network_argument(vnnlib)
     _vnnlib.add_vnnlib_arguments(vnnlib)
-
-    inspect = command("inspect", _inspect.inspect, "a network as it is read: layers, shapes, activations")
-    _network_argument(inspect)
-
-    command("solvers", _commands.list_solvers, "which solvers are installed, licensed and ready")
-
-    demo = command("demo", _demo.demo, "train a small network, bound it with every method, check the proof")
-    demo.add_argument(
-        "--out",
-        metavar="DIR",
-        default="lmikit-demo",
-        help="where its files go (default: %(default)s)",
-    )
-    return parser
 
 
 def _network_argument(parser: argparse.ArgumentParser) -> None:

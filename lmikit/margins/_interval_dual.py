@@ -11,8 +11,9 @@ T of either sign, the others >= 0. The start comes from CROWN: its line above a 
     1 - a - b = (1 - a - b)^2 + a (1 - a) + b (1 - b) - 2 a b,
 
 so that kappa = gamma / u^2, omega = gamma / g^2, T = 2 gamma / (u g) prove at least what the line with
-multiplier gamma does; likewise r = r (u - r) / u + r^2 / u. Hence s(start) >= the CROWN bound,
-and the ascent only adds.
+multiplier gamma does; likewise r = r (u - r) / u + r^2 / u. Hence s(start) >= the CROWN bound with
+the same limits, and the ascent only adds. Limits next to 0 are widened first (`_interval_problem`),
+so that the start may lie slightly below CROWN's own bound.
 """
 
 import dataclasses
