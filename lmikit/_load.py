@@ -8,6 +8,7 @@ from typing import Any
 from ._errors import InputError, OptionError
 from .adapters import from_keras_file, from_nnet, from_onnx, from_safetensors, from_state_dict
 from .graph import Graph
+from .graph._file import holds_graph
 from .network import Network
 
 __all__ = ["load_network"]
@@ -34,11 +35,12 @@ def load_network(
 ) -> Network | Graph:
     """The network in a `.npz`, `.mat`, `.onnx`, `.nnet`, `.safetensors`, `.h5`, `.keras`, `.pt` or `.zip`.
 
-    `activation` is used where the file does not name its activations: `.mat`, `.safetensors`
-    and `.npz` not written by `Network.save` (None: relu), and torch's files and Keras's weights alone,
-    which need it. `output` (the value to stop at) and `logits` (leave off a softmax at the end) are for
-    `.onnx`. `order` (the layers' names in the order of the forward pass) is for `.safetensors` and torch's
-    files, `part` (a prefix, or 'actor' or 'critic' of a stable-baselines3 archive) for the latter.
+    A `Graph` where it is no chain, and for a `.npz` that `Graph.save` wrote. `activation` is used where
+    the file does not name its activations: `.mat`, `.safetensors` and `.npz` that lmikit did not write
+    (None: relu), and torch's files and Keras's weights alone, which need it. `output` (the value to stop
+    at) and `logits` (leave off a softmax at the end) are for `.onnx`. `order` (the layers' names in the
+    order of the forward pass) is for `.safetensors` and torch's files, `part` (a prefix, or 'actor' or
+    'critic' of a stable-baselines3 archive) for the latter.
 
     Raises InputError for a missing file, an unknown suffix and whatever the reader refuses,
     OptionError for an option of another kind of file, BackendMissing where its package is missing.
@@ -46,7 +48,7 @@ def load_network(
     file = pathlib.Path(path)
     plain = "relu" if activation is None else activation
     readers: dict[str, Callable[[], Network | Graph]] = {
-        ".npz": lambda: Network.from_file(file, plain),
+        ".npz": lambda: Graph.from_file(file) if holds_graph(file) else Network.from_file(file, plain),
         ".mat": lambda: Network.from_file(file, plain),
         ".onnx": lambda: from_onnx(file, output=output, logits=logits),
         ".nnet": lambda: from_nnet(file),

@@ -344,8 +344,9 @@ def test_every_mutation_of_a_file_is_refused(tmp_path):
             GraphCertificate.load(path, graph)
     certificate.save(path)
     assert not lmikit.check(path, residual_stack(2, after=False))
+    assert not lmikit.check(path, demo_network())
     with pytest.raises(InputError, match="Graph"):
-        lmikit.check(path, demo_network())
+        lmikit.check(path, object())
 
 
 def test_certificates_and_witnesses_of_the_wrong_shape_are_refused():

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from .._arrays import blas_threads
 from .._errors import OptionError
 from .._progress import ProgressCallback
+from ..graph import Graph
 from ..network import Network
 from ._job import Job, JobResult, as_job
 from ._state import Batch
@@ -24,7 +25,7 @@ ExecutorFactory = Callable[[], Executor]
 
 
 def certify_many(
-    jobs: Iterable[Job | Network],
+    jobs: Iterable[Job | Network | Graph],
     executor: Executor | ExecutorFactory | None = None,
     *,
     folder: str | os.PathLike[str] | None = None,
@@ -32,7 +33,7 @@ def certify_many(
     on_result: Callable[[JobResult], None] | None = None,
     retries: int = 1,
 ) -> list[JobResult]:
-    """Certify many networks; one result per job, in the order of the jobs, none lost.
+    """Certify many networks and graphs; one result per job, in the order of the jobs, none lost.
 
     `executor` runs the jobs: any `concurrent.futures.Executor` (processes, threads, dask's
     `client.get_executor()`), or a function without arguments that makes one, or None for this
@@ -51,7 +52,7 @@ def certify_many(
     while it ran alone, and all others finish. An executor passed ready-made cannot be replaced: its
     unfinished jobs are reported.
 
-    Raises InputError for anything but jobs and networks and for a folder that cannot be made,
+    Raises InputError for anything but jobs, networks and graphs and for a folder that cannot be made,
     OptionError for other executors and, with a folder, for options that cannot be told apart by
     value (see `Job.key`). Errors of the callbacks are raised, after the jobs that have not begun
     are cancelled.

@@ -2,28 +2,34 @@
 
 import dataclasses
 import hashlib
+import os
 from typing import Any
 
 from .._errors import InputError
 from .._version import __version__
-from ..certificates import Certificate
+from .._witness import Witness
+from ..certificates import Certificate, verify
+from ..certificates.graph import GraphCertificate, verify_graph
+from ..graph import Graph, GraphWitness, chain_graph
+from ..graph._witness import as_norm
 from ..methods import AbstractMethod, LipSDP
 from ..network import Network
 from ..solvers import AbstractSolver
 from ._key import stable_text
 
-__all__ = ["Job", "JobResult", "as_job"]
+__all__ = ["Job", "JobResult", "as_job", "loaded", "proven"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Job:
-    """One network to certify; the options are those of `lipschitz`, `name` is for reports."""
+    """One network or graph to certify; the options are those of `lipschitz`, `name` is for reports."""
 
-    network: Network
+    network: Network | Graph
     method: AbstractMethod = dataclasses.field(default_factory=LipSDP)
     solver: AbstractSolver | None = None
     time_limit: float | None = None
     name: str = ""
+    norm: tuple[float, float] | None = None
 
     @property
     def key(self) -> str:
@@ -32,7 +38,12 @@ class Job:
         The version, because a newer one may prove less. `name` is no part of it. Raises OptionError
         where a method or solver has options that cannot be told apart by value.
         """
-        options = {"method": self.method, "solver": self.solver, "time_limit": self.time_limit}
+        options: dict[str, Any] = {
+            "method": self.method,
+            "solver": self.solver,
+            "time_limit": self.time_limit,
+        }
+        options |= {} if self.norm is None else {"norm": self.norm}
         texts = [__version__, *(stable_text(what, value) for what, value in options.items())]
         return f"{self.network.digest[:24]}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
 
@@ -48,7 +59,7 @@ class JobResult:
 
     index: int
     name: str
-    certificate: Certificate | None
+    certificate: Certificate | GraphCertificate | None
     error: str = ""
     seconds: float = 0.0
     resumed: bool = False
@@ -62,8 +73,40 @@ class JobResult:
 
 def as_job(index: int, job: Any) -> Job:
     """`job`, or the job of a network alone; raises InputError for anything else."""
-    if isinstance(job, Network):
+    if isinstance(job, Network | Graph):
         return Job(job)
-    if not isinstance(job, Job) or not isinstance(job.network, Network):
-        raise InputError(f"jobs[{index}] is a {type(job).__name__}; expected an lmikit.Network or Job.")
+    if not isinstance(job, Job) or not isinstance(job.network, Network | Graph):
+        raise InputError(
+            f"jobs[{index}] is a {type(job).__name__}; expected an lmikit.Network, Graph or Job."
+        )
+    if job.norm is not None:
+        as_norm(job.norm)
     return job
+
+
+def proven(job: Job, witness: Witness | GraphWitness) -> Certificate | GraphCertificate:
+    """The certificate of exactly this witness; raises InputError, NotCertified."""
+    if isinstance(witness, Witness):
+        if _norms(job) is not None or not isinstance(job.network, Network):
+            raise InputError("the witness is one of a chain; expected one of a graph.")
+        return verify(job.network, witness, repair=False)
+    graph = chain_graph(job.network) if isinstance(job.network, Network) else job.network
+    return _about(job, verify_graph(graph, witness, repair=False))
+
+
+def loaded(job: Job, path: str | os.PathLike[str]) -> Certificate | GraphCertificate:
+    """The certificate in a file, proven again; raises InputError, NotCertified."""
+    if _norms(job) is None and isinstance(job.network, Network):
+        return Certificate.load(path, job.network)
+    return _about(job, GraphCertificate.load(path, job.network))
+
+
+def _about(job: Job, certificate: GraphCertificate) -> GraphCertificate:
+    expected = _norms(job) or (2.0, 2.0)
+    if certificate.norm != expected:
+        raise InputError(f"the certificate is about the norms {certificate.norm}; expected {expected}.")
+    return certificate
+
+
+def _norms(job: Job) -> tuple[float, float] | None:
+    return None if job.norm is None else as_norm(job.norm)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import OptionError
+from ..graph import Graph
 from ..network import Network
 
 __all__ = ["stable_text"]
@@ -35,6 +36,8 @@ def stable_text(what: str, value: Any) -> str:
         return _array(what, np.asarray(value))
     if isinstance(value, Network):
         return f"network {value.digest}"
+    if isinstance(value, Graph):
+        return f"graph {value.digest}"
     if isinstance(value, tuple | list):
         return f"[{','.join(stable_text(f'{what}[{k}]', item) for k, item in enumerate(value))}]"
     if isinstance(value, set | frozenset):

@@ -10,8 +10,9 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 
 from .._errors import InputError, LmikitError, OptionError
 from .._progress import Progress, ProgressCallback
-from ..certificates import Certificate, verify
-from ._job import Job, JobResult
+from ..certificates import Certificate
+from ..certificates.graph import GraphCertificate
+from ._job import Job, JobResult, loaded, proven
 from ._worker import Answer, run_job, text_of
 
 __all__ = ["Batch"]
@@ -93,13 +94,13 @@ class Batch:
         job, certificate, error = self.jobs[index], None, answer.error
         if answer.witness is not None:
             try:
-                certificate = verify(job.network, answer.witness, repair=False)
+                certificate = proven(job, answer.witness)
             except Exception as failure:  # what a worker sends must not lose the others
                 error = f"the worker's witness was not proven here: {text_of(failure)}"
         save_error = "" if certificate is None else self._save(index, certificate)
         self._tell(JobResult(index, job.name, certificate, error, answer.seconds, False, save_error))
 
-    def _save(self, index: int, certificate: Certificate) -> str:
+    def _save(self, index: int, certificate: Certificate | GraphCertificate) -> str:
         """Why the certificate could not be saved, or nothing."""
         if self.paths is None:
             return ""
@@ -117,7 +118,7 @@ class Batch:
                 continue
             job = self.jobs[index]
             try:
-                certificate = Certificate.load(path, job.network)
+                certificate = loaded(job, path)
             except Exception as error:  # whatever is wrong with a file, its job is solved again
                 _log.warning("%s is solved again: %s", path.name, text_of(error))
                 continue

@@ -9,6 +9,7 @@ from .._api import lipschitz
 from .._arrays import blas_threads
 from .._errors import LmikitError
 from .._witness import Witness
+from ..graph import GraphWitness
 from ._job import Job
 
 __all__ = ["Answer", "run_job", "text_of"]
@@ -20,7 +21,7 @@ _log = logging.getLogger("lmikit")
 class Answer:
     """What a worker found: a witness that it proved, or why there is none."""
 
-    witness: Witness | None
+    witness: Witness | GraphWitness | None
     error: str
     seconds: float
 
@@ -30,7 +31,9 @@ def run_job(job: Job, parent: int) -> Answer:
     start = time.perf_counter()
     try:
         with blas_threads(None if os.getpid() == parent else 1):
-            certificate = lipschitz(job.network, job.method, solver=job.solver, time_limit=job.time_limit)
+            certificate = lipschitz(
+                job.network, job.method, norm=job.norm, solver=job.solver, time_limit=job.time_limit
+            )
         return Answer(certificate.witness, "", time.perf_counter() - start)
     except KeyboardInterrupt:
         raise

@@ -85,11 +85,14 @@ def bound(arguments: argparse.Namespace) -> int:
     """`lmikit bound NET`; with `--lower` a part of the time limit is the sampling's."""
     start, limit = time.perf_counter(), _time_limit(arguments)
     method, solver, network = _method(arguments.method), _solver(arguments.solver), _network(arguments)
+    norm = _norm(arguments)
     proving = None if limit is None else max(_left(start, limit), 0.1 * limit)
     if proving is not None and arguments.lower:
         proving *= _SHARE_OF_PROOF
     with progress_bar(not arguments.json) as progress:
-        certificate = _api.lipschitz(network, method, solver=solver, time_limit=proving, progress=progress)
+        certificate = _api.lipschitz(
+            network, method, norm=norm, solver=solver, time_limit=proving, progress=progress
+        )
     if arguments.lower:
         certificate = certificate.with_lower(_lower(network, _left(start, limit)))
     if arguments.save is not None:
@@ -101,6 +104,22 @@ def bound(arguments: argparse.Namespace) -> int:
         _bound_text(certificate, seconds, arguments.save),
     )
     return 0
+
+
+_NORMS = {"1": 1.0, "2": 2.0, "inf": math.inf}
+
+
+def _norm(arguments: argparse.Namespace) -> tuple[float, float] | None:
+    """(p, q) of --norm P,Q; None where it is not given."""
+    if arguments.norm is None:
+        return None
+    names = arguments.norm.split(",")
+    if len(names) != 2 or any(name not in _NORMS for name in names):
+        raise OptionError(f"--norm is {arguments.norm!r}; expected P,Q with P and Q of 1, 2 and inf.")
+    norm = _NORMS[names[0]], _NORMS[names[1]]
+    if arguments.lower and norm != (2.0, 2.0):
+        raise OptionError("--lower samples the l2 constant; leave it out with --norm.")
+    return norm
 
 
 _SHARE_OF_PROOF = 0.7  # of a time limit that a sampled lower bound shares

@@ -93,6 +93,9 @@ def _bound_commands(command: Command) -> None:
     _network_argument(bound)
     _solve_options(bound)
     bound.add_argument("--method", default="lipsdp", help="one of: " + ", ".join(_commands.method_names()))
+    bound.add_argument(
+        "--norm", metavar="P,Q", help="bound the q norm of outputs by the p norm of inputs: 1, 2 or inf each"
+    )
     bound.add_argument("--save", metavar="FILE", help="write the certificate (JSON) to FILE")
     _lower_option(bound, False)
 
@@ -148,7 +151,8 @@ def _network_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "network",
         metavar="NET",
-        help="a network file: .npz (W0, b0, ...), .mat, .onnx, .nnet, .safetensors, .h5, .keras, .pt, .zip",
+        help="a network file: .npz (W0, b0, ... or a saved graph), .mat, .onnx, .nnet, .safetensors, .h5, "
+        ".keras, .pt, .zip",
     )
     parser.add_argument(
         "--activation",

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from .._convert import as_float64
 from .._errors import InputError
 from ..network import Network
 from ..nonlinear import AbstractGroups
+from ._file import read_graph_nodes, write_graph
 from ._nodes import Affine, Apply, Input, Node
 
 __all__ = ["Graph"]
@@ -34,6 +36,18 @@ class Graph:
             raise InputError("a graph has no nodes, or does not begin with its Input.")
         for k, node in enumerate(self.nodes[1:], start=1):
             _check_node(self.nodes, k, node)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> "Graph":
+        """The graph in a `.npz` that `save` wrote, exactly; raises InputError for anything else."""
+        return cls(read_graph_nodes(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a `.npz` that `from_file` reads back exactly; it replaces `path` in one step.
+
+        Raises InputError for maps and functions that are not lmikit's.
+        """
+        write_graph(path, self)
 
     @property
     def input_dim(self) -> int:

@@ -27,7 +27,7 @@ from ._file_names import SPELLINGS, named_activations
 from ._layer import Layer
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 
-__all__ = ["read_npz", "write_npz"]
+__all__ = ["activation_description", "read_npz", "write_npz"]
 
 _WEIGHT = re.compile(r"W(0|[1-9][0-9]{0,6})(_data|_indices|_indptr|_shape)?", re.ASCII)
 _WIDEST = 2**20  # of a sparse weight, whatever it holds
@@ -37,6 +37,8 @@ _STORED = {"F16": np.float16, "F32": np.float32, "BF16": np.float32, "F64": np.f
 def read_npz(file: pathlib.Path) -> NetworkFile:
     """The network of a `.npz` file; raises InputError where it is not one."""
     entries = load_entries(file)
+    if "graph" in entries:
+        raise InputError(f"{file.name} holds a graph; read it with Graph.from_file or load_network.")
     kernels = sorted(key for key in entries if key[:1] == "K" and key[1:].isdigit())
     if kernels:
         raise InputError(
@@ -222,12 +224,17 @@ def _layer_entries(k: int, layer: Layer) -> dict[str, np.ndarray]:
 
 
 def _description(layer: Layer) -> dict[str, Any]:
-    activation = layer.activation
+    described = activation_description(layer.activation)
+    dtype = getattr(layer.linear, "source_dtype", "F64")
+    return {"activation": described["function"], "parameters": described["parameters"], "dtype": dtype}
+
+
+def activation_description(activation: Activation) -> dict[str, Any]:
+    """{"function": name, "parameters": ...} of one of lmikit's activations; raises InputError for others."""
     if ACTIVATIONS.get(activation.name) is not type(activation):
         raise InputError(f"activation {activation!r} is not one of lmikit's; save writes those only.")
     parameters = {
         key: value.tolist() if isinstance(value, np.ndarray) else value
         for key, value in activation.parameters().items()
     }
-    dtype = getattr(layer.linear, "source_dtype", "F64")
-    return {"activation": activation.name, "parameters": parameters, "dtype": dtype}
+    return {"function": activation.name, "parameters": parameters}

@@ -8,8 +8,9 @@ import numpy as np
 
 from ..._arrays import blas_threads
 from ..._errors import InputError, NotCertified
-from ...graph import Graph, without_groups
+from ...graph import Graph, chain_graph, without_groups
 from ...graph._witness import GraphWitness
+from ...network import Network
 from .._float_environment import require_ieee
 from .._kinds import AbstractCertificate
 from ._format import graph_record, read_graph, render_graph
@@ -61,6 +62,12 @@ class GraphCertificate(AbstractCertificate):
             "that the float64 weights define"
         )
 
+    def __str__(self) -> str:
+        lower = "" if self.lower is None else f", sampled lower bound {self.lower:.9g}"
+        by = f" by {self.produced_by}" if self.produced_by else ""
+        head = f"GraphCertificate: Lipschitz bound {self.bound:.9g} (proven{lower}){by}"
+        return f"{head}\n  {self.claim}\n  {self.theorem}"
+
     def with_lower(self, lower: float | None) -> "GraphCertificate":
         """The same certificate with a sampled lower bound of the true constant beside it."""
         if lower is not None and not (math.isfinite(lower) and lower >= 0.0):
@@ -72,8 +79,10 @@ class GraphCertificate(AbstractCertificate):
         return render_graph(self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], graph: Graph) -> "GraphCertificate":
+    def load(cls, path: str | os.PathLike[str], graph: Graph | Network) -> "GraphCertificate":
         """Read a certificate file and prove its claim again; raises InputError or NotCertified."""
+        if isinstance(graph, Network):
+            graph = chain_graph(graph)
         document = read_graph(path)
         if document.record != graph_record(graph):
             raise NotCertified(f"{os.fspath(path)} is a certificate for another graph.")

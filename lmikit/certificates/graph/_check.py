@@ -8,7 +8,8 @@ import math
 from fractions import Fraction
 
 from ..._errors import InputError, NotCertified
-from ...graph import Graph, without_groups
+from ...graph import Graph, chain_graph, without_groups
+from ...network import Network
 from .._kinds import CheckResult, guarded, register
 from ._check_exact import exact_norm_margin, exact_part_margin
 from ._format import FORMAT, GraphDocument, graph_record, parse_graph
@@ -18,15 +19,19 @@ from ._proofs import claimed_squares, fault, prove_graph
 __all__ = ["check_graph"]
 
 
-def check_graph(text: str, graph: Graph, exact: bool) -> CheckResult:
-    """Prove the claim of a file for `graph`; raises InputError for what is no Graph."""
-    if not isinstance(graph, Graph):
+def check_graph(text: str, graph: Graph | Network, exact: bool) -> CheckResult:
+    """Prove the claim of a file for `graph`; raises InputError for what is neither Graph nor Network."""
+    if not isinstance(graph, Graph | Network):
         raise InputError(f"the certificate is one of a Graph; got a {type(graph).__name__}.")
     return guarded(
         lambda: parse_graph(text),
-        lambda document: _checked(document, graph, exact),
+        lambda document: _checked(document, _as_graph(graph), exact),
         (NotCertified, InputError),
     )
+
+
+def _as_graph(subject: Graph | Network) -> Graph:
+    return chain_graph(subject) if isinstance(subject, Network) else subject
 
 
 def _checked(document: GraphDocument, graph: Graph, exact: bool) -> CheckResult:

@@ -31,7 +31,14 @@ from .._kinds import read_text
 if TYPE_CHECKING:
     from ._certificate import GraphCertificate
 
-__all__ = ["FORMAT", "GraphDocument", "graph_record", "parse_graph", "read_graph", "render_graph"]
+__all__ = [
+    "FORMAT",
+    "GraphDocument",
+    "graph_record",
+    "parse_graph",
+    "read_graph",
+    "render_graph",
+]
 
 FORMAT, VERSION = "lmikit-graph-cert", 1
 _NORMS = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
