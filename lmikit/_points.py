@@ -12,6 +12,7 @@ import numpy as np
 from ._arrays import blas_threads
 from ._convert import floats
 from ._errors import InputError, NotCertified, OptionError, SolveFailed
+from ._point_semantics import Inference
 from ._progress import ProgressCallback
 from .attacks import Attack, attack_margins, upper_values
 from .certificates.point import PointCertificate, PointWitness, verify_point
@@ -31,6 +32,7 @@ from .network import Network
 __all__ = ["Counterexample", "PointResult", "certify_point", "class_rows", "region_of"]
 
 _log = logging.getLogger("lmikit")
+REAL = Inference("real")
 Verdict = Literal["proven", "refuted", "undecided"]
 
 
@@ -105,13 +107,17 @@ def certify_point(
     An attack comes first where there is a region; then multipliers of the margin dual are
     searched for within `time_limit` seconds and proven. Known are ReLU, LeakyReLU, PReLU,
     Abs, Tanh, Sigmoid, GELU, SiLU, Softplus, ELU, Mish, Hardtanh and Hardswish.
+    `semantics` says whose class it is: "real", the real function of the weights, or "float16",
+    "bfloat16", "float32", "float64", any forward pass in that format. Its worst rounding on the region
+    (`lmikit.intervals.rounding_bound`) is taken off the margin; a counterexample refutes only if every pass
+    has it, and without eps the result is a margin on a slightly smaller ball.
 
     Raises InputError (shapes, a label out of range, other activations, a linear network),
-    OptionError (semantics other than "real", eps together with region).
+    OptionError (unknown semantics, eps together with region).
     """
     start = time.perf_counter()
     x, label = checked_point(network, x, label)
-    require_real(semantics)
+    inference = Inference(semantics)
     place = region_of(x, eps, region, norm)
     chain = problem_of(network)
     options = dataclasses.replace(search or Search(), time_limit=time_limit, progress=progress)
@@ -122,8 +128,9 @@ def certify_point(
         if place is not None:
             attacked = attack_margins(network, [place], rows[None], np.zeros((1, len(rows))), attack)
             found, attack_margin = attacked.points[0], float(attacked.margins[0])
-        refuted = refutation(network, found, label)
-        witness = None if refuted is not None else propose(chain, x, label, place, options)
+        real = refutation(network, found, label)
+        refuted = counts(network, real, label, inference)
+        witness = None if real is not None else propose(chain, x, label, place, options, None, inference)
     seconds = time.perf_counter() - start
     return settled(network, label, place, witness, refuted, attack_margin, seconds)
 
@@ -144,12 +151,6 @@ def checked_point(network: Any, x: Any, label: Any) -> tuple[np.ndarray, int]:
     if not 0 <= chosen < network.output_dim:
         raise InputError(f"label is {label}; expected 0 to {network.output_dim - 1}.")
     return value, chosen
-
-
-def require_real(semantics: str) -> None:
-    """Refuse by name what no rounding bound is known for."""
-    if semantics != "real":
-        raise OptionError(f"semantics is {semantics!r}; expected 'real': float inference is not yet covered.")
 
 
 def region_of(
@@ -178,21 +179,49 @@ def propose(
     place: AbstractRegion | None,
     search: Search,
     box: Box | None = None,
+    inference: Inference = REAL,
 ) -> PointWitness | None:
     """Multipliers for one point; None where the search found nothing to prove."""
     rows, _ = class_rows(chain.network.output_dim, label)
     offsets = np.zeros(len(rows))
-    try:
+    start = time.monotonic()
+
+    def margins(region: AbstractRegion, loss: float) -> PointWitness | None:
+        left = search.time_limit
+        if left is not None:
+            left = max(left - (time.monotonic() - start), 0.0)
+        if not math.isfinite(loss) or (place is None and left is not None and left <= 0.0):
+            _log.info("no search: rounding loss %s, seconds left %s", loss, left)
+            return None
+        wanted = dataclasses.replace(search, target=search.target + loss, time_limit=left)
         if isinstance(chain, CurvedChain):
-            if place is None:
-                return propose_curve_radius(chain, x, rows, offsets, search, box)
-            return propose_curves(chain, place, rows, offsets, search)
-        if place is None:
-            return propose_radius(chain, x, rows, offsets, search, box)
-        return propose_best(chain, place, rows, offsets, search)
-    except SolveFailed as error:
+            return propose_curves(chain, region, rows, offsets, wanted)
+        return propose_best(chain, region, rows, offsets, wanted)
+
+    try:
+        if place is not None:
+            found = margins(place, inference.loss(chain.network, place, rows))
+            return None if found is None else inference.about(found)
+        if isinstance(chain, CurvedChain):
+            witness = propose_curve_radius(chain, x, rows, offsets, search, box)
+        else:
+            witness = propose_radius(chain, x, rows, offsets, search, box)
+        if inference.real or witness is None:
+            return witness
+        return inference.within(chain.network, verify_point(chain.network, witness), margins)
+    except (SolveFailed, NotCertified) as error:
         _log.info("no multipliers for a point: %s", error)
         return None
+
+
+def counts(
+    network: Network, found: Counterexample | None, label: int, inference: Inference
+) -> Counterexample | None:
+    """`found` if it refutes for every forward pass of these semantics, else None."""
+    if found is None:
+        return None
+    row = class_rows(network.output_dim, label)[0][found.row]
+    return found if inference.refuted_at(network, found.x, row) else None
 
 
 def refutation(network: Network, x: np.ndarray | None, label: int) -> Counterexample | None:

@@ -18,7 +18,8 @@ import numpy as np
 from ._arrays import blas_threads
 from ._convert import floats
 from ._errors import InputError, LmikitError, OptionError
-from ._points import PointResult, class_rows, propose, refutation, region_of, require_real, settled
+from ._point_semantics import Inference
+from ._points import PointResult, class_rows, counts, propose, refutation, region_of, settled
 from ._progress import Progress, ProgressCallback
 from .attacks import Attack, attack_margins
 from .certificates.point import PointCertificate, PointWitness, point_digest
@@ -105,14 +106,14 @@ def certify_points(
 
     Raises InputError and OptionError as `certify_point` does.
     """
+    inference = Inference(semantics)
     points = _Points(network, X, y, eps, norm, box)
-    require_real(semantics)
     if jobs < 1 or (executor is not None and not isinstance(executor, Executor)):
         raise OptionError(f"jobs={jobs}, executor={executor!r}; expected jobs >= 1, an Executor or None.")
     options = dataclasses.replace(search or Search(), time_limit=time_limit, progress=None)
-    store = _Store(folder, points)
+    store = _Store(folder, points, inference)
     with blas_threads(1):
-        run = _Run(points, options, store, progress)
+        run = _Run(points, options, store, progress, inference)
         run.refute(attack)
         with _pool(executor, jobs) as pool:
             run.search(pool)
@@ -172,8 +173,9 @@ class _Points:
 class _Store:
     """A results folder; a file's name is a hash of all that its claim is about."""
 
-    def __init__(self, folder: str | os.PathLike[str] | None, points: _Points) -> None:
+    def __init__(self, folder: str | os.PathLike[str] | None, points: _Points, inference: Inference) -> None:
         self.folder, self.points = None if folder is None else pathlib.Path(folder), points
+        self.inference = inference
         self.digest = point_digest(points.network)
         if self.folder is not None:
             try:
@@ -190,6 +192,8 @@ class _Store:
         for box in (self.points.box, None if region is None else region.box):
             if box is not None:
                 sha.update(box.lower.astype("<f8").tobytes() + box.upper.astype("<f8").tobytes())
+        if not self.inference.real:
+            sha.update(self.inference.semantics.encode())
         return self.folder / f"point-{i:06d}-{sha.hexdigest()[:24]}.json"
 
     def read(self, i: int) -> PointCertificate | None:
@@ -207,13 +211,13 @@ class _Store:
     def _answers(self, claim: PointClaim, i: int) -> bool:
         """Whether a claim is about input i: a file may have been renamed."""
         rows, _ = class_rows(self.points.network.output_dim, int(self.points.labels[i]))
-        if claim.offsets.any():
+        if claim.semantics != self.inference.semantics or claim.offsets.any():
             return False
         if not np.array_equal(claim.rows, rows):
             return False
         region, own = self.points.regions[i], claim.region
-        if region is not None:
-            return own.same_as(region)
+        if region is not None:  # a claim of radius says nothing strict about the sphere
+            return claim.kind == "margin" and own.same_as(region)
         ball = own.ball
         if ball is None or not np.array_equal(ball.x0, self.points.data[i]):
             return False
@@ -232,11 +236,12 @@ def _task(
     place: AbstractRegion | None,
     search: Search,
     box: Box | None,
+    inference: Inference,
 ) -> tuple[PointWitness | None, float]:
     """What a worker does: it proposes."""
     start = time.perf_counter()
     with blas_threads(1):
-        witness = propose(chain, x, label, place, search, box)
+        witness = propose(chain, x, label, place, search, box, inference)
     return witness, time.perf_counter() - start
 
 
@@ -244,8 +249,14 @@ class _Run:
     """The results so far."""
 
     def __init__(
-        self, points: _Points, search: Search, store: _Store, progress: ProgressCallback | None
+        self,
+        points: _Points,
+        search: Search,
+        store: _Store,
+        progress: ProgressCallback | None,
+        inference: Inference,
     ) -> None:
+        self.inference = inference
         self.points, self.options, self.store, self.progress = points, search, store, progress
         self.results: dict[int, PointResult] = {}
         self.attack_margins = np.full(len(points.data), np.nan)
@@ -267,9 +278,10 @@ class _Run:
             self.attack_margins[chased] = result.margins
             found |= {int(i): x for i, x in zip(chased, result.points, strict=True)}
         for i, x in found.items():
-            refuted = refutation(network, x, int(points.labels[i]))
-            if refuted is not None:
-                label, margin = int(points.labels[i]), float(self.attack_margins[i])
+            label, margin = int(points.labels[i]), float(self.attack_margins[i])
+            real = refutation(network, x, label)
+            if real is not None:
+                refuted = counts(network, real, label, self.inference)
                 self._finish(i, settled(network, label, points.regions[i], None, refuted, margin, 0.0))
 
     def search(self, pool: Executor | None) -> None:
@@ -292,6 +304,7 @@ class _Run:
                 points.regions[i],
                 self.options,
                 points.box,
+                self.inference,
             )
             for i in todo
         }

@@ -111,7 +111,7 @@ def test_bad_input_is_refused_where_it_enters():
     net = network()
     x = np.zeros(5)
     with pytest.raises(lmikit.OptionError, match="semantics"):
-        lmikit.certify_point(net, x, eps=0.1, semantics="float32")
+        lmikit.certify_point(net, x, eps=0.1, semantics="float8")
     with pytest.raises(lmikit.OptionError, match="both given"):
         lmikit.certify_point(net, x, eps=0.1, region=Ball(x, 0.1))
     with pytest.raises(lmikit.InputError, match="label is 3"):

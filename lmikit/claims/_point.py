@@ -11,7 +11,14 @@ from ._region import AbstractRegion
 
 __all__ = ["SEMANTICS", "PointClaim"]
 
-SEMANTICS = "of the real-arithmetic function defined by these float weights; not of a float inference"
+_FLOAT = (
+    "of every {0} inference of these float weights; input, weights and biases rounded to {0} first, sums in "
+    "any order, fused or not, in {0} or a wider format, no overflow; rows applied to the outputs exactly"
+)
+SEMANTICS = {
+    "real": "of the real-arithmetic function defined by these float weights; not of a float inference",
+    **{name: _FLOAT.format(name) for name in ("float16", "bfloat16", "float32", "float64")},
+}
 
 
 def _frozen(name: str, values: Any, ndim: int) -> np.ndarray:
@@ -28,8 +35,10 @@ class PointClaim:
     `rows` (R, m) are linear functionals of the outputs, e_y - e_j for the class y; `offsets` (R,).
     kind "margin" is that sentence. kind "radius" has lower = 0 and a ball, and says more: the
     inequality is strict wherever ||x - x0||_2 < radius, so that the class does not change there.
-    Rows are meant exactly, as rational combinations of the outputs. Raises InputError for
-    shapes that do not fit.
+    Rows are meant exactly, as rational combinations of the outputs. `semantics` "real" is about the
+    real function of the weights; "float16", "bfloat16", "float32" and "float64" are about every
+    forward pass in that format, f(x) being what it computes (kind "margin" only). Raises
+    InputError for shapes that do not fit and semantics that are not known.
     """
 
     region: AbstractRegion
@@ -37,6 +46,7 @@ class PointClaim:
     lower: np.ndarray
     offsets: np.ndarray
     kind: Literal["margin", "radius"] = "margin"
+    semantics: str = "real"
 
     def __post_init__(self) -> None:
         if not isinstance(self.region, AbstractRegion):
@@ -53,6 +63,10 @@ class PointClaim:
             raise InputError(f"the kind of claim is {self.kind!r}; expected 'margin' or 'radius'.")
         if self.kind == "radius" and (self.region.ball is None or self.lower.any()):
             raise InputError("a claim of kind 'radius' has a ball as its region and lower = 0.")
+        if self.semantics not in SEMANTICS:
+            raise InputError(f"semantics is {self.semantics!r}; expected one of {', '.join(SEMANTICS)}.")
+        if self.kind == "radius" and self.semantics != "real":
+            raise InputError("a claim of kind 'radius' is about the real function; claim a margin on a ball.")
 
     @property
     def sentence(self) -> str:
@@ -64,7 +78,7 @@ class PointClaim:
             what = f"for every x with {inside}: rows[r].f(x) + offsets[r] > 0 for every row r"
         else:
             what = f"for every x with {where}: rows[r].f(x) + offsets[r] >= lower[r] for every row r"
-        return f"{what}, {SEMANTICS}"
+        return f"{what}, {SEMANTICS[self.semantics]}"
 
     def with_lower(self, lower: np.ndarray) -> "PointClaim":
         """The same claim with other lower bounds."""

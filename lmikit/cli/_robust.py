@@ -10,6 +10,7 @@ import numpy as np
 from .._errors import InputError
 from .._files import read_bytes, reading
 from .._points_table import PointTable, certify_points
+from ..claims import SEMANTICS
 from ..network import read_npz_entries
 from ._commands import _chain, _emit
 from ._progress import progress_bar
@@ -29,6 +30,12 @@ def add_robust_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--norm", choices=("l2", "linf"), default="l2", help="(default: %(default)s)")
     parser.add_argument(
         "--box", type=float, nargs=2, metavar=("LOW", "HIGH"), help="inputs stay in [LOW, HIGH]"
+    )
+    parser.add_argument(
+        "--semantics",
+        choices=tuple(SEMANTICS),
+        default="real",
+        help="whose class: the real function's, or that of any inference in a format (default: %(default)s)",
     )
     parser.add_argument("--first", type=int, metavar="N", help="only the first N inputs")
     parser.add_argument("--save", metavar="DIR", help="a folder for the certificates; it is resumed from")
@@ -59,13 +66,14 @@ def robust(arguments: argparse.Namespace) -> int:
             y,
             arguments.eps,
             arguments.time_limit,
+            arguments.semantics,
             norm=arguments.norm,
             box=arguments.box,
             jobs=arguments.jobs,
             folder=arguments.save,
             progress=progress,
         )
-    _emit(arguments, _json(table), _text(table))
+    _emit(arguments, _json(table, arguments.semantics), _text(table))
     return 0 if (table.verdict == "proven").all() else 1
 
 
@@ -73,8 +81,9 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _json(table: PointTable) -> dict[str, Any]:
+def _json(table: PointTable, semantics: str) -> dict[str, Any]:
     return {
+        "semantics": semantics,
         "clean_accuracy": table.clean_accuracy,
         "certified_accuracy": table.certified_accuracy,
         "attacked_accuracy": table.attacked_accuracy,

@@ -1,14 +1,15 @@
 """How far a floating-point forward pass can be from the real function, on a whole region.
 
-MODEL. A format has unit roundoff u, smallest normal number m and largest number M. Every operation
-returns (exact)(1 + d) + h with |d| <= u, |h| <= m (which covers gradual underflow and flushing to zero),
-operands below m may be read as zero, sums run in any order, with or without fused operations, in this
-format or a wider one. Weights and biases are rounded to the format where they are not in it, and so is
-the input. Then, with e_k at least |computed - real| after hidden layer k and X_k at least |real|,
+MODEL. A layer is one sum of products per neuron. A format has rounding unit u, smallest normal number m and
+largest number M. Every operation returns (exact)(1 + d) + h with |d| <= u (1 + 2**-10), |h| <= m (which covers
+gradual underflow, flushing to zero, and a wider format of at least 10 more bits whose results are rounded
+again), operands below m may be read as zero, sums run in any order, with or without fused operations. Weights
+and biases are rounded to nearest in the format where they are not in it, and so is the input: x may leave
+the region by that. Then, with e_k at least |computed - real| after hidden layer k and X_k at least |real|,
 
     E = |W| e + (|dW| + m) (X + e) + g (|W| + |dW| + m) (X + e) + (1 + g) |db| + g |b| + (4 n + 4) m (1 + g),
 
-g = (n + 2) u / (1 - (n + 2) u), bounds the error of the next preactivation of n terms (Higham, Accuracy and
+g = K / (1 - K), K = (n + 2) u (1 + 2**-10), bounds the error of the next preactivation of n terms (Higham, Accuracy and
 Stability of Numerical Algorithms, 2002, section 3.1), as long as (1 + g) (sum of all sizes) <= M: then no
 partial sum overflows. ReLU, Identity, Abs, Hardtanh with limits in the format add nothing: they are
 1-Lipschitz and exact. LeakyReLU and PReLU add the rounding of slope and product. A neuron whose
@@ -33,6 +34,7 @@ from ._rounding import norm_above
 __all__ = ["FORMATS", "FloatFormat", "rounding_bound"]
 
 _UP = 1.0 + 2.0**-20  # these sums of nonnegative float64 numbers round by less
+_TWICE = 1.0 + 2.0**-10  # a result rounded to a wider format, and again to this one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,9 +166,10 @@ class _Inputs:
 def _after_map(layer: Layer, inputs: _Inputs, form: FloatFormat) -> tuple[np.ndarray, np.ndarray]:
     """The error of W x + b, and a bound of every partial sum."""
     n = layer.linear.shape[1]
-    if (n + 2) * form.unit >= 0.5:
+    k = (n + 2) * form.unit * _TWICE
+    if k >= 0.5:
         return np.full(layer.bias.size, np.inf), np.full(layer.bias.size, np.inf)
-    g = (n + 2) * form.unit / (1.0 - (n + 2) * form.unit) * _UP
+    g = k / (1.0 - k) * _UP
     weights = layer.linear.to_dense()
     moved = form.change(weights) + form.tiny
     moved_bias = form.change(layer.bias) + form.tiny

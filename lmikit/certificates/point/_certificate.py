@@ -12,6 +12,7 @@ from ...claims import Ball, BallAndBox, PointClaim
 from ...network import Network
 from .._float_environment import require_ieee
 from .._kinds import AbstractCertificate
+from ._inference import inference_loss
 from ._proof import GroupProof, fault_of, prove_group
 from ._terms import term_of_kind
 from ._witness import PointWitness, point_digest
@@ -83,6 +84,9 @@ class PointCertificate(AbstractCertificate):
 def verify_point(network: Network, witness: PointWitness, *, repair: bool = True) -> PointCertificate:
     """Prove rows[r].f(x) + offsets[r] >= lower[r] for every x of the region and every row r.
 
+    A claim about float inferences is what is proven of the real function less the largest rounding of
+    a forward pass on the region (`lmikit.intervals.rounding_bound`).
+
     With `repair` the claim's lower bounds are hints: the best that the multipliers prove is
     claimed, rounded downwards, be it negative; for a claim of kind "radius" likewise the largest
     radius for which they prove every row, at most the claim's own where a term holds on that ball only.
@@ -107,8 +111,12 @@ def verify_point(network: Network, witness: PointWitness, *, repair: bool = True
     require_ieee()
     with blas_threads(1), np.errstate(all="ignore"):
         proofs = _proofs(network, witness)
+        loss = inference_loss(network, claim)
     require_ieee()
-    proven = _radius_claim(witness, proofs) if claim.kind == "radius" else _margin_claim(witness, proofs)
+    if claim.kind == "radius":
+        proven = _radius_claim(witness, proofs)
+    else:
+        proven = _margin_claim(witness, proofs, loss)
     if not repair:
         _require(claim, proven)
         proven = claim
@@ -142,8 +150,12 @@ def _best(witness: PointWitness, values: list[np.ndarray]) -> np.ndarray:
     return best
 
 
-def _margin_claim(witness: PointWitness, proofs: list[GroupProof]) -> PointClaim:
+def _margin_claim(witness: PointWitness, proofs: list[GroupProof], loss: np.ndarray) -> PointClaim:
     lower = _best(witness, [proof.bounds for proof in proofs])
+    if witness.claim.semantics != "real":
+        if not np.isfinite(loss).all():
+            raise NotCertified(f"a {witness.claim.semantics} inference on this region may overflow.")
+        lower = np.nextafter(lower - loss, -np.inf)
     if not np.isfinite(lower).all():
         raise NotCertified("a bound is not finite; nothing can be claimed.")
     return witness.claim.with_lower(lower)

@@ -5,19 +5,21 @@ floating-point environment. It expands the Lagrangian into Z = [[corner, f'], [f
 factors M = G G' + F with F diagonally dominant with excess at least e in every row (so M >= e I, in the
 equilibrated scale), and accepts row r if corner + 2 f'z + z'Mz >= ||M z + f||^2 / e at a z that a
 floating-point solve proposes. Float mode encloses every number (`EnclosedArray`), exact mode computes with
-integers (`Dyadic`), where no rounding theory is needed at all.
+integers (`Dyadic`), where no rounding theory is needed at all. A claim about float inferences is the claim
+about the real function with lower + loss, the loss bounded by the checker's own recursion.
 """
 
 from typing import Any
 
 import numpy as np
 
-from ..._errors import InputError
+from ..._errors import InputError, NotCertified
 from ...network import Network
 from .._kinds import CheckResult, guarded, register
 from ._check_rows import row_margins
 from ._format_read import parse_point
 from ._format_write import FORMAT
+from ._inference_check import checked_loss
 from ._proof import fault_of
 from ._witness import PointWitness, point_digest
 
@@ -29,7 +31,7 @@ def check_point(text: str, network: Any, exact: bool) -> CheckResult:
     if not isinstance(network, Network):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
     return guarded(
-        lambda: parse_point(text), lambda witness: _checked(witness, network, exact), (ValueError,)
+        lambda: parse_point(text), lambda witness: _checked(witness, network, exact), (ValueError, InputError, NotCertified)
     )
 
 
@@ -39,6 +41,9 @@ def _checked(witness: PointWitness, network: Network, exact: bool) -> CheckResul
         return CheckResult(False, "it is for another network: weights, biases or activations differ")
     if claim.region.dim != network.input_dim or claim.rows.shape[1] != network.output_dim:
         return CheckResult(False, "the claim's sizes are not those of this network")
+    loss = checked_loss(network, claim)
+    if not np.isfinite(loss).all():
+        return CheckResult(False, f"a {claim.semantics} inference on this region may overflow")
     proven: dict[int, float] = {}
     for k, group in enumerate(witness.groups):
         reason = fault_of(network, claim, group)
@@ -46,7 +51,7 @@ def _checked(witness: PointWitness, network: Network, exact: bool) -> CheckResul
             reason = "a radius needs mu > 0"
         if reason:
             return CheckResult(False, f"multiplier group {k}: {reason}")
-        margins = row_margins(network, claim, group, exact)
+        margins = row_margins(network, claim, group, loss, exact)
         if isinstance(margins, str):
             return CheckResult(False, f"multiplier group {k}: {margins}")
         for r, margin in zip(group.rows, margins, strict=True):

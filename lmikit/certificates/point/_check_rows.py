@@ -34,10 +34,12 @@ class _Bordered:
 
 
 def row_margins(
-    network: Network, claim: PointClaim, group: MultiplierGroup, exact: bool
+    network: Network, claim: PointClaim, group: MultiplierGroup, loss: np.ndarray, exact: bool
 ) -> list[float] | str:
-    """corner - ||r||^2 / e per row of the group; nonnegative means proven. A string says why not."""
-    z = _expanded(Dyadic if exact else EnclosedArray, network, claim, group)
+    """corner - ||r||^2 / e per row of the group; nonnegative means proven. A string says why not.
+
+    `loss` (R,) is what the claim has to hold with besides, in every row."""
+    z = _expanded(Dyadic if exact else EnclosedArray, network, claim, group, loss)
     return _decided(z, exact)
 
 
@@ -56,7 +58,9 @@ def _summed(kind: type[Number], site: Site, group: MultiplierGroup) -> dict[str,
     return total
 
 
-def _expanded(kind: Any, network: Network, claim: PointClaim, group: MultiplierGroup) -> _Bordered:
+def _expanded(
+    kind: Any, network: Network, claim: PointClaim, group: MultiplierGroup, loss: np.ndarray
+) -> _Bordered:
     region, hidden = claim.region, network.hidden_layers
     weights = [layer.linear.to_dense() for layer in network.layers]
     biases = [kind.exact(layer.bias) for layer in network.layers]
@@ -65,7 +69,7 @@ def _expanded(kind: Any, network: Network, claim: PointClaim, group: MultiplierG
     chosen = list(group.rows)
     scales, rows = kind.exact(group.scales), kind.exact(np.ascontiguousarray(claim.rows[chosen].T))
     ones = kind.exact(np.ones(len(chosen)))
-    gap = kind.exact(claim.offsets[chosen]) - kind.exact(claim.lower[chosen])
+    gap = kind.exact(claim.offsets[chosen]) - kind.exact(claim.lower[chosen]) - kind.exact(loss[chosen])
     corner = scales * ((rows * biases[-1].columns()).total() + gap)
     first, linear, constant = _region_part(kind, claim, group)
     diagonal, lower, border = [first, *(k["ww"] for k in c)], [], []

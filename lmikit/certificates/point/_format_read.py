@@ -11,7 +11,7 @@ from ..._errors import InputError
 from ...claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
 from .._format_read import _array, _hex, _integer, _list, _no_constant, _no_duplicates, _object, _text
 from .._kinds import read_text
-from ._format_write import FORMAT, VERSION
+from ._format_write import FORMAT, VERSION, WITH_SEMANTICS
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers
 
 __all__ = ["parse_point", "read_point"]
@@ -40,9 +40,11 @@ def parse_point(text: str, name: str = "the certificate") -> PointWitness:
 
 def _document(data: Any) -> PointWitness:
     top = _object(data, "the file", "format version claim network groups tool")
-    if top["format"] != FORMAT or top["version"] != VERSION or isinstance(top["version"], bool):
+    version = top["version"]
+    if top["format"] != FORMAT or type(version) is not int or version not in (VERSION, WITH_SEMANTICS):
         raise InputError(
-            f"format {top['format']!r}, version {top['version']!r}; expected {FORMAT!r}, {VERSION}."
+            f"format {top['format']!r}, version {version!r}; "
+            f"expected {FORMAT!r}, {VERSION} or {WITH_SEMANTICS}."
         )
     digest = _text(_object(top["network"], "network", "digest")["digest"], "network.digest")
     if not _DIGEST.fullmatch(digest):
@@ -50,15 +52,19 @@ def _document(data: Any) -> PointWitness:
     tool = _object(top["tool"], "tool", "name version produced_by")
     for field, value in tool.items():
         _text(value, f"tool.{field}")
-    claim = _claim(top["claim"])
+    claim = _claim(top["claim"], version)
     if not isinstance(top["groups"], list) or not top["groups"]:
         raise InputError("groups is not a list of at least one entry.")
     groups = tuple(_group(g, f"groups[{k}]", claim) for k, g in enumerate(top["groups"]))
     return PointWitness(digest, claim, groups, tool["produced_by"])
 
 
-def _claim(data: Any) -> PointClaim:
-    fields = _object(data, "claim", "kind statement region shape rows offsets lower")
+def _claim(data: Any, version: int) -> PointClaim:
+    own = "semantics " if version == WITH_SEMANTICS else ""
+    fields = _object(data, "claim", own + "kind statement region shape rows offsets lower")
+    semantics = _text(fields["semantics"], "claim.semantics") if own else "real"
+    if own and semantics == "real":
+        raise InputError(f"claim.semantics is 'real'; version {WITH_SEMANTICS} is for float inferences.")
     count, outputs = (
         _integer(n, "claim.shape", 1, _LARGEST) for n in _list(fields["shape"], "claim.shape", 2)
     )
@@ -71,6 +77,7 @@ def _claim(data: Any) -> PointClaim:
         _array(fields["lower"], "claim.lower", count),
         _array(fields["offsets"], "claim.offsets", count),
         "radius" if kind == "radius" else "margin",
+        semantics,
     )
     if fields["statement"] != claim.sentence:
         raise InputError(f"claim.statement is {fields['statement']!r}; expected {claim.sentence!r}.")

@@ -10,9 +10,10 @@ from ._witness import MultiplierGroup, TermMultipliers
 if TYPE_CHECKING:
     from ._certificate import PointCertificate
 
-__all__ = ["FORMAT", "VERSION", "render_point"]
+__all__ = ["FORMAT", "VERSION", "WITH_SEMANTICS", "render_point"]
 
 FORMAT, VERSION = "lmikit-point-cert", 1
+WITH_SEMANTICS = 2  # the version of claims about float inferences
 
 
 def render_point(certificate: "PointCertificate") -> str:
@@ -20,7 +21,7 @@ def render_point(certificate: "PointCertificate") -> str:
     witness = certificate.witness
     data = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if certificate.claim.semantics == "real" else WITH_SEMANTICS,
         "claim": _claim(certificate.claim),
         "network": {"digest": certificate.network_digest},
         "groups": [_group(group) for group in witness.groups],
@@ -30,8 +31,10 @@ def render_point(certificate: "PointCertificate") -> str:
 
 
 def _claim(claim: PointClaim) -> dict[str, Any]:
+    own = {} if claim.semantics == "real" else {"semantics": claim.semantics}
     return {
         "kind": claim.kind,
+        **own,
         "statement": claim.sentence,
         "region": _region(claim.region),
         "shape": list(claim.rows.shape),
