@@ -2,7 +2,7 @@
 
 From the formats (`lmikit.intervals.FORMATS`) and the enclosures of the preactivations, per map with n
 terms and a bias: the sum of the n + 1 computed products, each rounded at most n + 1 times, is off by
-g (|W'||x'| + |b'|) + 4 n m (1 + g), where W', x', b' are the numbers that the machine multiplies, and 4 n counts
+g (|W'||x'| + |b'|) + 4 n m (1 + g), where W', x', b' are the numbers that the machine multiplies. 4 n counts
 what may vanish: n products, n sums and the two operands of each sum. W', x', b' are off the real
 numbers by what casting, flushing and earlier layers did.
 """
