@@ -28,18 +28,44 @@ def network(seed=2, dims=(5, 8, 6, 3), activation="relu"):
     return lmikit.Network.from_arrays(weights, biases, activation)
 
 
-def inference(net, x, dtype, rng):
-    """A forward pass with every operation in `dtype`, the terms of each sum in random order."""
-    value = x.astype(dtype)
+def summed(parts, dtype, rng):
+    """The sum of numbers of the format in a random binary tree, some of its nodes in a wider format."""
+    parts = list(rng.permutation(parts))
+    while len(parts) > 1:
+        one, other = parts.pop(), parts.pop(int(rng.integers(len(parts) - 1)) if len(parts) > 1 else 0)
+        wide = np.longdouble if rng.random() < 0.3 else dtype
+        parts.insert(int(rng.integers(len(parts) + 1)), dtype(wide(one) + wide(other)))
+    return parts[0]
+
+
+def fused(w, value, bias, dtype, rng):
+    """sum w value + bias by fused operations in random order, each rounded once (float64 is wide enough)."""
+    total = dtype(bias)
+    for i in rng.permutation(w.size):
+        total = dtype(np.longdouble(w[i]) * np.longdouble(value[i]) + np.longdouble(total))
+    return total
+
+
+def inference(net, x, dtype, rng, flush=False):
+    """A forward pass with every operation in `dtype`, the terms of each sum in random order.
+
+    `flush` reads and writes numbers below the smallest normal one as zero, as accelerators do.
+    """
+    tiny = np.finfo(dtype).tiny
+
+    def kept(v):
+        return np.where(np.abs(v) < tiny, dtype(0), v).astype(dtype) if flush else v
+
+    value = kept(x.astype(dtype))
     for k, layer in enumerate(net.layers):
-        w, b = layer.linear.to_dense().astype(dtype), layer.bias.astype(dtype)
+        w, b = kept(layer.linear.to_dense().astype(dtype)), kept(layer.bias.astype(dtype))
         out = np.empty(b.size, dtype)
         for i in range(b.size):
-            parts = rng.permutation(np.append(w[i] * value, b[i]))
-            total = dtype(0)
-            for part in parts:
-                total = dtype(total + part)
-            out[i] = total
+            if rng.random() < 0.5:
+                out[i] = fused(w[i], value, b[i], dtype, rng)
+            else:
+                out[i] = summed(np.append(kept(w[i] * value), b[i]), dtype, rng)
+        out = kept(out)
         value = np.maximum(out, dtype(0)) if k < net.hidden_layers else out
     return value.astype(np.float64)
 
@@ -75,7 +101,8 @@ def test_no_forward_pass_in_the_format_is_below_the_claim(semantics):
             step = rng.standard_normal(5)
             x = region.anchor + 1e-3 * step / np.linalg.norm(step)
             x = x if region.contains(x) else region.anchor
-            assert (claim.rows @ inference(net, x, NUMPY[semantics], rng) >= claim.lower).all()
+            computed = inference(net, x, NUMPY[semantics], rng, flush=rng.random() < 0.5)
+            assert (claim.rows @ computed >= claim.lower).all()
         assert lmikit.check(certificate, net)
         assert lmikit.check(certificate, net, exact=True)
 
@@ -174,3 +201,35 @@ def test_points_in_a_format_are_decided_with_its_rounding(tmp_path, capsys):
     arguments = ["robust", str(tmp_path / "net.npz"), str(tmp_path / "data.npz"), "--eps", str(eps)]
     main([*arguments, "--semantics", "float32", "--json"])
     assert json.loads(capsys.readouterr().out)["semantics"] == "float32"
+
+
+@pytest.mark.parametrize("semantics", ["float16", "float32"])
+def test_passes_in_any_order_stay_within_the_loss_at_awkward_sizes(semantics):
+    """Weights that are not in the format, subnormal ones, steep and dead neurons, large biases."""
+    rng, dtype = np.random.default_rng(11), NUMPY[semantics]
+    tiny = float(np.finfo(dtype).tiny)
+    for trial in range(12):
+        weights = [
+            rng.standard_normal((b, a)) * 2.0 ** rng.integers(-3, 4) for a, b in ((7, 9), (9, 6), (6, 3))
+        ]
+        weights[0][:, trial % 7] *= tiny * 2.0 ** rng.integers(-2, 6)
+        weights[1][trial % 6] = tiny * rng.standard_normal(9)
+        biases = [rng.standard_normal(w.shape[0]) * 2.0 ** rng.integers(-4, 5) for w in weights]
+        net = lmikit.Network.from_arrays(weights, biases, "relu")
+        x0 = rng.standard_normal(7)
+        region = regions(x0)[trial % 3]
+        loss = checked_loss(net, claim_on(net, region, semantics))
+        for _ in range(6):
+            x = np.clip(x0 + 5e-4 * rng.uniform(-1.0, 1.0, 7), x0 - 1e-3, x0 + 1e-3)
+            rows = claim_on(net, region, semantics).rows
+            exact = rows @ net(x)
+            computed = rows @ inference(net, x, dtype, rng, flush=trial % 2 == 0)
+            assert (np.abs(computed - exact) <= loss * (1.0 + 1e-9) + 1e-12 * np.abs(exact).max()).all()
+
+
+def test_the_checker_sees_an_activation_overflow_where_the_next_weights_vanish():
+    weights = [np.eye(2), np.zeros((2, 2)), np.eye(2)]
+    steep = lmikit.Network.from_arrays(weights, None, [lmikit.LeakyReLU(300.0), lmikit.ReLU()])
+    region = Box(np.full(2, -400.0), np.full(2, -399.0))
+    assert np.isinf(checked_loss(steep, claim_on(steep, region, "float16"))).all()
+    assert np.isinf(rounding_bound(steep, region, np.eye(2), "float16")).all()

@@ -31,7 +31,9 @@ def check_point(text: str, network: Any, exact: bool) -> CheckResult:
     if not isinstance(network, Network):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
     return guarded(
-        lambda: parse_point(text), lambda witness: _checked(witness, network, exact), (ValueError, InputError, NotCertified)
+        lambda: parse_point(text),
+        lambda witness: _checked(witness, network, exact),
+        (ValueError, InputError, NotCertified),
     )
 
 
