@@ -1,7 +1,7 @@
 """How far a floating-point forward pass can be from the real function, on a whole region.
 
 MODEL. A layer is one sum of products per neuron. A format has rounding unit u, smallest normal number m and
-largest number M. Every operation returns (exact)(1 + d) + h with |d| <= u (1 + 2**-10), |h| <= m (which covers
+largest number M. Every operation returns (exact)(1 + d) + h with |d| <= u (1 + 2**-10), |h| <= m (this covers
 gradual underflow, flushing to zero, and a wider format of at least 10 more bits whose results are rounded
 again), operands below m may be read as zero, sums run in any order, with or without fused operations. Weights
 and biases are rounded to nearest in the format where they are not in it, and so is the input: x may leave
@@ -9,9 +9,9 @@ the region by that. Then, with e_k at least |computed - real| after hidden layer
 
     E = |W| e + (|dW| + m) (X + e) + g (|W| + |dW| + m) (X + e) + (1 + g) |db| + g |b| + (4 n + 4) m (1 + g),
 
-g = K / (1 - K), K = (n + 2) u (1 + 2**-10), bounds the error of the next preactivation of n terms (Higham, Accuracy and
-Stability of Numerical Algorithms, 2002, section 3.1), as long as (1 + g) (sum of all sizes) <= M: then no
-partial sum overflows. ReLU, Identity, Abs, Hardtanh with limits in the format add nothing: they are
+g = K / (1 - K), K = (n + 2) u (1 + 2**-10), bounds the error of the next preactivation of n terms (Higham,
+Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), as long as (1 + g) (sum of sizes) <= M:
+then no partial sum overflows. ReLU, Identity, Abs, Hardtanh with limits in the format add nothing: they are
 1-Lipschitz and exact. LeakyReLU and PReLU add the rounding of slope and product. A neuron whose
 preactivation stays at or below 0 with its error gives exactly 0 after ReLU.
 """
