@@ -11,6 +11,8 @@ __all__ = ["dominated", "fast_pass"]
 
 # Keeps K of Lemma 1 positive where kappa = 1 (slopes [-m, m]), whose margin 1 - kappa is zero.
 _MARGIN = 1e-9
+# Entries of a rescaled Gram matrix stay below 2 to this power, so that their sums stay finite.
+_LARGEST_EXPONENT = 960
 
 
 def dominated(kappa: np.ndarray, e: np.ndarray) -> np.ndarray:
@@ -28,7 +30,7 @@ def fast_pass(chain: Chain) -> tuple[Chain, Evaluation]:
     for k in range(1, len(chain.weights)):
         m = chain.gain[k - 1]
         largest = top_eigenvalue(m[:, None] * gram * m)
-        shift = exact_shift(chain.weights[k - 1], _half_exponent(largest))
+        shift = exact_shift(chain.weights[k - 1], max(_half_exponent(largest), _least_shift(gram)))
         extra[k - 1] = shift
         gram, largest = np.ldexp(gram, -2 * shift), math.ldexp(largest, -2 * shift)
         d = dominated(chain.kappa[k - 1], np.full(m.shape, largest if largest > 0.0 else 1.0))
@@ -47,6 +49,12 @@ def fast_pass(chain: Chain) -> tuple[Chain, Evaluation]:
 
 def _half_exponent(value: float) -> int:
     return math.frexp(value)[1] // 2 if value > 0.0 and math.isfinite(value) else 0
+
+
+def _least_shift(gram: np.ndarray) -> int:
+    """The least p at which 2**(-2 p) gram stays finite: saturated neurons ask for less (gains of 1e-300)."""
+    exponent = math.frexp(float(np.abs(gram).max(initial=0.0)))[1]
+    return -((_LARGEST_EXPONENT - exponent) // 2)
 
 
 def _out_of_range(k: int) -> SolveFailed:
