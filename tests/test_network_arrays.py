@@ -84,7 +84,7 @@ BAD = [
     ("W0", "weights is 'W0'"),
     ({"fc.weight": W0}, "weights is a mapping with keys fc.weight"),
     ([W0[0]], r"weights\[0\] has shape \(2,\).*reshape\(1, -1\)"),
-    ([np.zeros((2, 2, 3, 3))], "Convolution kernels are not supported"),
+    ([np.zeros((2, 2, 3, 3))], "pass lmikit.maps.Convolution2d"),
     ([np.zeros((0, 2))], "both at least 1"),
     ([3.0], r"weights\[0\] has shape \(\)"),
     ([np.array([[1.0, np.nan]])], r"weights\[0\] holds NaN or infinity"),

@@ -1,4 +1,4 @@
-"""Linear maps as objects: matrices, selections, stacks, sums (`+`), products (`@`), transposes (`.T`)."""
+"""Linear maps as objects: matrices, convolutions, selections, stacks, sums (`+`), products (`@`), `.T`."""
 
 from ..network import (
     AbstractLinearMap,
@@ -11,9 +11,12 @@ from ..network import (
     TransposedMap,
     identity_map,
 )
+from ._convolution import Convolution2d, convolution1d, transposed_convolution2d
+from ._pooling import average_pool2d, pooling_windows
 
 __all__ = [
     "AbstractLinearMap",
+    "Convolution2d",
     "DenseMap",
     "ProductMap",
     "SelectMap",
@@ -21,5 +24,9 @@ __all__ = [
     "StackMap",
     "SumMap",
     "TransposedMap",
+    "average_pool2d",
+    "convolution1d",
     "identity_map",
+    "pooling_windows",
+    "transposed_convolution2d",
 ]

@@ -32,7 +32,7 @@ def _check_matrix(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) == 1:
         hint = " For one output pass reshape(1, -1); for one input pass reshape(-1, 1)."
     elif len(shape) > 2:
-        hint = " Convolution kernels are not supported here; unroll them into a matrix."
+        hint = " For a convolution pass lmikit.maps.Convolution2d(kernel, input_shape)."
     raise InputError(f"{name} has shape {shape}; expected a matrix (out, in) with both at least 1.{hint}")
 
 
