@@ -26,6 +26,7 @@ from .margins import (
     propose_curve_radius,
     propose_curves,
     propose_radius,
+    with_enclosures,
 )
 from .network import Network
 
@@ -194,9 +195,15 @@ def propose(
             _log.info("no search: rounding loss %s, seconds left %s", loss, left)
             return None
         wanted = dataclasses.replace(search, target=search.target + loss, time_limit=left)
-        if isinstance(chain, CurvedChain):
-            return propose_curves(chain, region, rows, offsets, wanted)
-        return propose_best(chain, region, rows, offsets, wanted)
+        found: PointWitness | None = None
+        try:
+            if isinstance(chain, CurvedChain):
+                found = propose_curves(chain, region, rows, offsets, wanted)
+            else:
+                found = propose_best(chain, region, rows, offsets, wanted)
+        except SolveFailed as error:
+            _log.info("no multipliers for a point: %s", error)
+        return with_enclosures(chain.network, region, rows, offsets, found, wanted.target)
 
     try:
         if place is not None:

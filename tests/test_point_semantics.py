@@ -149,7 +149,8 @@ def test_the_semantics_of_a_file_cannot_be_changed_without_paying(tmp_path):
     assert verdict(semantics="float64", statement=weaker) == [True, True]  # proven anew: it is implied
     assert verdict(semantics="float64") == [False, False]
     assert verdict(semantics="float8", statement=weaker) == [False, False]
-    assert verdict(semantics="real", statement=real.claim.sentence) == [False, False]
+    assert verdict(semantics="real", statement=real.claim.sentence) == [True, True]  # implied as well
+    assert verdict(semantics="real") == [False, False]
     assert verdict(version=1) == [False, False]
 
 

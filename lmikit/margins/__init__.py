@@ -7,6 +7,7 @@ from ._curve_propose import CURVE_KINDS, problem_of, propose_curve_radius, propo
 from ._interval_propose import propose_with_intervals
 from ._problem import PieceChain, chain_of
 from ._propose import Search, propose_margins, propose_radius
+from ._union import united, with_enclosures
 
 __all__ = [
     "CURVE_KINDS",
@@ -27,4 +28,6 @@ __all__ = [
     "slopes_at",
     "supporting_lines",
     "touching_parabolas",
+    "united",
+    "with_enclosures",
 ]

@@ -3,7 +3,7 @@
 Without intervals the radius on which the dual is tight shrinks with the squared product of the
 layers' norms, so that from four hidden layers on it proves next to nothing; with intervals most neurons
 of a deep network are stable on a small region and drop out. Where the first form leaves a row
-open, the other is tried too, and the better of the two is kept.
+open, the other is tried too, and every row keeps the better of the two.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from ..claims import AbstractRegion
 from ._interval_propose import propose_with_intervals
 from ._problem import PieceChain
 from ._propose import Search, propose_margins
+from ._union import united
 
 __all__ = ["propose_best"]
 
@@ -26,7 +27,7 @@ _DEEP = 4  # hidden layers
 def propose_best(
     chain: PieceChain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
 ) -> PointWitness:
-    """The better witness of the two forms; raises SolveFailed where neither finds one."""
+    """What the two forms prove together; raises SolveFailed where neither finds anything."""
     start = time.monotonic()
     forms = (_free, propose_with_intervals)
     best: PointWitness | None = None
@@ -35,8 +36,7 @@ def propose_best(
         if left is not None and left <= 0.0 and best is not None:
             break
         found = form(chain, region, rows, offsets, dataclasses.replace(search, time_limit=left))
-        if found is not None and (best is None or found.claim.lower.min() > best.claim.lower.min()):
-            best = found
+        best = united([w for w in (best, found) if w is not None])
         if best is not None and best.claim.lower.min() > search.target:
             break
     if best is None:

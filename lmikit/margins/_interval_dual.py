@@ -11,9 +11,10 @@ T of either sign, the others >= 0. The start comes from CROWN: its line above a 
     1 - a - b = (1 - a - b)^2 + a (1 - a) + b (1 - b) - 2 a b,
 
 so that kappa = gamma / u^2, omega = gamma / g^2, T = 2 gamma / (u g) prove at least what the line with
-multiplier gamma does; likewise r = r (u - r) / u + r^2 / u. Hence s(start) >= the CROWN bound with
-the same limits, and the ascent only adds. Limits next to 0 are widened first (`_interval_problem`),
-so that the start may lie slightly below CROWN's own bound.
+multiplier gamma does; likewise r = r (u - r) / u + r^2 / u. Without its own losses s(start) would be at
+least CROWN's bound with the same limits: it pays for limits next to 0 being widened (`_interval_problem`),
+for multipliers kept off 0 and for the room of the proof. So a row that CROWN proves may stay open
+here, and `with_enclosures` adds it to the certificate.
 """
 
 import dataclasses

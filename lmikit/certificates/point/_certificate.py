@@ -12,6 +12,7 @@ from ...claims import Ball, BallAndBox, PointClaim
 from ...network import Network
 from .._float_environment import require_ieee
 from .._kinds import AbstractCertificate
+from ._enclosed_rows import enclosed_bounds, enclosed_fault
 from ._inference import inference_loss
 from ._proof import GroupProof, fault_of, prove_group
 from ._terms import term_of_kind
@@ -112,21 +113,25 @@ def verify_point(network: Network, witness: PointWitness, *, repair: bool = True
     with blas_threads(1), np.errstate(all="ignore"):
         proofs = _proofs(network, witness)
         loss = inference_loss(network, claim)
+        if claim.kind == "radius":
+            proven = _radius_claim(witness, proofs)
+        else:
+            proven = _margin_claim(network, witness, proofs, loss, spare=repair)
     require_ieee()
-    if claim.kind == "radius":
-        proven = _radius_claim(witness, proofs)
-    else:
-        proven = _margin_claim(witness, proofs, loss)
     if not repair:
         _require(claim, proven)
         proven = claim
     final = dataclasses.replace(witness, claim=proven)
-    shift = max(proof.shift for proof in proofs)
+    shift = max((proof.shift for proof in proofs), default=0.0)
     return PointCertificate(proven, final, witness.digest, shift, witness.produced_by, _FROM_VERIFY)
 
 
 def _proofs(network: Network, witness: PointWitness) -> list[GroupProof]:
-    missing = set(range(len(witness.claim.rows))) - {r for group in witness.groups for r in group.rows}
+    served = {r for group in witness.groups for r in group.rows} | set(witness.enclosed)
+    missing = set(range(len(witness.claim.rows))) - served
+    fault = enclosed_fault(witness.claim, witness.enclosed)
+    if fault:
+        raise NotCertified(f"{fault}.")
     if missing:
         raise NotCertified(f"no multipliers serve rows {sorted(missing)} of the claim.")
     proofs = []
@@ -150,8 +155,14 @@ def _best(witness: PointWitness, values: list[np.ndarray]) -> np.ndarray:
     return best
 
 
-def _margin_claim(witness: PointWitness, proofs: list[GroupProof], loss: np.ndarray) -> PointClaim:
+def _margin_claim(
+    network: Network, witness: PointWitness, proofs: list[GroupProof], loss: np.ndarray, *, spare: bool
+) -> PointClaim:
     lower = _best(witness, [proof.bounds for proof in proofs])
+    if witness.enclosed:
+        rows = list(witness.enclosed)
+        bounds = enclosed_bounds(network, witness.claim, witness.enclosed, spare=spare)
+        np.maximum.at(lower, rows, np.where(np.isnan(bounds), -np.inf, bounds))
     if witness.claim.semantics != "real":
         if not np.isfinite(loss).all():
             raise NotCertified(f"a {witness.claim.semantics} inference on this region may overflow.")

@@ -17,6 +17,7 @@ from ..._errors import InputError, NotCertified
 from ...network import Network
 from .._kinds import CheckResult, guarded, register
 from ._check_rows import row_margins
+from ._enclosed_rows import enclosed_bounds, enclosed_fault
 from ._format_read import parse_point
 from ._format_write import FORMAT
 from ._inference_check import checked_loss
@@ -58,12 +59,29 @@ def _checked(witness: PointWitness, network: Network, exact: bool) -> CheckResul
             return CheckResult(False, f"multiplier group {k}: {margins}")
         for r, margin in zip(group.rows, margins, strict=True):
             proven[r] = max(margin, proven.get(r, -np.inf))
+    reason = enclosed_fault(claim, witness.enclosed)
+    if reason:
+        return CheckResult(False, reason)
+    if witness.enclosed:
+        _with_enclosed(proven, network, witness, loss)
     how = "in exact integers" if exact else "with every rounding enclosed"
     open_rows = [r for r in range(len(claim.rows)) if not proven.get(r, -np.inf) >= 0.0]
     if open_rows:
         worst = min(proven.get(r, -np.inf) for r in open_rows)
         return CheckResult(False, f"not proven {how}: rows {open_rows[:8]}", worst)
-    return CheckResult(True, f"every bordered matrix is positive semidefinite, {how}", min(proven.values()))
+    return CheckResult(True, f"every row is proven, its multipliers {how}", min(proven.values()))
+
+
+def _with_enclosed(
+    proven: dict[int, float], network: Network, witness: PointWitness, loss: np.ndarray
+) -> None:
+    """Excesses over the claim by CROWN's bounds; outward rounding in either mode, as for interval terms."""
+    claim = witness.claim
+    bounds = enclosed_bounds(network, claim, witness.enclosed)
+    for r, bound in zip(witness.enclosed, bounds, strict=True):
+        needed = np.nextafter(claim.lower[r] + loss[r], np.inf)
+        excess = float(np.nextafter(bound - needed, -np.inf)) if bound != needed else 0.0
+        proven[r] = max(excess, proven.get(r, -np.inf))
 
 
 register(FORMAT, check_point)

@@ -11,7 +11,7 @@ from ..._errors import InputError
 from ...claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
 from .._format_read import _array, _hex, _integer, _list, _no_constant, _no_duplicates, _object, _text
 from .._kinds import read_text
-from ._format_write import FORMAT, VERSION, WITH_SEMANTICS
+from ._format_write import FORMAT, VERSION, VERSION_2
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers
 
 __all__ = ["parse_point", "read_point"]
@@ -39,12 +39,13 @@ def parse_point(text: str, name: str = "the certificate") -> PointWitness:
 
 
 def _document(data: Any) -> PointWitness:
-    top = _object(data, "the file", "format version claim network groups tool")
-    version = top["version"]
-    if top["format"] != FORMAT or type(version) is not int or version not in (VERSION, WITH_SEMANTICS):
+    fields = "format version claim network groups tool"
+    version = data.get("version") if isinstance(data, dict) else None
+    second = type(version) is int and version == VERSION_2
+    top = _object(data, "the file", fields + " enclosed" if second else fields)
+    if top["format"] != FORMAT or type(version) is not int or version not in (VERSION, VERSION_2):
         raise InputError(
-            f"format {top['format']!r}, version {version!r}; "
-            f"expected {FORMAT!r}, {VERSION} or {WITH_SEMANTICS}."
+            f"format {top['format']!r}, version {version!r}; expected {FORMAT!r}, {VERSION} or {VERSION_2}."
         )
     digest = _text(_object(top["network"], "network", "digest")["digest"], "network.digest")
     if not _DIGEST.fullmatch(digest):
@@ -53,18 +54,20 @@ def _document(data: Any) -> PointWitness:
     for field, value in tool.items():
         _text(value, f"tool.{field}")
     claim = _claim(top["claim"], version)
-    if not isinstance(top["groups"], list) or not top["groups"]:
+    enclosed = top["enclosed"] if second else []
+    if not isinstance(enclosed, list):
+        raise InputError("enclosed is not a list.")
+    rows = tuple(_integer(r, "enclosed", 0, len(claim.rows) - 1) for r in enclosed)
+    if not isinstance(top["groups"], list) or not (top["groups"] or rows):
         raise InputError("groups is not a list of at least one entry.")
     groups = tuple(_group(g, f"groups[{k}]", claim) for k, g in enumerate(top["groups"]))
-    return PointWitness(digest, claim, groups, tool["produced_by"])
+    return PointWitness(digest, claim, groups, tool["produced_by"], rows)
 
 
 def _claim(data: Any, version: int) -> PointClaim:
-    own = "semantics " if version == WITH_SEMANTICS else ""
+    own = "semantics " if version == VERSION_2 else ""
     fields = _object(data, "claim", own + "kind statement region shape rows offsets lower")
     semantics = _text(fields["semantics"], "claim.semantics") if own else "real"
-    if own and semantics == "real":
-        raise InputError(f"claim.semantics is 'real'; version {WITH_SEMANTICS} is for float inferences.")
     count, outputs = (
         _integer(n, "claim.shape", 1, _LARGEST) for n in _list(fields["shape"], "claim.shape", 2)
     )

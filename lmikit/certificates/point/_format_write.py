@@ -10,28 +10,30 @@ from ._witness import MultiplierGroup, TermMultipliers
 if TYPE_CHECKING:
     from ._certificate import PointCertificate
 
-__all__ = ["FORMAT", "VERSION", "WITH_SEMANTICS", "render_point"]
+__all__ = ["FORMAT", "VERSION", "VERSION_2", "render_point"]
 
 FORMAT, VERSION = "lmikit-point-cert", 1
-WITH_SEMANTICS = 2  # the version of claims about float inferences
+VERSION_2 = 2  # for claims about float inferences and for rows that an enclosure proves
 
 
 def render_point(certificate: "PointCertificate") -> str:
     """The JSON text of a point certificate."""
     witness = certificate.witness
+    second = certificate.claim.semantics != "real" or bool(witness.enclosed)
     data = {
         "format": FORMAT,
-        "version": VERSION if certificate.claim.semantics == "real" else WITH_SEMANTICS,
-        "claim": _claim(certificate.claim),
+        "version": VERSION_2 if second else VERSION,
+        "claim": _claim(certificate.claim, second),
         "network": {"digest": certificate.network_digest},
         "groups": [_group(group) for group in witness.groups],
+        **({"enclosed": list(witness.enclosed)} if second else {}),
         "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
-def _claim(claim: PointClaim) -> dict[str, Any]:
-    own = {} if claim.semantics == "real" else {"semantics": claim.semantics}
+def _claim(claim: PointClaim, second: bool) -> dict[str, Any]:
+    own = {"semantics": claim.semantics} if second else {}
     return {
         "kind": claim.kind,
         **own,

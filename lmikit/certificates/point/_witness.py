@@ -63,15 +63,20 @@ class MultiplierGroup:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PointWitness:
-    """A proposal for `claim` on the network with that digest (weights, biases, activations)."""
+    """A proposal for `claim` on the network with that digest (weights, biases, activations).
+
+    Rows of the claim in `enclosed` need no multipliers: CROWN's linear bounds on the region prove them.
+    """
 
     digest: str
     claim: PointClaim
     groups: tuple[MultiplierGroup, ...]
     produced_by: str = ""
+    enclosed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(self.groups))
+        object.__setattr__(self, "enclosed", tuple(int(r) for r in self.enclosed))
 
 
 def point_digest(network: Network) -> str:
