@@ -5,11 +5,14 @@ import os
 import pathlib
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterator
 
 from ._errors import InputError, LmikitError
 
-__all__ = ["read_bytes", "reading", "write_bytes"]
+__all__ = ["FREE", "RATIO", "read_bytes", "read_unpacked", "reading", "write_bytes"]
+
+FREE, RATIO = 2**27, 64  # bytes that any file may unpack to; beyond, how many times its own length
 
 _LONGEST = 600  # characters of a message, which may quote a file
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # absent on Windows
@@ -58,6 +61,34 @@ def read_bytes(path: str | os.PathLike[str], largest: int, what: str = "file") -
     if len(data) > largest:
         raise InputError(f"{os.fspath(path)!r} has more than {largest} bytes; expected a {what}.")
     return data
+
+
+def read_unpacked(path: str | os.PathLike[str], largest: int, what: str = "file") -> bytes:
+    """`read_bytes`, with a gzip file read through: what it holds counts, under the same limit.
+
+    Raises InputError also where a gzip file is broken, or unpacks to more than 2**27 bytes that are
+    more than 64 times its length.
+    """
+    data = read_bytes(path, largest, what)
+    if data[:2] != b"\x1f\x8b":
+        return data
+    most = min(largest, max(FREE, RATIO * len(data)))
+    parts, size = [], 0
+    try:
+        while data:  # a gzip file may consist of several, one after the other
+            unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            parts.append(unpack.decompress(data, most - size + 1))
+            size += len(parts[-1])
+            if size > most:
+                raise InputError(
+                    f"{_shown(path)} unpacks to more than {most} bytes; expected a {what} of fewer."
+                )
+            if not unpack.eof:
+                raise InputError(f"{_shown(path)} is a gzip file that is cut off; expected a whole {what}.")
+            data = unpack.unused_data.lstrip(b"\0")
+    except zlib.error as error:
+        raise InputError(f"{_shown(path)} is a broken gzip file ({error}); expected a {what}.") from error
+    return b"".join(parts)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

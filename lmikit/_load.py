@@ -1,4 +1,4 @@
-"""`load_network`: a network from a file of any kind that lmikit reads, by its suffix."""
+"""`load_network`: a network from a file of any kind that lmikit reads; its content says which."""
 
 import os
 import pathlib
@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ._errors import InputError, OptionError
+from ._file_kinds import KINDS, kind_of
+from ._files import read_unpacked
 from .adapters import from_keras_file, from_nnet, from_onnx, from_safetensors, from_state_dict
 from .graph import Graph
 from .graph._file import holds_graph
@@ -13,14 +15,12 @@ from .network import Network
 
 __all__ = ["load_network"]
 
-
-_TORCH = (".pt", ".pth", ".zip")
-_KERAS = (".h5", ".hdf5", ".keras")
+_LARGEST_FILE = 2**32  # bytes
 _OF_KINDS = {
-    "output": (".onnx",),
-    "logits": (".onnx", *_KERAS),
-    "order": (".safetensors", *_TORCH),
-    "part": _TORCH,
+    "output": ("onnx",),
+    "logits": ("onnx", "keras"),
+    "order": ("safetensors", "torch"),
+    "part": ("safetensors", "torch"),
 }
 
 
@@ -35,35 +35,38 @@ def load_network(
 ) -> Network | Graph:
     """The network in a `.npz`, `.mat`, `.onnx`, `.nnet`, `.safetensors`, `.h5`, `.keras`, `.pt` or `.zip`.
 
+    The content decides which it is, the suffix only where the content does not say; `.gz` is read through.
     A `Graph` where it is no chain, and for a `.npz` that `Graph.save` wrote. `activation` is used where
     the file does not name its activations: `.mat`, `.safetensors` and `.npz` that lmikit did not write
     (None: relu), and torch's files and Keras's weights alone, which need it. `output` (the value to stop
     at) and `logits` (leave off a softmax at the end) are for `.onnx`. `order` (the layers' names in the
-    order of the forward pass) is for `.safetensors` and torch's files, `part` (a prefix, or 'actor' or
-    'critic' of a stable-baselines3 archive) for the latter.
+    order of the forward pass) and `part` (a prefix of names, or 'actor' or 'critic' of a stable-baselines3
+    archive) are for `.safetensors` and torch's files.
 
-    Raises InputError for a missing file, an unknown suffix and whatever the reader refuses,
+    Raises InputError for a missing file, one of no known kind and whatever the reader refuses,
     OptionError for an option of another kind of file, BackendMissing where its package is missing.
     """
     file = pathlib.Path(path)
+    if os.path.isdir(file):
+        raise InputError(
+            f"{str(file)[:200]} is a folder; expected a network file. A folder of TensorFlow (SavedModel) is "
+            "converted where TensorFlow is: python -m tf2onnx.convert --saved-model FOLDER --output net.onnx."
+        )
+    if not os.path.isfile(file):  # Path.is_file raises where a name is too long
+        raise InputError(f"{str(file)[:200]} is not a file; expected a network: {', '.join(KINDS)}.")
+    kind = kind_of(file.name, read_unpacked(file, _LARGEST_FILE, "network file"))
+    for name, value in {"output": output, "logits": logits, "order": order, "part": part}.items():
+        if value and kind not in _OF_KINDS[name]:
+            suffixes = ", ".join(s for s, k in KINDS.items() if k in _OF_KINDS[name])
+            raise OptionError(f"{name} is for {suffixes} files; {file.name} is none, leave it out.")
     plain = "relu" if activation is None else activation
     readers: dict[str, Callable[[], Network | Graph]] = {
-        ".npz": lambda: Graph.from_file(file) if holds_graph(file) else Network.from_file(file, plain),
-        ".mat": lambda: Network.from_file(file, plain),
-        ".onnx": lambda: from_onnx(file, output=output, logits=logits),
-        ".nnet": lambda: from_nnet(file),
-        ".safetensors": lambda: from_safetensors(file, plain, order=order),
-        **dict.fromkeys(_KERAS, lambda: from_keras_file(file, activation, logits=logits)),
-        **dict.fromkeys(_TORCH, lambda: from_state_dict(file, activation, order=order, part=part)),
+        "npz": lambda: Graph.from_file(file) if holds_graph(file) else Network.from_file(file, plain),
+        "mat": lambda: Network.from_file(file, plain),
+        "onnx": lambda: from_onnx(file, output=output, logits=logits),
+        "nnet": lambda: from_nnet(file),
+        "safetensors": lambda: from_safetensors(file, plain, order=order, part=part),
+        "keras": lambda: from_keras_file(file, activation, logits=logits),
+        "torch": lambda: from_state_dict(file, activation, order=order, part=part),
     }
-    if not os.path.isfile(file):  # Path.is_file raises where a name is too long
-        raise InputError(f"{str(file)[:200]} is not a file; expected a network: {', '.join(readers)}.")
-    suffix = file.suffix.lower()
-    if suffix not in readers:
-        raise InputError(f"{file.name} has suffix {file.suffix!r}; expected one of {', '.join(readers)}.")
-    for name, value in {"output": output, "logits": logits, "order": order, "part": part}.items():
-        if value and suffix not in _OF_KINDS[name]:
-            raise OptionError(
-                f"{name} is for {', '.join(_OF_KINDS[name])} files; {file.name} is none, leave it out."
-            )
-    return readers[suffix]()
+    return readers[kind]()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import BackendMissing, InputError, OptionError
-from .._files import read_bytes, reading
+from .._files import FREE, RATIO, read_unpacked, reading
 from ..network import (
     ELU,
     GELU,
@@ -37,7 +37,6 @@ from ._chain import Chain, activation_list, import_error_extra, refusal
 __all__ = ["from_keras_file"]
 
 _LARGEST_FILE = 2**32  # bytes
-_FREE, _RATIO = 2**27, 64  # bytes that any file may unpack to; beyond, how many times its own length
 _PASSED = ("InputLayer", "Flatten", "Dropout", "Identity")
 _ACTIVATIONS: dict[str, Activation] = {
     "linear": Identity(), "relu": ReLU(), "relu6": ReLU6(), "tanh": Tanh(), "sigmoid": Sigmoid(),
@@ -56,11 +55,11 @@ def from_keras_file(path: str | os.PathLike[str], activation: Any = None, *, log
     Raises InputError naming the layer for everything else, BackendMissing without h5py.
     """
     file = pathlib.Path(path)
-    data = read_bytes(file, _LARGEST_FILE, "Keras file")
+    data = read_unpacked(file, _LARGEST_FILE, "Keras file")
     with reading(file, "a Keras file"):
         if data[:2] == b"PK":
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                if sum(member.file_size for member in archive.infolist()) > max(_FREE, _RATIO * len(data)):
+                if sum(member.file_size for member in archive.infolist()) > max(FREE, RATIO * len(data)):
                     raise InputError(f"{file.name} unpacks to more than a file of its length may hold.")
                 config, arrays = archive.read("config.json"), _arrays(archive.read("model.weights.h5"))[1]
             return _configured(file.name, json.loads(config), arrays, logits, numbered=True)
@@ -78,7 +77,7 @@ def _arrays(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except ImportError as error:
         raise BackendMissing(import_error_extra("h5py", "h5py")) from error
     found: dict[str, np.ndarray] = {}
-    left = [max(_FREE, _RATIO * len(data))]
+    left = [max(FREE, RATIO * len(data))]
 
     def visit(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):

@@ -8,7 +8,7 @@ from .._errors import InputError
 from ..network import Network
 from ._chain import Chain, activation_list, natural_key, refusal
 
-__all__ = ["network_of_tensors"]
+__all__ = ["network_of_tensors", "of_part"]
 
 _LAST_NUMBER = re.compile(r"(.*?)([0-9]{1,9})([^0-9]*)", re.ASCII)
 _MOST_SEARCHED = 12  # layers whose order is sought by their shapes
@@ -42,6 +42,15 @@ def network_of_tensors(
         if k < len(phis):
             chain.activation(name, phis[k])
     return chain.network()
+
+
+def of_part(file: str, tensors: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """The tensors whose names begin with `part` and a dot."""
+    chosen = {key: value for key, value in tensors.items() if key.startswith(part + ".")}
+    if not chosen:
+        held = ", ".join(sorted({key.partition(".")[0] for key in tensors}))
+        raise InputError(f"{file} holds no tensors of the part {part!r}; expected one of {held[:200]}.")
+    return chosen
 
 
 def _in_order(names: list[str], shapes: dict[str, tuple[int, int]]) -> list[str]:

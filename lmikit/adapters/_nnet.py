@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 
 from .._errors import InputError, OptionError
-from .._files import read_bytes, reading
+from .._files import read_unpacked, reading
 from ..network import Network, ReLU
 from ._chain import Chain
 
@@ -95,7 +95,7 @@ class _Lines:
     def __init__(self, file: pathlib.Path) -> None:
         self.name = file.name
         try:
-            text = read_bytes(file, _LARGEST_FILE, ".nnet file").decode("utf-8")
+            text = read_unpacked(file, _LARGEST_FILE, ".nnet file").decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{file} cannot be read ({error}).") from error
         self._lines = [

@@ -9,24 +9,16 @@ import collections
 import os
 from typing import Any
 
-import numpy as np
-
 from .._errors import BackendMissing, InputError
 from .._files import reading
 from ..graph import Graph
 from ..network import Network
-from ._chain import import_error_extra, refusal
-from ._onnx_activations import ACTIVATIONS
-from ._onnx_constants import FOLDED, NOT_LIPSCHITZ, constant_of
-from ._onnx_shapes import MOVES, Call
-from ._onnx_values import OPERATORS, Arithmetic, Tensor, half_clip
-from ._steps import Steps, size_of
+from ._chain import import_error_extra
+from ._onnx_file import read_model, refuse_external
+from ._onnx_reader import DOMAINS, Reader
 
 __all__ = ["from_onnx"]
 
-_DOMAINS = ("", "ai.onnx")
-_WIDEST = 2**20  # input features, whatever the constants are
-_ROOM = 2**24  # entries of everything computed from the file, beside a multiple of what it holds
 _OLDEST_OPSET = 6  # operators meant something else before
 
 
@@ -49,16 +41,13 @@ def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) ->
     except ImportError as error:
         raise BackendMissing(import_error_extra("onnx", "'lmikit[onnx]'")) from error
     if isinstance(model, (str, os.PathLike)):
-        try:
-            model = onnx.load(os.fspath(model))
-        except Exception as error:  # protobuf and file errors of many kinds
-            reason = str(error).split("\n")[0]
-            raise InputError(f"{os.fspath(model)} cannot be read as ONNX ({reason}).") from error
+        model = read_model(onnx, model)
     if not isinstance(model, onnx.ModelProto):
         raise InputError(f"model is a {type(model).__name__}; expected a path or an onnx.ModelProto.")
+    refuse_external(model)
     _refuse_model(model)
     for opset in model.opset_import:
-        if opset.domain in _DOMAINS and opset.version < _OLDEST_OPSET:
+        if opset.domain in DOMAINS and opset.version < _OLDEST_OPSET:
             raise InputError(
                 f"the model has opset {opset.version}; expected {_OLDEST_OPSET} or later: convert it with "
                 "onnx.version_converter."
@@ -69,9 +58,9 @@ def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) ->
 
 def _refuse_model(model: Any) -> None:
     """What would let the same file mean two things."""
-    if not any(opset.domain in _DOMAINS for opset in model.opset_import):
+    if not any(opset.domain in DOMAINS for opset in model.opset_import):
         raise InputError("the model names no opset of ONNX; expected one.")
-    if any(function.domain in _DOMAINS for function in model.functions):
+    if any(function.domain in DOMAINS for function in model.functions):
         raise InputError("the model redefines operators of ONNX by functions of its own; expected none.")
     graph = model.graph
     if graph.sparse_initializer:
@@ -90,204 +79,10 @@ def _refuse_model(model: Any) -> None:
 
 def _read(onnx: Any, model: Any, output: str | None, logits: bool) -> Network | Graph:
     """For one sample; where the file states several and they are not kept apart, as one input of all."""
-    reader = _Reader(onnx, model, output, logits, whole=False)
+    reader = Reader(onnx, model, output, logits, whole=False)
     try:
         return reader.read()
     except InputError:
         if reader.samples is None or not reader.apart:
             raise
-        return _Reader(onnx, model, output, logits, whole=True).read()
-
-
-class _Reader:
-    """Follows the nodes in order of dependence; `values` holds constants and what depends on the input."""
-
-    def __init__(self, onnx: Any, model: Any, output: str | None, logits: bool, whole: bool) -> None:
-        self.onnx, self.graph = onnx, model.graph
-        self.opset = max(o.version for o in model.opset_import if o.domain in _DOMAINS)
-        self.values: dict[str, Any] = {t.name: onnx.numpy_helper.to_array(t) for t in self.graph.initializer}
-        name, shape = self._input()
-        several = shape[0] != 1 if len(shape) > 1 else False
-        self.apart = several and not whole
-        self.samples = shape[0] if several and shape[0] > 1 else None
-        shape = (1, *shape[1:]) if self.apart else shape
-        held = sum(int(value.size) for value in self.values.values())
-        self._refuse_widths(shape, held)
-        self.steps = Steps(size_of(shape), logits=logits, budget=_ROOM + 64 * held)
-        self.values[name] = Tensor(0, shape)
-        self.output = self._output(output)
-
-    def _input(self) -> tuple[str, tuple[int, ...]]:
-        """The name and shape of the input; 0 for a first size that is left open."""
-        inputs = [value for value in self.graph.input if value.name not in self.values]
-        if len(inputs) != 1:
-            raise InputError(
-                f"the graph has inputs {[v.name for v in inputs]}; expected exactly one that is no parameter."
-            )
-        dims = inputs[0].type.tensor_type.shape.dim
-        sizes = [int(d.dim_value) if d.HasField("dim_value") else 0 for d in dims]
-        known = sizes[1:] if len(sizes) > 1 else sizes
-        if not sizes or min(known) < 1 or sizes[0] < 0:
-            raise InputError(
-                f"input {inputs[0].name[:80]!r} has shape {sizes[:8]} (0: unknown); expected (samples, "
-                "...) with every size after the first known, or one axis of known size."
-            )
-        return inputs[0].name, tuple(sizes)
-
-    def _refuse_widths(self, shape: tuple[int, ...], held: int) -> None:
-        """Features that no weight of the file could take are not worth the memory."""
-        if size_of(shape) > max(_WIDEST, held):
-            raise InputError(
-                f"the model has {size_of(shape)} input features, but only {held} constants; expected "
-                "at least a weight for each."
-            )
-
-    def _output(self, wanted: str | None) -> str:
-        names = [value.name for value in self.graph.output]
-        if wanted is None and len(names) != 1:
-            raise InputError(f"the graph has outputs {names}; expected one: pass output=name.")
-        return names[0] if wanted is None else wanted
-
-    def read(self) -> Network | Graph:
-        for node in self._needed():
-            self._advance(node)
-        result = self.values.get(self.output)
-        if not isinstance(result, Tensor):
-            what = "is a constant" if result is not None else "is given by none of its nodes"
-            raise InputError(f"no chain of nodes leads to {self.output!r} from the input: it {what}.")
-        return self.steps.model(result.step)
-
-    def _needed(self) -> list[Any]:
-        """The nodes that the output depends on, each after those it depends on."""
-        makers = {name: node for node in self.graph.node for name in node.output if name}
-        done: set[str] = set(self.values)
-        open_names: set[str] = set()
-        order: list[Any] = []
-        waiting = [self.output]
-        while waiting:
-            name = waiting[-1]
-            node = makers.get(name)
-            if name in done or node is None:
-                waiting.pop()
-                continue
-            missing = [i for i in node.input if i and i not in done and i in makers]
-            if not missing:
-                order.append(node)
-                done.update(node.output)
-                waiting.pop()
-                continue
-            if name in open_names:
-                raise InputError(f"the nodes around {name!r} depend on each other in a circle.")
-            open_names.add(name)
-            waiting.extend(missing)
-        return order
-
-    def _call(self, node: Any) -> Call:
-        domain = "" if node.domain in _DOMAINS else f"{node.domain}."
-        domain = domain if domain.isprintable() else repr(domain)
-        name = str(node.name)
-        given = node.output[0] if node.output else ""
-        where = (name if name.isprintable() else repr(name)) or f"giving {given!r}"
-        kind = node.op_type if node.op_type.isprintable() else repr(node.op_type)
-        operands = [self.values.get(name) if name else None for name in node.input]
-        for name, operand in zip(node.input, operands, strict=True):
-            if name and operand is None:
-                raise refusal(where, f"an ONNX {domain}{kind} of {name!r}, which nothing gives")
-        return Call(
-            where,
-            f"an ONNX {domain}{kind}",
-            {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute},
-            [o if isinstance(o, np.ndarray) else None for o in operands],
-            self.opset,
-            len([name for name in node.output if name]),
-            self.apart and any(isinstance(o, Tensor) for o in operands),
-            self.samples,
-            self.steps.spend,
-        )
-
-    def _advance(self, node: Any) -> None:
-        call, kind = self._call(node), node.op_type
-        operands = [self.values.get(name) if name else None for name in node.input]
-        known = not any(isinstance(o, Tensor) for o in operands)
-        results: list[Any]
-        if node.domain not in _DOMAINS:
-            raise refusal(call.where, call.kind)
-        if kind == "Shape" or (known and (kind in FOLDED or kind not in MOVES)):
-            results = [constant_of(self.onnx, call, kind, self._shape(operands[0]) if operands else None)]
-        elif kind in MOVES:
-            results = self._moved(call, kind, operands)
-        elif kind == "Cast":
-            results = [self._cast(call, Arithmetic(self.steps, call, operands).value(0))]
-        else:
-            results = [self._computed(call, kind, operands)]
-        for name, value in zip(node.output, results, strict=False):
-            if name:
-                self.values[name] = value
-
-    def _shape(self, operand: Any) -> tuple[int, ...] | None:
-        if not isinstance(operand, Tensor):
-            return None if operand is None else operand.shape
-        return (self.samples, *operand.shape[1:]) if self.apart and self.samples else operand.shape
-
-    def _cast(self, call: Call, value: Tensor) -> Tensor:
-        """Between float types a cast only rounds, and the network is read in real arithmetic."""
-        if call.attributes.get("to") not in (self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.DOUBLE):
-            raise call.refuse("to something else than float or double")
-        return value
-
-    def _moved(self, call: Call, kind: str, operands: list[Any]) -> list[Any]:
-        """Where the entries go, found by moving their numbers about."""
-        used = operands if kind == "Concat" else operands[:1]
-        if kind == "Pad":
-            constant = operands[2] if len(operands) > 2 and operands[2] is not None else None
-            constant = call.attributes.get("value", 0.0) if constant is None else constant
-            used = [operands[0], constant if isinstance(constant, Tensor) else np.asarray(constant)]
-        if not any(isinstance(o, Tensor) for o in used):
-            if any(isinstance(o, Tensor) for o in operands):
-                raise call.refuse("by a value")
-            return MOVES[kind]([np.asarray(o) for o in used], call)
-        parents: list[int] = []
-        arrays, which, index, fill = [], [], [], []
-        start = 0
-        for operand in used:
-            shape = tuple(operand.shape)
-            size = size_of(shape)
-            call.spend(call.where, 4 * size)
-            value = isinstance(operand, Tensor)
-            which.append(np.full(size, len(parents) if value else -1))
-            index.append(np.arange(size))
-            fill.append(np.zeros(size) if value else np.asarray(operand, np.float64).reshape(-1))
-            arrays.append(np.arange(start, start + size).reshape(shape))
-            start += size
-            if value:
-                parents.append(operand.step)
-        pool = [np.concatenate(parts) for parts in (which, index, fill)]
-        results = []
-        for moved in MOVES[kind](arrays, call):
-            taken = moved.reshape(-1)
-            step = self.steps.gather(call.where, parents, *(part[taken] for part in pool))
-            results.append(Tensor(step, tuple(moved.shape)))
-        return results
-
-    def _computed(self, call: Call, kind: str, operands: list[Any]) -> Tensor:
-        arithmetic = Arithmetic(self.steps, call, operands)
-        if kind == "Clip":
-            half = half_clip(arithmetic)
-            if half is not None:
-                return half
-        if kind in ACTIVATIONS:
-            value = arithmetic.value(0)
-            constants = [self._slopes(kind, o, value) for o in operands[1:]]
-            activation = ACTIVATIONS[kind](call.where, call.attributes, constants)
-            return Tensor(self.steps.activation(call.where, value.step, activation), value.shape)
-        if kind not in OPERATORS:
-            raise call.refuse("", NOT_LIPSCHITZ.get(kind, ""))
-        return OPERATORS[kind](arithmetic)
-
-    def _slopes(self, kind: str, operand: Any, value: Tensor) -> Any:
-        """A PRelu's slopes, one per entry unless there is one for all."""
-        if kind != "PRelu" or not isinstance(operand, np.ndarray) or operand.size == 1:
-            return operand if isinstance(operand, np.ndarray) else None
-        if self.opset < 7 and operand.ndim == 1 and len(value.shape) > 2:
-            operand = operand.reshape(-1, *(1,) * (len(value.shape) - 2))
-        return np.broadcast_to(operand, value.shape).reshape(-1)
+        return Reader(onnx, model, output, logits, whole=True).read()

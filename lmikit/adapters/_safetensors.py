@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._errors import BackendMissing, InputError
-from .._files import read_bytes, reading
+from .._files import read_unpacked, reading
 from ..network import Network
 from ._chain import import_error_extra
-from ._named_tensors import network_of_tensors
+from ._named_tensors import network_of_tensors, of_part
 
 __all__ = ["from_safetensors"]
 
@@ -20,23 +20,30 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
 def from_safetensors(
-    path: str | os.PathLike[str], activation: Any, *, order: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    activation: Any,
+    *,
+    order: Sequence[str] | None = None,
+    part: str | None = None,
 ) -> Network:
     """The network of a `.safetensors` file with tensors NAME.weight (out, in) and NAME.bias.
 
     `activation` is an `Activation`, a name, or a list with one per hidden layer: the file does not
     say. `order` lists the NAMEs in the order of the forward pass; None is accepted where they differ in
     one number only (ascending, not checked), or where only one order of the shapes chains.
-    float16, bfloat16 and float32 are cast exactly.
+    `part` takes the tensors of one prefix of names. float16, bfloat16 and float32 are cast exactly.
 
     Raises InputError for tensors that no layer uses, by name; BackendMissing without safetensors.
     """
     with reading(path, "a safetensors file"):
-        return _network(pathlib.Path(path), activation, order)
+        return _network(pathlib.Path(path), activation, order, part)
 
 
-def _network(file: pathlib.Path, activation: Any, order: Sequence[str] | None) -> Network:
-    return network_of_tensors(file.name, _tensors(file), activation, order)
+def _network(file: pathlib.Path, activation: Any, order: Sequence[str] | None, part: str | None) -> Network:
+    tensors = _tensors(file)
+    if part is not None:
+        tensors = of_part(file.name, tensors, part)
+    return network_of_tensors(file.name, tensors, activation, order)
 
 
 def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:
@@ -45,7 +52,7 @@ def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise BackendMissing(import_error_extra("safetensors", "'lmikit[safetensors]'")) from error
     try:
-        entries = deserialize(read_bytes(file, _LARGEST_FILE, "safetensors file"))
+        entries = deserialize(read_unpacked(file, _LARGEST_FILE, "safetensors file"))
     except InputError:
         raise
     except Exception as error:  # SafetensorError and whatever a broken header raises

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._errors import BackendMissing, InputError, OptionError
-from .._files import read_bytes, reading
+from .._files import read_unpacked, reading
 from ..network import Network
 from ._chain import import_error_extra
-from ._named_tensors import network_of_tensors
+from ._named_tensors import network_of_tensors, of_part
 
 __all__ = ["from_state_dict"]
 
@@ -59,7 +59,7 @@ def from_state_dict(
     else:
         file = pathlib.Path(path)
         name = file.name
-        data = read_bytes(file, _LARGEST_FILE, "torch file")
+        data = read_unpacked(file, _LARGEST_FILE, "torch file")
         with reading(file, "a torch file"):
             content = _loaded(name, data)
     with reading(name, "a state dict"):
@@ -139,11 +139,7 @@ def _parts(
         )
         return chosen, [*hidden, *([] if last is None else [last])]
     if part is not None:
-        chosen = {key: value for key, value in tensors.items() if key.startswith(part + ".")}
-        if not chosen:
-            held = ", ".join(sorted({key.partition(".")[0] for key in tensors}))
-            raise InputError(f"{name} holds no tensors of the part {part!r}; expected one of {held[:200]}.")
-        return chosen, order
+        return of_part(name, tensors, part), order
     return tensors, order
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
-from .._files import read_bytes, reading
+from .._files import read_unpacked, reading
 
 __all__ = ["InputBox", "read_vnnlib"]
 
@@ -59,7 +59,7 @@ def read_vnnlib(path: str | os.PathLike[str]) -> tuple[InputBox, ...]:
 
 
 def _read(file: pathlib.Path) -> tuple[InputBox, ...]:
-    text = read_bytes(file, _LARGEST_FILE, "VNN-LIB file").decode("utf-8")
+    text = read_unpacked(file, _LARGEST_FILE, "VNN-LIB file").decode("utf-8")
     commands = _parse(file.name, re.sub(r";[^\n]*", "", text))
     inputs = sum(_declares_input(c) for c in commands)
     if not inputs:

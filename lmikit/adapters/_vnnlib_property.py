@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
-from .._files import read_bytes, reading
+from .._files import read_unpacked, reading
 from ._vnnlib import (
     _LARGEST_FILE,
     _MOST_BOXES,
@@ -88,7 +88,7 @@ def read_vnnlib_property(path: str | os.PathLike[str]) -> VnnlibProperty:
     """
     file = pathlib.Path(path)
     with reading(file, "a VNN-LIB file"):
-        text = read_bytes(file, _LARGEST_FILE, "VNN-LIB file").decode("utf-8")
+        text = read_unpacked(file, _LARGEST_FILE, "VNN-LIB file").decode("utf-8")
         return _property(file.name, _parse(file.name, re.sub(r";[^\n]*", "", text)))
 
 

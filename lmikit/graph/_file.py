@@ -19,10 +19,10 @@ import scipy.sparse as sp
 
 from .._convert import as_float64
 from .._errors import InputError
-from .._files import write_bytes
+from .._files import read_unpacked, write_bytes
 from ..network import AbstractLinearMap, Activation, DenseMap, SelectMap, SparseMap, TransposedMap
 from ..network._compound_maps import ProductMap, StackMap, SumMap
-from ..network._file_entries import load_entries
+from ..network._file_entries import LARGEST_FILE, load_entries
 from ..network._npz import _STORED, _activation, _narrow, activation_description
 from ..nonlinear import AbstractGroups, MaxMinPairs, Reflect, SortGroups
 from ._nodes import Affine, Apply, Input, Node
@@ -41,7 +41,7 @@ _FREE, _RATIO = 2**22, 64  # channels that a file may state without holding arra
 def holds_graph(file: pathlib.Path) -> bool:
     """Whether a `.npz` holds a graph rather than the layers of a chain."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(io.BytesIO(read_unpacked(file, LARGEST_FILE))) as archive:
             return "graph.npy" in archive.namelist()
     except Exception:  # whatever is broken, the reader of chains says so
         return False
@@ -102,9 +102,7 @@ def read_graph_nodes(path: str | os.PathLike[str]) -> tuple[Node, ...]:
     file = pathlib.Path(path)
     if not file.is_file():
         raise InputError(f"{file} is not a file; expected a .npz that Graph.save wrote.")
-    if file.suffix.lower() != ".npz":
-        raise InputError(f"{file.name} has suffix {file.suffix!r}; expected .npz.")
-    entries = load_entries(file)
+    entries = load_entries(file, ".npz")
     text = np.asarray(entries.pop("graph", 0))
     if text.ndim or text.dtype.kind != "U":
         raise InputError(f"{file.name} holds no graph; expected the entry 'graph' that Graph.save writes.")

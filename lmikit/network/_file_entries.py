@@ -12,13 +12,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .._errors import InputError
+from .._files import FREE, RATIO, read_unpacked
 from ._activation_base import Activation
 from ._layer import Layer
 from ._mat_elements import check_elements
 
-__all__ = ["NetworkFile", "load_entries", "read_npz_entries"]
+__all__ = ["LARGEST_FILE", "NetworkFile", "is_zip", "load_entries", "read_npz_entries"]
 
-FREE, RATIO = 2**27, 64  # bytes that any file may unpack to; beyond, how many times its own length
+LARGEST_FILE = 2**32  # bytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,17 +39,17 @@ class NetworkFile:
         )
 
 
-def load_entries(file: pathlib.Path) -> dict[str, Any]:
-    """Every entry of a `.npz` or `.mat` file; raises InputError where it cannot be read.
+def load_entries(file: pathlib.Path, kind: str) -> dict[str, Any]:
+    """Every entry of a file of `kind` .npz or .mat; raises InputError where it cannot be read.
 
     Refused are entries of one name and contents of more than 2**27 bytes that are 64 times as long as
     the file; an array is allocated only where its bytes are there.
     """
+    data = read_unpacked(file, LARGEST_FILE, "network file")
     # The parsers of foreign bytes raise almost anything on broken files (zip, zlib, struct,
     # key, index and memory errors): all of them mean that the file cannot be read.
     try:
-        with file.open("rb") as stream:
-            return _mat_entries(stream) if file.suffix.lower() == ".mat" else read_npz_entries(stream)
+        return read_npz_entries(io.BytesIO(data)) if kind == ".npz" else _mat_entries(io.BytesIO(data))
     except NotImplementedError as error:
         raise InputError(
             f"{file.name} is a MATLAB v7.3 file; expected an older one: save it with '-v7'."
@@ -56,8 +57,13 @@ def load_entries(file: pathlib.Path) -> dict[str, Any]:
     except Exception as error:
         reason = str(error).split("\n")[0].rstrip(". ") or type(error).__name__
         raise InputError(
-            f"{file.name} cannot be read as {file.suffix} ({reason[:200]}); the file is broken."
+            f"{file.name} cannot be read as {kind} ({reason[:200]}); the file is broken."
         ) from error
+
+
+def is_zip(data: bytes) -> bool:
+    """Whether these bytes begin as a zip archive, such as a `.npz`, does."""
+    return data[:4] in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def _largest(stream: BinaryIO) -> int:

@@ -21,7 +21,7 @@ _WEIGHTS, _BIASES = ("weights", "W"), ("biases", "b")
 
 def read_mat(file: pathlib.Path) -> NetworkFile:
     """The cell arrays of a `.mat` file (version 7 or earlier); raises InputError where there are none."""
-    entries = {key: value for key, value in load_entries(file).items() if not key.startswith("__")}
+    entries = {key: value for key, value in load_entries(file, ".mat").items() if not key.startswith("__")}
     entries = _of_struct(file.name, entries)
     found = {key: value for key, value in entries.items() if key in (*_WEIGHTS, *_BIASES, *SPELLINGS)}
     keys = [[key for key in group if key in found] for group in (_WEIGHTS, _BIASES, SPELLINGS)]

@@ -36,7 +36,7 @@ _STORED = {"F16": np.float16, "F32": np.float32, "BF16": np.float32, "F64": np.f
 
 def read_npz(file: pathlib.Path) -> NetworkFile:
     """The network of a `.npz` file; raises InputError where it is not one."""
-    entries = load_entries(file)
+    entries = load_entries(file, ".npz")
     if "graph" in entries:
         raise InputError(f"{file.name} holds a graph; read it with Graph.from_file or load_network.")
     kernels = sorted(key for key in entries if key[:1] == "K" and key[1:].isdigit())
