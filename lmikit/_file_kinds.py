@@ -47,12 +47,12 @@ def kind_of(name: str, data: bytes) -> str:
         return "torch"
     if _is_safetensors(data):
         return "safetensors"
-    if suffix in KINDS:
-        return KINDS[suffix]
     if data[:1] == b"\x08" and data[2:3] in (b"\x12", b"\x1a", b"\x3a"):
         return "onnx"  # ir_version, then a text or the graph
     if data[:2] == b"//":
         return "nnet"
+    if suffix in KINDS:
+        return KINDS[suffix]
     raise InputError(f"{name[:200]} has suffix {suffix[:40]!r}; expected one of {', '.join(KINDS)}.")
 
 

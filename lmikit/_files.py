@@ -1,6 +1,8 @@
 """The one way this package writes a file (whole or not at all) and reads one of limited size."""
 
 import contextlib
+import gzip
+import io
 import os
 import pathlib
 import stat
@@ -73,22 +75,14 @@ def read_unpacked(path: str | os.PathLike[str], largest: int, what: str = "file"
     if data[:2] != b"\x1f\x8b":
         return data
     most = min(largest, max(FREE, RATIO * len(data)))
-    parts, size = [], 0
     try:
-        while data:  # a gzip file may consist of several, one after the other
-            unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-            parts.append(unpack.decompress(data, most - size + 1))
-            size += len(parts[-1])
-            if size > most:
-                raise InputError(
-                    f"{_shown(path)} unpacks to more than {most} bytes; expected a {what} of fewer."
-                )
-            if not unpack.eof:
-                raise InputError(f"{_shown(path)} is a gzip file that is cut off; expected a whole {what}.")
-            data = unpack.unused_data.lstrip(b"\0")
-    except zlib.error as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            unpacked = packed.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
         raise InputError(f"{_shown(path)} is a broken gzip file ({error}); expected a {what}.") from error
-    return b"".join(parts)
+    if len(unpacked) > most:
+        raise InputError(f"{_shown(path)} unpacks to more than {most} bytes; expected a {what} of fewer.")
+    return unpacked
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

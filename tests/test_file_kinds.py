@@ -4,7 +4,6 @@ import gzip
 import os
 import pathlib
 import shutil
-import zlib
 
 import numpy as np
 import pytest
@@ -90,22 +89,16 @@ def test_a_property_may_be_packed(tmp_path):
 
 def test_gzip_files_that_are_bombs_or_broken(tmp_path):
     path = tmp_path / "a.nnet.gz"
-    packer = zlib.compressobj(9, wbits=31)
-    data = b"".join(packer.compress(b"\0" * 2**20) for _ in range(140)) + packer.flush()
-    assert len(data) < 2**18
-    for bomb in (data, gzip.compress(b"// fine\n") + data):
-        path.write_bytes(bomb)
-        for read in (load_network, from_nnet):
-            with pytest.raises(InputError, match="unpacks to more than"):
-                read(path)
+    data = gzip.compress(b"\0" * 2**22) * 40  # a gzip file may be several, one after the other
+    assert len(data) < 2**20
+    path.write_bytes(gzip.compress(b"// fine\n") + data)
+    for read in (load_network, from_nnet):
+        with pytest.raises(InputError, match="unpacks to more than"):
+            read(path)
     whole = gzip.compress(NNET.encode())
-    for broken, pattern in [
-        (whole[:-9], "cut off"),
-        (whole[:12] + b"\xff" * 9, "broken gzip"),
-        (whole[:2], ""),
-    ]:
+    for broken in (whole[:-9], whole[:-8] + b"\0" * 8, whole[:2], whole[:12] + b"\xff" * 40):
         path.write_bytes(broken)
-        with pytest.raises(InputError, match=pattern):
+        with pytest.raises(InputError, match="broken gzip file"):
             load_network(path)
 
 
