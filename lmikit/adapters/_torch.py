@@ -7,9 +7,11 @@ read as what the module computes with in evaluation mode.
 """
 
 import operator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 from .._errors import BackendMissing, InputError
+from ..graph import Graph, is_chain
 from ..network import Network
 from ._chain import Chain, import_error_extra, normalisation, refusal
 from ._torch_activations import activation_functions, activation_modules
@@ -17,7 +19,17 @@ from ._torch_activations import activation_functions, activation_modules
 __all__ = ["from_torch"]
 
 
-def from_torch(model: Any, *, logits: bool = False) -> Network:
+@overload
+def from_torch(model: Any, *, logits: bool = False, input_shape: None = None) -> Network: ...
+
+
+@overload
+def from_torch(model: Any, *, logits: bool = False, input_shape: Sequence[int]) -> Network | Graph: ...
+
+
+def from_torch(
+    model: Any, *, logits: bool = False, input_shape: Sequence[int] | None = None
+) -> Network | Graph:
     """The network of a torch model in evaluation mode, with the same outputs to rounding.
 
     Read: Linear, the activations that lmikit names (as modules, functions or methods), Flatten,
@@ -26,12 +38,21 @@ def from_torch(model: Any, *, logits: bool = False) -> Network:
     float16, bfloat16 and float32 weights are cast exactly; batch normalisation is folded into the
     weight beside it in float64, which rounds.
 
-    Raises InputError naming the layer for everything else (convolutions, attention, branches, a
+    `input_shape`, the shape of one sample such as (channels, height, width), is needed for convolutions and
+    pooling; then everything is read that `graph_from_torch` reads, and the result is a `Graph` where the
+    model is no chain (residual connections, max-pooling).
+
+    Raises InputError naming the layer for everything else (attention, padding other than with zeros, a
     Dropout or BatchNorm in training mode), BackendMissing without torch.
     """
-    torch, graph = traced(model, ": pass an nn.Sequential of its layers")
+    if input_shape is not None:
+        from ._torch_graph import graph_from_torch
+
+        graph = graph_from_torch(model, tuple(input_shape), logits=logits)
+        return graph.as_chain() if is_chain(graph) else graph
+    torch, traced_graph = traced(model, ": pass an nn.Sequential of its layers")
     with torch.no_grad():
-        return _Reader(torch, model, Chain(logits=logits)).read(graph)
+        return _Reader(torch, model, Chain(logits=logits)).read(traced_graph)
 
 
 def traced(model: Any, advice: str = "") -> tuple[Any, Any]:
@@ -109,7 +130,11 @@ class _Reader:
         module = self.model.get_submodule(node.target)
         self._advance(node, node.target)
         if not self._module(str(node.target), module):
-            raise refusal(node.target, f"a {_kind(module)}")
+            images = type(module).__name__.startswith(
+                ("Conv", "AvgPool", "MaxPool", "BatchNorm2d", "Adaptive")
+            )
+            hint = "pass input_shape=(channels, height, width) to read images" if images else ""
+            raise refusal(node.target, f"a {_kind(module)}", hint)
 
     def _call_function(self, node: Any) -> None:
         if self._is_batch_size(node):

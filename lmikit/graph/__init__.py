@@ -1,7 +1,7 @@
 """Networks as graphs of affine and nonlinear nodes; one sweep for values and derivatives."""
 
 from ._builder import GraphBuilder, Value
-from ._chain import chain_graph, graph_chain
+from ._chain import chain_graph, graph_chain, is_chain
 from ._graph import Graph
 from ._known import OneLipschitz
 from ._lower import graph_lower_bound
@@ -22,5 +22,6 @@ __all__ = [
     "chain_graph",
     "graph_chain",
     "graph_lower_bound",
+    "is_chain",
     "without_groups",
 ]

@@ -7,7 +7,7 @@ from ..network import AbstractLinearMap, Activation, DenseMap, Identity, Layer, 
 from ._graph import Graph
 from ._nodes import Affine, Apply, Input, Node
 
-__all__ = ["chain_graph", "chain_with_layers", "graph_chain"]
+__all__ = ["chain_graph", "chain_with_layers", "graph_chain", "is_chain"]
 
 
 def chain_graph(network: Network) -> Graph:
@@ -30,6 +30,14 @@ def chain_graph(network: Network) -> Graph:
 def graph_chain(graph: Graph) -> Network:
     """The same function as a chain; raises InputError where the graph is none."""
     return chain_with_layers(graph)[0]
+
+
+def is_chain(graph: Graph) -> bool:
+    """Whether every node takes the one before it, and acts on one neuron at a time: `graph_chain` works."""
+    return all(
+        node.parents == (k - 1,) and (not isinstance(node, Apply) or isinstance(node.function, Activation))
+        for k, node in enumerate(graph.nodes[1:], start=1)
+    )
 
 
 def chain_with_layers(graph: Graph) -> tuple[Network, tuple[int, ...]]:
