@@ -5,9 +5,10 @@ be in the same level or in neighbouring ones: a value that is used later pulls t
 """
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 
-__all__ = ["levels"]
+__all__ = ["factor_cost", "levels"]
 
 _SEARCHED = 90  # groups up to which all partitions are compared
 
@@ -24,6 +25,16 @@ def levels(sizes: Sequence[int], pairs: Iterable[tuple[int, int]]) -> tuple[tupl
         reach[low] = max(reach[low], high)
     starts = _cheapest(sizes, reach) if count <= _SEARCHED else _greedy(reach)
     return tuple(tuple(range(a, b)) for a, b in zip(starts, [*starts[1:], count], strict=True))
+
+
+def factor_cost(sizes: Sequence[int]) -> float:
+    """Operations of a block Cholesky factorisation with levels of these sizes."""
+    return sum(_cost(n, m) for n, m in itertools.pairwise([*sizes, 0]))
+
+
+def _cost(n: int, m: int) -> float:
+    """Of a level of n rows and what it does to the m that follow."""
+    return n**3 / 3.0 + n * n * m + n * m * m
 
 
 def _greedy(reach: Sequence[int]) -> list[int]:
@@ -43,8 +54,7 @@ def _cheapest(sizes: Sequence[int], reach: Sequence[int]) -> list[int]:
 
     def cost(a: int, b: int, c: int) -> float:
         """Of level [a, b) and what it does to [b, c)."""
-        n, m = before[b] - before[a], before[c] - before[b]
-        return n**3 / 3.0 + n * n * m + n * m * m
+        return _cost(before[b] - before[a], before[c] - before[b])
 
     @functools.cache
     def best(a: int, b: int) -> tuple[float, tuple[int, ...]]:

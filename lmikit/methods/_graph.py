@@ -16,6 +16,8 @@ from ..solvers import AbstractSolver, Clarabel, LowRank
 __all__ = ["norm_product", "solved_gain", "solved_norms"]
 
 _DENSE = 1000  # neurons of a graph without levels
+_CEILING = 4000  # neurons of a graph whose linear skips are local in other coordinates
+_TOL_FEEDBACK = 1e-6  # relative gap that the coordinates reach: their norm costs digits of the gap, not of L
 _SMALL = 600  # channels up to which Clarabel is tried
 
 
@@ -40,7 +42,7 @@ def solved_gain(
     problem = GraphGain(graph if smaller is None else smaller)
     sdp = problem.sdp()
     started = time.perf_counter()
-    chosen = solver or _default(problem.graph, tol)
+    chosen = solver or _default(problem, tol)
     solution = chosen.solve(sdp, time_limit=time_limit, progress=progress)
     left = None if time_limit is None else time_limit - (time.perf_counter() - started)
     again = solver is None and isinstance(chosen, LowRank) and graph.hidden_neurons <= _SMALL
@@ -54,7 +56,7 @@ def solved_gain(
 
 
 def _rewritten(graph: Graph) -> Graph | None:
-    """Groups as single neurons where that is possible and small enough for a dense LMI.
+    """Groups as single neurons where that is possible and the LMI is small enough or has levels.
 
     Both forms show the same infimum, but that of the constraint on groups may need infinite multipliers.
     """
@@ -64,14 +66,19 @@ def _rewritten(graph: Graph) -> Graph | None:
         smaller = without_groups(graph)
     except InputError:
         return None
-    return smaller if smaller.hidden_neurons <= _DENSE else None
+    small = smaller.hidden_neurons <= _DENSE
+    return smaller if small or (smaller.hidden_neurons < _CEILING and GraphGain(smaller).feedback) else None
 
 
-def _default(graph: Graph, tol: float | None) -> AbstractSolver:
+def _default(problem: GraphGain, tol: float | None) -> AbstractSolver:
     """LowRank; Clarabel for small graphs with groups, whose free multipliers LowRank takes badly."""
+    graph = problem.graph
     grouped = any(isinstance(node, Apply) and node.grouped for node in graph.nodes)
-    kind = Clarabel if grouped and graph.hidden_neurons <= _SMALL else LowRank
-    return kind() if tol is None else kind(tol=tol)
+    if grouped and graph.hidden_neurons <= _SMALL:
+        return Clarabel() if tol is None else Clarabel(tol=tol)
+    if tol is None and problem.feedback is not None:
+        tol = _TOL_FEEDBACK
+    return LowRank() if tol is None else LowRank(tol=tol)
 
 
 def solved_norms(

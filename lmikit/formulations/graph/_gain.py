@@ -9,6 +9,7 @@ import numpy as np
 from ..._errors import InputError
 from ...graph import Apply, Graph
 from ...graph._form import EliminatedForm, eliminate
+from ...graph._levels import factor_cost
 from ...graph._units import units
 from ...graph._witness import GraphWitness, Part
 from ...lmi import SDP, Solution
@@ -16,9 +17,12 @@ from ...nonlinear import AbstractGroups
 from .._point import lowest_gain, positive_theta
 from ..iqc import Dissipation
 from ._constraints import node_constraint
-from ._maps import couples, linear_fractional_of, one_sided
+from ._feedback import Feedback, local_coordinates
+from ._maps import EliminatedMaps, couples, linear_fractional_of, one_sided
 
 __all__ = ["GraphGain", "needs_signs", "spread"]
+
+_LARGE = 1e6  # operations of one factorisation from which levels matter
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,9 +51,21 @@ class GraphGain:
         """The dissipation; raises InputError where the output is exactly constant."""
         if not self.form.Y:
             raise InputError("the output does not depend on the input: the Lipschitz constant is 0.")
-        maps = linear_fractional_of(self.form).in_units(self.units).compressed()
+        maps = self.maps
         constraints = [node_constraint(self.form, k) for k in maps.nodes]
         return Dissipation(maps.as_fractional(), constraints, partition=maps.partition(lifted=False))
+
+    @functools.cached_property
+    def maps(self) -> EliminatedMaps:
+        """The maps of the form in units, with as many inputs and outputs as their ranks."""
+        return linear_fractional_of(self.form).in_units(self.units).compressed()
+
+    @functools.cached_property
+    def feedback(self) -> Feedback | None:
+        """Coordinates in which linear skips are local, where the levels become much smaller by them."""
+        plain = factor_cost(self.maps.partition(lifted=False))
+        found = local_coordinates(self.maps) if plain > _LARGE else None
+        return found if found is not None and 2.0 * factor_cost(found.partition) < plain else None
 
     def sdp(self) -> SDP:
         """Minimise -F; variables are the multipliers node by node, then F.
@@ -58,7 +74,9 @@ class GraphGain:
         """
         signs = [placed.constraint.terms().nonnegative for placed in self.problem.placed]
         which = np.concatenate([np.zeros(0, dtype=bool), *signs])
-        return self.problem.sdp(which if needs_signs(self.form) else np.zeros_like(which))
+        sdp = self.problem.sdp(which if needs_signs(self.form) else np.zeros_like(which))
+        local = self.feedback.apply(sdp.lmis[0]) if self.feedback else None
+        return sdp if local is None else dataclasses.replace(sdp, lmis=(local,))
 
     def witness(self, solution: Solution) -> GraphWitness:
         """rho = 1 / F on the input and 1 on the output; multipliers over F, halved for slopes."""
