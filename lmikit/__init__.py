@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when t
     from . import attacks as attacks
     from . import certificates as certificates
     from . import claims as claims
+    from . import control as control
     from . import formulations as formulations
     from . import graph as graph
     from . import intervals as intervals
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when t
     from . import rs_lmi as rs_lmi
     from . import sketching as sketching
     from . import solvers as solvers
+    from . import systems as systems
     from . import testing as testing
     from . import training as training
     from ._public import *  # noqa: F403

@@ -48,6 +48,9 @@ class ExactMatrix:
     def __neg__(self) -> "ExactMatrix":
         return ExactMatrix(-self.values, self.power)
 
+    def __sub__(self, other: "ExactMatrix") -> "ExactMatrix":
+        return self + -other
+
     def __matmul__(self, other: "ExactMatrix") -> "ExactMatrix":
         return ExactMatrix(_product(self.values, other.values), self.power + other.power)
 

@@ -1,0 +1,20 @@
+"""Proofs about linear systems: the matrices of a claim are built from the system, not read from a file."""
+
+from ._certificate import ControlCertificate, verify_control
+from ._claims import AbstractControlClaim
+from ._norms import H2Norm, HInfinityNorm, NotPassive, Passive
+from ._stability import Lyapunov, NoCommonLyapunov, PoleOutside, PolesInRegion
+
+__all__ = [
+    "AbstractControlClaim",
+    "ControlCertificate",
+    "H2Norm",
+    "HInfinityNorm",
+    "Lyapunov",
+    "NoCommonLyapunov",
+    "NotPassive",
+    "Passive",
+    "PoleOutside",
+    "PolesInRegion",
+    "verify_control",
+]

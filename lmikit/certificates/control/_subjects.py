@@ -1,0 +1,76 @@
+"""What claims are about, and its matrices in either arithmetic, built from the exact parts."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from ..._errors import InputError
+from ...systems import Feedback, System
+from ._arithmetic import AbstractArithmetic, Matrix
+
+__all__ = ["family", "one", "realised", "subject_digest"]
+
+Linear = System | Feedback
+
+
+def one(subject: Any) -> Linear:
+    """The one linear system that a claim is about; raises InputError."""
+    if isinstance(subject, (System, Feedback)):
+        return subject
+    raise InputError(f"the subject is a {type(subject).__name__}; expected a System or a Feedback.")
+
+
+def family(subject: Any) -> tuple[Linear, ...]:
+    """The systems of a claim about several with one state, all with the same kind of time."""
+    members = tuple(subject) if isinstance(subject, (tuple, list)) else (subject,)
+    systems = tuple(one(s) for s in members)
+    if not systems:
+        raise InputError("no systems are given; expected at least one.")
+    if len({(order(s), s.discrete) for s in systems}) != 1:
+        raise InputError("the systems have different orders or kinds of time; expected one state space.")
+    return systems
+
+
+def order(system: Linear) -> int:
+    """The number of states."""
+    if isinstance(system, Feedback):
+        return system.plant.states + system.controller.states
+    return system.states
+
+
+def sizes(system: Linear) -> tuple[int, int, int]:
+    """(n, m, p)."""
+    if isinstance(system, Feedback):
+        return order(system), system.free_inputs.size, system.free_outputs.size
+    return system.states, system.inputs, system.outputs
+
+
+def subject_digest(subject: Any) -> str:
+    """The SHA-256 that ties a certificate to what it is about."""
+    if isinstance(subject, (tuple, list)):
+        text = "lmikit-family 1 " + " ".join(subject_digest(s) for s in subject)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+    digest = getattr(subject, "digest", None)
+    if not isinstance(digest, str):
+        raise InputError(f"the subject is a {type(subject).__name__}; expected a system or a loop.")
+    return digest
+
+
+def realised(ops: AbstractArithmetic[Matrix], system: Linear) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """(A, B, C, D), for a Feedback those of the closed loop."""
+    if isinstance(system, System):
+        return ops.of(system.A), ops.of(system.B), ops.of(system.C), ops.of(system.D)
+    P, u = system.plant, list(system.control)
+    w, z = system.free_inputs, system.free_outputs
+    seen, direct = (ops.of(a) for a in system.measurement())
+    Ak, Bk, Ck, Dk = (ops.of(a) for a in _arrays(system.controller))
+    B, Dz = ops.of(P.B[:, u]), ops.of(P.D[z][:, u])
+    A = ops.block([[ops.of(P.A) + B @ Dk @ seen, B @ Ck], [Bk @ seen, Ak]])
+    top = ops.block([[ops.of(P.B[:, w]) + B @ Dk @ direct], [Bk @ direct]])
+    out = ops.block([[ops.of(P.C[z]) + Dz @ Dk @ seen, Dz @ Ck]])
+    return A, top, out, ops.of(P.D[z][:, w]) + Dz @ Dk @ direct
+
+
+def _arrays(system: System) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return system.A, system.B, system.C, system.D
