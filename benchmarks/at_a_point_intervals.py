@@ -1,13 +1,16 @@
 """Margins on a region with enclosures of the preactivations, beside CROWN and an attack; float32 beside real.
 
-    python benchmarks/at_a_point_intervals.py [--images N] [--parts deep,deep_linf,linf,float32] [--budget N]
+    python benchmarks/at_a_point_intervals.py [--images N] [--parts deep,deep_linf,linf,float32] [--exact N]
 
 Needs the data folder (shared/data beside the project, or $LMIKIT_DATA): sdp_crown/ and abcrown/, and torch
-to read them. Prints one row per set; one thread, CPU seconds of this process, the attack apart. "proven"
-counts what `verify_point` proves among the images that the attack does not break.
+to read them. Writes docs/results/at_a_point_intervals.md. One thread, CPU seconds of this process, the attack
+apart. Every certificate is proven by `verify_point`, those of the first --exact images per row again by
+`check` in integers.
 """
 
 import argparse
+import contextlib
+import dataclasses
 import os
 import pathlib
 import time
@@ -17,20 +20,50 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 import lmikit
-from lmikit.certificates.point import verify_point
-from lmikit.claims import Ball, linf_ball
+from lmikit.attacks import attack_margins
+from lmikit.certificates.point import PointCertificate, verify_point
+from lmikit.claims import AbstractRegion, Ball, linf_ball
 from lmikit.intervals import crown_margin, rounding_bound
-from lmikit.margins import Search, chain_of, propose_margins, propose_with_intervals
-from lmikit.training import pgd_attack
+from lmikit.margins import PieceChain, Search, chain_of, propose_best, with_enclosures
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = pathlib.Path(os.environ.get("LMIKIT_DATA", ROOT.parent / "shared" / "data"))
+OUT = ROOT / "docs" / "results" / "at_a_point_intervals.md"
 PARTS = {
     "deep": ("abcrown/mnist_6_100_nat.pth", "l2", (0.1, 0.2, 0.3)),
     "deep_linf": ("abcrown/mnist_6_100_nat.pth", "linf", (0.005, 0.01)),
     "linf": ("sdp_crown/mnist_mlp.pth", "linf", (0.03,)),
     "float32": ("sdp_crown/mnist_mlp.pth", "l2", (1.0,)),
 }
+TEXT = """# Margins with enclosures of the preactivations, and float32
+
+Written by `{command}`. mnist_6_100_nat (784 inputs, five hidden layers of 100, ReLU) and mnist_mlp
+(784-100-100-10), the first {images} rightly classified of 100 MNIST images; "robust" are those that the
+attack leaves. "proven" counts what `verify_point` proves of them for the real function, "float32" what it
+proves of every float32 forward pass ([model](../theory/point.md)). Margins are means of the least margin
+over all pairs, over the robust images. Seconds are CPU seconds per robust image for search and proof, one
+thread. "exact": certificates that the checker proved again in integers.
+
+| network | region | robust | CROWN | proven | float32 | margin: CROWN | proven | attack | s | max | exact |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+{rows}
+
+CROWN is this package's own, with every rounding enclosed, and its bounds are what the dual's intervals are.
+"""
+
+
+@dataclasses.dataclass
+class Tally:
+    """What one row of the table counts."""
+
+    robust: int = 0
+    crown: int = 0
+    proven: int = 0
+    single: int = 0
+    exact: int = 0
+    margins: list[tuple[float, float, float]] = dataclasses.field(default_factory=list)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    left: list[str] = dataclasses.field(default_factory=list)
 
 
 def read(name: str) -> lmikit.Network:
@@ -45,58 +78,94 @@ def read(name: str) -> lmikit.Network:
     return lmikit.Network.from_arrays([state[k].numpy() for k in keys], biases)
 
 
+def certified(
+    chain: PieceChain, region: AbstractRegion, rows: np.ndarray, semantics: str, search: Search
+) -> PointCertificate | None:
+    """What `certify_point` does for a region, the attack apart."""
+    zero, network = np.zeros(len(rows)), chain.network
+    if semantics != "real":
+        loss = float(rounding_bound(network, region, rows, semantics).max())
+        search = dataclasses.replace(search, target=loss)
+    found = None
+    with contextlib.suppress(lmikit.SolveFailed):
+        found = propose_best(chain, region, rows, zero, search)
+    witness = with_enclosures(network, region, rows, zero, found, search.target)
+    if witness is None:
+        return None
+    claim = dataclasses.replace(witness.claim, semantics=semantics)
+    return verify_point(network, dataclasses.replace(witness, claim=claim))
+
+
+def tally(
+    chain: PieceChain, X: np.ndarray, y: np.ndarray, eps: float, norm: str, exact: int, search: Search
+) -> Tally:
+    """The counts of one set of images at one radius."""
+    network, outputs, result = chain.network, chain.network.output_dim, Tally()
+    for i, (x, label) in enumerate(zip(X, y, strict=True)):
+        rows = np.eye(outputs)[label] - np.delete(np.eye(outputs), label, axis=0)
+        region = Ball(x, eps) if norm == "l2" else linf_ball(x, eps)
+        attack = float(attack_margins(network, [region], rows[None], np.zeros((1, len(rows)))).margins[0])
+        if attack <= 0.0:
+            continue
+        result.robust += 1
+        crown = crown_margin(network, region, rows)
+        result.crown += bool((crown > 0.0).all())
+        start = time.process_time()
+        certificate = certified(chain, region, rows, "real", search)
+        result.seconds.append(time.process_time() - start)
+        margin = -np.inf if certificate is None else certificate.margin
+        assert margin <= attack, "a proven margin above the attack's"
+        result.margins.append((float(crown.min()), margin, attack))
+        if certificate is None or not certificate.safe:
+            assert not (crown > 1e-6).all(), "CROWN alone proves it"
+            result.left.append(f"{i} ({attack:.3f}, {margin:.3f})")
+            continue
+        result.proven += 1
+        if result.exact < exact:
+            verdict = lmikit.check(certificate, network, exact=True)
+            assert verdict.ok, verdict.reason
+            result.exact += 1
+        single = certified(chain, region, rows, "float32", search)
+        result.single += single is not None and single.safe
+    return result
+
+
+def line(name: str, norm: str, eps: float, r: Tally) -> str:
+    """One row of the table."""
+    crown, proven, attack = np.mean(np.array(r.margins).reshape(-1, 3), axis=0)
+    net = pathlib.Path(name).stem
+    where = f"{'l2' if norm == 'l2' else 'l-infinity'}, {eps}"
+    return (
+        f"| {net} | {where} | {r.robust} | {r.crown} | **{r.proven}** | {r.single} | {crown:.3f} "
+        f"| {proven:.3f} | {attack:.3f} | {np.mean(r.seconds):.3f} | {np.max(r.seconds):.2f} | {r.exact} |"
+    )
+
+
 def main() -> None:
+    """Count and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=30, help="rightly classified images per part")
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--budget", type=int, default=100, help="half the evaluations per row and ascent")
+    parser.add_argument("--budget", type=int, default=60, help="evaluations per row and ascent")
+    parser.add_argument("--exact", type=int, default=3, help="certificates per row to prove in integers")
+    parser.add_argument("--out", type=pathlib.Path, default=OUT)
     options = parser.parse_args()
     with np.load(DATA / "sdp_crown" / "mnist_first_100.npz") as file:
         X, y = file["X"].reshape(len(file["X"]), -1).astype(float), file["y"].astype(int)
-    print(f"{'part':10} {'eps':>6} {'robust':>6} {'CROWN':>6} {'proven':>6} {'float32':>7} {'seconds':>8}")
+    lines, search = [], Search(budget=options.budget)
+    command = f"python benchmarks/at_a_point_intervals.py --images {options.images} --exact {options.exact}"
     for part in options.parts.split(","):
         name, norm, radii = PARTS[part]
         network = read(name)
-        right = np.flatnonzero(network(X).argmax(axis=1) == y)[: options.images]
+        chain = chain_of(network)
+        right = np.flatnonzero(network(X).argmax(axis=1) == y)
+        right = right if part == "float32" else right[: options.images]
         for eps in radii:
-            counts = row(network, X[right], y[right], eps, norm, part, options.budget)
-            print(f"{part:10} {eps:6.3f} " + " ".join(counts), flush=True)
-
-
-def row(
-    network: lmikit.Network, X: np.ndarray, y: np.ndarray, eps: float, norm: str, part: str, budget: int
-) -> list[str]:
-    """The counts of one set of images at one radius."""
-    chain, outputs = chain_of(network), network.output_dim
-    attacked = network(pgd_attack(network, X, y, eps, norm=norm, loss="cross_entropy", steps=60, restarts=3))
-    robust = crown = proven = floats = 0
-    seconds = 0.0
-    for x, label, there in zip(X, y, attacked, strict=True):
-        rows = np.eye(outputs)[label] - np.delete(np.eye(outputs), label, axis=0)
-        region = Ball(x, eps) if norm == "l2" else linf_ball(x, eps)
-        if (rows @ there).min() <= 0.0:
-            continue
-        robust += 1
-        crown += bool((crown_margin(network, region, rows) > 0.0).all())
-        loss = rounding_bound(network, region, rows)
-        start = time.process_time()
-        search = Search(budget=budget, target=float(loss.max()) if part == "float32" else 0.0)
-        form = propose_margins if part == "float32" else propose_with_intervals
-        lower = proven_lower(network, form(chain, region, rows, np.zeros(len(rows)), search))
-        seconds += time.process_time() - start
-        assert lower.min() <= (rows @ there).min()
-        proven += bool((lower > 0.0).all())
-        floats += bool((lower > loss).all())
-    mean = seconds / max(robust, 1)
-    return [f"{robust:6d}", f"{crown:6d}", f"{proven:6d}", f"{floats:7d}", f"{mean:8.3f}"]
-
-
-def proven_lower(network: lmikit.Network, witness: object) -> np.ndarray:
-    """The proven lower bounds; -inf where nothing is proven."""
-    try:
-        return verify_point(network, witness).claim.lower  # type: ignore[arg-type]
-    except (lmikit.NotCertified, lmikit.InputError):
-        return np.full(1, -np.inf)
+            result = tally(chain, X[right], y[right], eps, norm, options.exact, search)
+            lines.append(line(name, norm, eps, result))
+            print(lines[-1], "left (attack, proven):", "; ".join(result.left) or "none", flush=True)
+    text = TEXT.format(command=command, images=options.images, rows="\n".join(lines))
+    options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ __all__ = ["Centred", "ascent_direction", "newton_ascent"]
 
 _FLOOR = 0.02  # eta and nu start at least here, relative to T |v|
 _REDUCTION = 0.15
+_BEGIN = 0.3  # of the gap at the start: from the whole gap the path first leads back by a dozen steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,6 +64,7 @@ class _Model:
         high = place.high if place.high is not None else np.zeros(0)
         self.p = np.hstack([pixels, e - dual.left * v])
         self.q = np.hstack([pixels, e - dual.right * v])
+        self.unit = not b and not dual.left.any()  # P is (0, I)'
         self.cp = np.concatenate([-low, -dual.left * c])
         self.cq = np.concatenate([-high, -dual.right * c])
         self.row = np.zeros(self.dim)
@@ -99,7 +101,11 @@ def _at(model: _Model, y: np.ndarray) -> _Point | None:
     positive = np.concatenate([eta, nu, t[: dual.boxes]])
     if (positive <= 0.0).any() or (dual.balls and mu <= 0.0):
         return None
-    half = (model.p * (0.5 * t)) @ model.q.T
+    if model.unit:
+        half = np.zeros((model.dim, model.dim))
+        half[model.inputs :] = 0.5 * t[:, None] * model.q.T
+    else:
+        half = (model.p * (0.5 * t)) @ model.q.T
     m = half + half.T
     index = np.arange(model.inputs)
     m[index, index] += mu
@@ -123,14 +129,15 @@ def _at(model: _Model, y: np.ndarray) -> _Point | None:
 
 
 def _derivatives(model: _Model, y: np.ndarray, at: _Point, t_bar: float) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient and negative Hessian of F in the order of y."""
+    """Gradient and negative Hessian (its upper triangle) of F in the order of y."""
     dual, r, n, b = model.dual, model.inputs, model.dual.neurons, model.dual.boxes
     _, _, t, eta, nu = model.split(y)
     inverse, _ = dpotri(at.factor, lower=1)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     p, q = model.p.T @ at.z + model.cp, model.q.T @ at.z + model.cq
-    mp, mq = inverse @ model.p, inverse @ model.q
-    kpp, kpq, kqq = model.p.T @ mp, model.p.T @ mq, model.q.T @ mq
+    mp, mq = inverse[:, r:] if model.unit else inverse @ model.p, inverse @ model.q
+    kpp, kpq = (mp[r:], mq[r:]) if model.unit else (model.p.T @ mp, model.p.T @ mq)
+    kqq = model.q.T @ mq
     heads, tb = dual.balls, dual.balls + b + (1 if dual.radius else 0)
     size = tb + 3 * n
     ti = np.concatenate([np.arange(heads, heads + b), np.arange(tb, tb + n)])  # where T sits in y
@@ -165,23 +172,11 @@ def _derivatives(model: _Model, y: np.ndarray, at: _Point, t_bar: float) -> tupl
     if dual.balls:
         h[0, 0] += t_bar * float((inverse[:r, :r] ** 2).sum())
         h[0, ti] += t_bar * np.einsum("ij,ij->j", mp[:r], mq[:r])
-    upper = np.triu(h)
-    h = upper + np.triu(h, 1).T if not b else _symmetrised(h, ti)
+    if b and dual.radius:  # the objective's factor sits between tau and T
+        h[ti[:b], tb - 1] = h[tb - 1, ti[:b]]
     diagonal = np.concatenate([ei, ni, ti[:b]])
     h[diagonal, diagonal] += t_bar / np.concatenate([eta, nu, t[:b]]) ** 2
     return g, h
-
-
-def _symmetrised(h: np.ndarray, ti: np.ndarray) -> np.ndarray:
-    """Mirror the blocks that were written on one side only; the T block is whole already."""
-    full = h + h.T
-    block = np.ix_(ti, ti)
-    full[block] = 0.5 * full[block]
-    others = np.setdiff1d(np.arange(len(h)), ti)
-    diagonal = np.ix_(others, others)
-    whole = h[diagonal]
-    full[diagonal] = np.triu(whole) + np.triu(whole, 1).T
-    return full
 
 
 def newton_ascent(
@@ -199,7 +194,7 @@ def newton_ascent(
     at = _at(model, y)
     if at is None:
         return Centred(start, -np.inf, "broken")
-    t_bar = max(abs(at.value), 0.05) / model.degrees
+    t_bar = _BEGIN * max(abs(at.value), 0.05) / model.degrees
     best, best_y = at.value, y
     for _ in range(iterations):
         if best > target or stop():
@@ -242,13 +237,16 @@ def _interior(dual: MarginDual, start: np.ndarray) -> np.ndarray:
 
 
 def ascent_direction(g: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """(H^-1 g, g'H^-1 g) for the scaled H with a little ridge where it needs one; None where it fails."""
+    """(H^-1 g, g'H^-1 g) for the scaled H with a little ridge where it needs one; None where it fails.
+
+    Of H (rows contiguous) the upper triangle is read: for LAPACK, the lower one of its transpose.
+    """
     scale = 1.0 / np.sqrt(np.maximum(np.diag(h), 1e-300))
     scaled = scale[:, None] * h * scale
     for ridge in (0.0, 1e-12, 1e-9):
         a = scaled.copy()
         a[np.diag_indices_from(a)] += ridge
-        factor, info = dpotrf(a, lower=1)
+        factor, info = dpotrf(a.T, lower=1, overwrite_a=1)
         if info == 0:
             direction = scale * dpotrs(factor, scale * g, lower=1)[0]
             slope = float(g @ direction)

@@ -39,8 +39,14 @@ class EnclosedArray:
 
     def __mul__(self, other: "EnclosedArray") -> "EnclosedArray":
         mid = self.mid * other.mid
-        spread = np.abs(self.mid) * other.rad + self.rad * np.abs(other.mid) + self.rad * other.rad
-        rad = (spread + _U * np.abs(mid)) * _UP + _TINY
+        rad = _U * np.abs(mid)
+        if other.rad.any():
+            rad = rad + (np.abs(self.mid) + self.rad) * other.rad
+        if self.rad.any():
+            rad = rad + self.rad * np.abs(other.mid)
+        rad = rad * _UP + _TINY
+        if mid.all():
+            return EnclosedArray(mid, rad)
         nothing = ((self.mid == 0.0) & (self.rad == 0.0)) | ((other.mid == 0.0) & (other.rad == 0.0))
         return EnclosedArray(mid, np.where(nothing, 0.0, rad))
 
@@ -63,6 +69,8 @@ class EnclosedArray:
     def image(self, matrix: np.ndarray) -> "EnclosedArray":
         """matrix @ a, `matrix` (m, n) exact."""
         n = matrix.shape[1]
+        if self.is_zero():
+            return EnclosedArray.exact(np.zeros((matrix.shape[0], *self.mid.shape[1:])))
         size = np.abs(matrix)
         spread = (n + 2.0) * _U * (size @ (np.abs(self.mid) + self.rad))
         if self.rad.any():

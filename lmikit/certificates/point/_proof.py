@@ -33,7 +33,8 @@ _SHARES = (2.0**-33, 2.0**-38, 2.0**-42)  # delta_i / M_ii
 class GroupProof:
     """`bounds[r]` <= rows[r] . f + offsets[r] on the region, proven; `squares[r]` for claims of radius.
 
-    `squares[r]` <= the square of every radius for which L_r >= 0 with s_r = 0; NaN without a ball.
+    `squares[r]` <= the square of every radius for which L_r >= 0 with s_r = 0. What the claim's kind does
+    not ask for is NaN.
     """
 
     bounds: np.ndarray
@@ -89,9 +90,10 @@ def prove_group(network: Network, claim: PointClaim, group: MultiplierGroup) -> 
         factor = BlockFactor(hessian.diagonal, hessian.lower)
     except np.linalg.LinAlgError as error:
         return f"the matrix is not positive definite ({error})"
-    point = _minimiser(lagrangian, factor)
+    linear = lagrangian.gradient([np.zeros((w.shape[1], len(group.rows))) for w in lagrangian.weights])
+    point = _minimiser(hessian, factor, [f.mid for f in linear])
     gradient = lagrangian.gradient(point)
-    room = _room(lagrangian, point)
+    room = _room(lagrangian, linear, point)
     reason = ""
     for share in _SHARES:
         verdict = verified_cholesky(_with_slack(hessian, share))
@@ -103,14 +105,18 @@ def prove_group(network: Network, claim: PointClaim, group: MultiplierGroup) -> 
     return f"the matrix is not proven positive definite: {reason}"
 
 
-def _minimiser(lagrangian: Lagrangian, factor: BlockFactor) -> list[np.ndarray]:
-    """z = -M^-1 f with one step of refinement, per row of the group."""
-    count = len(lagrangian.group.rows)
-    point = [np.zeros((w.shape[1], count)) for w in lagrangian.weights]
-    for _ in range(2):
-        rest = [g.mid for g in lagrangian.gradient(point)]
-        point = [z - step for z, step in zip(point, factor.solve(rest), strict=True)]
-    return point
+def _minimiser(hessian: BlockTridiagonal, factor: BlockFactor, linear: list[np.ndarray]) -> list[np.ndarray]:
+    """z = -M^-1 f with one step of refinement, per row of the group; nothing is proven of it."""
+    point = [-z for z in factor.solve(linear)]
+    rest = [f + _times(block, z) for f, block, z in zip(linear, hessian.diagonal, point, strict=True)]
+    for k, below in enumerate(hessian.lower):
+        rest[k + 1] += below @ point[k]
+        rest[k] += below.T @ point[k + 1]
+    return [z - step for z, step in zip(point, factor.solve(rest), strict=True)]
+
+
+def _times(block: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return np.asarray(block[:, None] * z if block.ndim == 1 else block @ z)
 
 
 def _main_diagonal(block: np.ndarray) -> np.ndarray:
@@ -145,12 +151,11 @@ def _price(hessian: BlockTridiagonal, gradient: list[EnclosedArray], share: floa
     return np.asarray(total * (1.0 + (2.0 * count + 64.0) * 2.0**-52) + count * 2.0**-1000)
 
 
-def _room(lagrangian: Lagrangian, point: list[np.ndarray]) -> np.ndarray:
+def _room(lagrangian: Lagrangian, linear: list[EnclosedArray], point: list[np.ndarray]) -> np.ndarray:
     """What is left for a checker that expands the quadratic form: some roundings of sum |f_i z_i|.
 
     It is no part of the proof, which would be as good without.
     """
-    linear = lagrangian.gradient([np.zeros_like(z) for z in point])
     size = sum((np.abs(f.mid) * np.abs(z)).sum(axis=0) for f, z in zip(linear, point, strict=True))
     start = np.abs(lagrangian.value([np.zeros_like(z) for z in point], None).mid)
     return np.asarray((size + start) * (8.0 * sum(len(z) for z in point) + 256.0) * 2.0**-53)
@@ -166,10 +171,12 @@ def _bounds(
         spare = room + 4.0 * (value.rad + price) + 2.0**-48 * np.abs(value.mid)
         return np.nextafter(value.lower() - price * 1.01 - spare, -np.inf)
 
-    bounds = lowered(lagrangian.value(point, None)) / scales
-    bounds = np.nextafter(bounds - 2.0**-50 * np.abs(bounds), -np.inf)
-    squares = np.full(bounds.shape, np.nan)
-    if lagrangian.claim.region.ball is not None and mu > 0.0:
-        squares = lowered(lagrangian.value(point, 0.0)) / mu
-        squares = np.nextafter(squares - 2.0**-50 * np.abs(squares), -np.inf)
-    return GroupProof(bounds, squares, shift)
+    def rounded(values: np.ndarray) -> np.ndarray:
+        return np.asarray(np.nextafter(values - 2.0**-50 * np.abs(values), -np.inf))
+
+    nothing = np.full(scales.shape, np.nan)
+    if lagrangian.claim.kind == "margin":
+        return GroupProof(rounded(lowered(lagrangian.value(point, None)) / scales), nothing, shift)
+    if not mu > 0.0:
+        return GroupProof(nothing, nothing, shift)
+    return GroupProof(nothing, rounded(lowered(lagrangian.value(point, 0.0)) / mu), shift)
