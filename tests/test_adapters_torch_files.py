@@ -135,6 +135,149 @@ def test_tensors_that_state_more_than_they_hold_are_refused(tmp_path):
         from_state_dict(path, "relu")
 
 
+def normalised(*kinds, seed=3):
+    """An nn.Sequential of layers by letter: Linear, BatchNorm, an Activation, Dropout."""
+    torch.manual_seed(seed)
+    layers, width = [], 4
+    for kind in kinds:
+        if kind == "L":
+            layers.append(nn.Linear(width, 5))
+            width = 5
+        elif kind == "B":
+            norm = nn.BatchNorm1d(width)
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2.0)
+            norm.weight.data.normal_()
+            layers.append(norm)
+        else:
+            layers.append(nn.Tanh() if kind == "A" else nn.Dropout(0.2))
+    return nn.Sequential(*layers).eval()
+
+
+@pytest.mark.parametrize("kinds", ["LBAL", "LABL", "BLADLB", "LBADLAL", "LABLBAL", "BLAL", "LALB"])
+def test_batch_normalisations_stand_where_the_numbers_leave_room(kinds, tmp_path):
+    model = normalised(*kinds)
+    torch.save(model.state_dict(), tmp_path / "net.pt")
+    check(from_state_dict(tmp_path / "net.pt", "tanh"), model)
+
+
+@pytest.mark.parametrize("kinds", ["LBL", "LABDL", "BDLAL", "LALAB", "LADBAL"])
+def test_batch_normalisations_whose_place_is_not_known_are_asked_for(kinds):
+    model = normalised(*kinds)
+    with pytest.raises(InputError, match=r"is not known: pass order= \(--order\) with the activations"):
+        from_state_dict(model.state_dict(), "tanh")
+    places = {"A": "tanh"}
+    order = [places.get(kind, str(k)) for k, kind in enumerate(kinds) if kind != "D"]
+    order += ["identity"] if "A" not in kinds else []  # no activation is said too
+    check(from_state_dict(model.state_dict(), order=order), model)
+
+
+def test_an_order_may_name_the_activations(tmp_path, capsys):
+    model = normalised(*"LBAL")
+    state = {}
+    for (key, value), name in zip(
+        model.state_dict().items(), ["fc1"] * 2 + ["bn1"] * 5 + ["fc2"] * 2, strict=True
+    ):
+        state[f"{name}.{key.partition('.')[2]}"] = value
+    torch.save({"module." + key: value for key, value in state.items()}, tmp_path / "net.pt")
+    check(load_network(tmp_path / "net.pt", order=["fc1", "bn1", "tanh", "fc2"]), model)
+    with pytest.raises(InputError, match=r"such as fc1,bn1,relu,fc2"):
+        load_network(tmp_path / "net.pt", "tanh")
+    assert main(["inspect", str(tmp_path / "net.pt"), "--order", "fc1,bn1,tanh,fc2"]) == 0
+    assert "tanh" in capsys.readouterr().out
+    with pytest.raises(InputError, match="activation is 'fc9'"):
+        load_network(tmp_path / "net.pt", order=["fc1", "bn1", "fc9", "fc2"])
+
+
+def test_numbered_layers_between_others_keep_their_order():
+    model = sequential(nn.Tanh, (4, 6, 6, 6, 3))
+    linear = [m for m in model if isinstance(m, nn.Linear)]
+    names = ("hidden.1.lin", "hidden.2.lin", "hidden.10.lin", "out")
+    state = {
+        f"{n}.{p}": getattr(m, p) for n, m in zip(names, linear, strict=True) for p in ("weight", "bias")
+    }
+    check(from_state_dict(dict(sorted(state.items())), "tanh"), model)
+    state |= {"logstd.weight": torch.ones(3, 6), "logstd.bias": torch.ones(3)}
+    with pytest.raises(InputError, match="whose order is not known"):
+        from_state_dict(state, "tanh")
+    check(from_state_dict(state, "tanh", part="hidden,out"), model)
+
+
+@pytest.mark.filterwarnings("ignore:.*:FutureWarning")  # torch's own, of its older style
+@pytest.mark.parametrize("old", [True, False])
+def test_weight_and_spectral_normalisation(old):
+    torch.manual_seed(1)
+    first, second = nn.Linear(4, 6), nn.Linear(6, 3)
+    if old:
+        first, second = nn.utils.weight_norm(first), nn.utils.spectral_norm(second)
+    else:
+        first = nn.utils.parametrizations.weight_norm(first)
+        second = nn.utils.parametrizations.spectral_norm(second)
+    model = nn.Sequential(first, nn.ReLU(), second)
+    model(torch.randn(8, 4))
+    check(from_state_dict(model.eval().state_dict(), "relu"), model)
+
+
+class Odd:
+    pass
+
+
+def test_checkpoints_with_objects_beside_the_tensors(tmp_path):
+    model = sequential()
+    beside = {"args": Odd(), "best": np.float64(0.5), "optimizer": {"state": {0: {"exp_avg": torch.ones(9)}}}}
+    for content in (
+        {"state_dict": model.state_dict(), **beside},
+        {"state_dict": [model.state_dict()], "acc": torch.tensor(0.9)},
+        {"actor": model.state_dict(), "critic": sequential(sizes=(4, 3, 1)).state_dict(), **beside},
+        {f"module.actor.{k}": v for k, v in model.state_dict().items()},
+    ):
+        torch.save(content, tmp_path / "net.ckpt")
+        part = "actor" if any("actor" in key for key in content) else None
+        check(load_network(tmp_path / "net.ckpt", "relu", part=part), model)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_torchscript_gives_its_tensors(tmp_path):
+    model = sequential()
+    torch.jit.script(model).save(tmp_path / "net.pt")
+    check(load_network(tmp_path / "net.pt", "relu"), model)
+    torch.jit.trace(model, torch.ones(1, 4)).save(tmp_path / "net.pt")
+    check(load_network(tmp_path / "net.pt", "relu"), model)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_are_read_as_torch_reads_them(zipped, tmp_path):
+    content = {
+        "a.weight": torch.arange(12.0).reshape(3, 4).T[1:],
+        "b.weight": torch.randn(3, 3, dtype=torch.bfloat16),
+        "c.weight": nn.Parameter(torch.randn(2, 3).half()),
+    }
+    torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
+    found = from_state_dict(tmp_path / "net.pt", "relu", order=["a", "b", "c"])
+    direct = from_state_dict(content, "relu", order=["a", "b", "c"])
+    assert found.digest == direct.digest
+    for mine, theirs in zip(found.weights, content.values(), strict=True):
+        np.testing.assert_array_equal(mine, theirs.detach().double().numpy())
+
+
+def test_an_agent_says_its_activation(tmp_path):
+    actor = sequential(nn.ELU)
+    state = {f"actor.latent_pi.{k}": v for k, v in actor[:4].state_dict().items()}
+    state |= {f"actor.mu.{k}": v for k, v in actor[4].state_dict().items()}
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    policy = {"__module__": "stable_baselines3.sac.policies", ":serialized:": "gASVOwAAAA=="}
+    for options, phi in (
+        ({":type:": "<class 'dict'>", "activation_fn": "<class 'torch.nn.modules.activation.ELU'>"}, "elu"),
+        ({"net_arch": [6, 5]}, "relu"),
+    ):
+        with zipfile.ZipFile(tmp_path / "agent.zip", "w") as file:
+            file.writestr("data", json.dumps({"policy_class": policy, "policy_kwargs": options}))
+            file.writestr("policy.pth", stream.getvalue())
+        network = load_network(tmp_path / "agent.zip", part="actor")
+        assert {layer.activation.name for layer in network.layers[:-1]} == {phi}
+
+
 def test_files_of_others(data_dir):
     folder = data_dir / "real"
     if not folder.is_dir():

@@ -1,79 +1,189 @@
-"""Tensors by name, NAME.weight (out, in) and NAME.bias, as a network: order by names, shapes or caller."""
+"""Tensors by name, NAME.weight (out, in) and NAME.bias, as a network: order by names, shapes or caller.
+
+Beside linear layers there may be batch normalisations with running statistics (eps = 1e-5, torch's
+default: no file says its own). Where an activation acts relative to one is read from numbers as those of
+an `nn.Sequential`, in which a module without tensors leaves a gap, or asked for.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._errors import InputError
-from ..network import Network
-from ._chain import Chain, activation_list, natural_key, refusal
+from .._errors import InputError, OptionError
+from ..network import Network, resolve_activation
+from ._chain import Chain, activation_list, natural_key, normalisation, refusal
+from ._derived_weights import with_derived_weights
 
 __all__ = ["network_of_tensors", "of_part"]
 
 _LAST_NUMBER = re.compile(r"(.*?)([0-9]{1,9})([^0-9]*)", re.ASCII)
-_MOST_SEARCHED = 12  # layers whose order is sought by their shapes
+_NUMBERS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_MOST_SEARCHED = 16  # layers whose order is sought by their shapes
+_EPS = 1e-5
+_NORM = {"running_mean", "running_var"}
+_OF_NORM = _NORM | {"weight", "bias", "num_batches_tracked"}
+_ACT = "\0activation"  # in a plan: here the next activation acts
+
+Layers = dict[str, dict[str, Any]]
 
 
 def network_of_tensors(
     file: str, tensors: Mapping[str, Any], activation: Any, order: Sequence[str] | None
 ) -> Network:
-    """Affine maps in order with the activations between them; raises InputError for tensors left over."""
-    names = sorted(name.rpartition(".")[0] for name in tensors if name.rpartition(".")[2] == "weight")
-    used = {f"{name}.{part}".lstrip(".") for name in names for part in ("weight", "bias")}
-    stray = sorted(set(tensors) - used)
-    if stray or not names:
-        raise InputError(
-            f"{file} holds {', '.join(stray)[:200] or 'no tensors'}; expected NAME.weight and NAME.bias; "
-            "of a state dict, part= (--part) takes the tensors of one prefix."
-        )
-    for name in names:
-        if tensors[f"{name}.weight".lstrip(".")].ndim != 2:
-            shape = tuple(tensors[f"{name}.weight".lstrip(".")].shape)
-            raise refusal(f"{name}.weight", f"a tensor of shape {shape}")
-    shapes = {name: tuple(tensors[f"{name}.weight".lstrip(".")].shape) for name in names}
-    layers = _in_order(names, shapes) if order is None else list(order)
-    if sorted(layers) != names:
-        raise InputError(f"order is {layers}; expected each of {names} once.")
+    """Affine maps and normalisations in order with the activations between them.
+
+    `order` lists the layers; an activation's name among them stands where it acts, and then `activation`
+    is not used. Raises InputError for tensors left over and for an order that is not known.
+    """
+    layers = _layers(file, with_derived_weights(tensors))
+    plan = _in_order(file, layers) if order is None else _stated(layers, list(order))
+    hidden = plan.count(_ACT)
+    if hidden and activation is None:
+        raise OptionError(f"{file} does not say its activations; pass activation= (--activation).")
+    phis = iter(activation_list(activation, hidden) if hidden else [])
     chain = Chain()
-    phis = activation_list(activation, len(layers) - 1)
-    for k, name in enumerate(layers):
-        key = f"{name}.{{}}".lstrip(".")
-        chain.affine(name, tensors[key.format("weight")], tensors.get(key.format("bias")))
-        if k < len(phis):
-            chain.activation(name, phis[k])
+    for name in plan:
+        if name == _ACT:
+            chain.activation("between layers", next(phis))
+        elif name not in layers:
+            chain.activation(name, resolve_activation(name))
+        else:
+            _append(chain, name, layers[name])
     return chain.network()
 
 
 def of_part(file: str, tensors: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """The tensors whose names begin with `part` and a dot."""
-    chosen = {key: value for key, value in tensors.items() if key.startswith(part + ".")}
-    if not chosen:
-        held = ", ".join(sorted({key.partition(".")[0] for key in tensors}))
-        raise InputError(f"{file} holds no tensors of the part {part!r}; expected one of {held[:200]}.")
-    return chosen
+    """The tensors whose names begin with `part` and a dot; several parts are separated by commas."""
+    prefixes = [p for p in part.split(",") if p]
+    for prefix in prefixes or [part]:
+        if not any(key.startswith(prefix + ".") for key in tensors):
+            held = ", ".join(sorted({key.partition(".")[0] for key in tensors}))
+            raise InputError(f"{file} holds no tensors of the part {prefix!r}; expected one of {held[:200]}.")
+    return {key: v for key, v in tensors.items() if any(key.startswith(p + ".") for p in prefixes)}
 
 
-def _in_order(names: list[str], shapes: dict[str, tuple[int, int]]) -> list[str]:
+def _layers(file: str, tensors: Mapping[str, Any]) -> Layers:
+    """The parts of each layer, linear or a normalisation, in the order of the file."""
+    layers: Layers = {}
+    for key, value in tensors.items():
+        name, _, part = key.rpartition(".")
+        layers.setdefault(name, {})[part] = value
+    stray = []
+    for name, parts in layers.items():
+        norm = set(parts) >= _NORM and set(parts) <= _OF_NORM
+        if not norm and (set(parts) - {"weight", "bias"} or "weight" not in parts):
+            used = {"weight", "bias"} if "weight" in parts else set()
+            stray += [f"{name}.{part}".lstrip(".") for part in parts if part not in used]
+    if stray or not layers:
+        raise InputError(
+            f"{file} holds {', '.join(sorted(stray))[:200] or 'no tensors'}; expected NAME.weight and "
+            "NAME.bias; of a state dict, part= (--part) takes the tensors of one prefix."
+        )
+    for name, parts in layers.items():
+        if not _is_norm(parts) and parts["weight"].ndim != 2:
+            shape = tuple(parts["weight"].shape)
+            why = "layer normalisation has no useful global bound" if len(shape) == 1 else ""
+            raise refusal(f"{name}.weight", f"a tensor of shape {shape}", why)
+    return layers
+
+
+def _is_norm(parts: Mapping[str, Any]) -> bool:
+    return "running_mean" in parts
+
+
+def _append(chain: Chain, name: str, parts: Mapping[str, Any]) -> None:
+    if _is_norm(parts):
+        mean, variance = parts["running_mean"], parts["running_var"]
+        chain.scaling(name, *normalisation(parts.get("weight"), parts.get("bias"), mean, variance, _EPS))
+    else:
+        chain.affine(name, parts["weight"], parts.get("bias"))
+
+
+def _stated(layers: Layers, order: list[str]) -> list[str]:
+    """The caller's order, with the activations between linear layers where it names none."""
+    named = [name for name in order if name in layers]
+    others = [name for name in order if name not in layers]
+    if sorted(named) != sorted(layers):
+        raise InputError(f"order is {order}; expected each of {sorted(layers)} once.")
+    for name in others:
+        resolve_activation(name)
+    if others:
+        return order
+    if any(_is_norm(parts) for parts in layers.values()):
+        raise _unplaced(layers)
+    return _between(order)
+
+
+def _between(names: list[str]) -> list[str]:
+    return [step for name in names for step in (name, _ACT)][:-1]
+
+
+def _unplaced(layers: Layers) -> InputError:
+    norms = [name for name, parts in layers.items() if _is_norm(parts)]
+    return InputError(
+        f"the layers are {str(list(layers))[:200]}; whether the activations act before or after the "
+        f"normalisations ({', '.join(norms)[:80]}) is not known: pass order= (--order) with the activations "
+        f"in it, such as fc1,{norms[0][:40]},relu,fc2."
+    )
+
+
+def _in_order(file: str, layers: Layers) -> list[str]:
     """By the numbers in names that differ in their last number only, else the one order that chains."""
+    names = list(layers)
     if len(names) == 1:
         return names
     parts = [_LAST_NUMBER.fullmatch(name) for name in names]
     stems = {(part.group(1), part.group(3)) if part else None for part in parts}
-    if len(stems) == 1 and None not in stems:
-        return sorted(names, key=natural_key)
+    numbered = len(stems) == 1 and None not in stems
+    if any(_is_norm(layers[name]) for name in names):
+        if not numbered:
+            raise _unplaced(layers)
+        places = {int(part.group(2)): name for part, name in zip(parts, names, strict=True) if part}
+        return _by_gaps(layers, places)
+    if numbered:
+        return _between(sorted(names, key=natural_key))
+    shapes = {name: tuple(layers[name]["weight"].shape) for name in names}
     found = _chains(names, shapes) if len(names) <= _MOST_SEARCHED else []
     if len(found) != 1:
         raise InputError(
             f"the layers are {str(names)[:200]}, whose order is not known; pass order=[...], or part= "
             "(--part) where only those of one prefix are meant."
         )
-    return found[0]
+    return _between(found[0])
 
 
-def _chains(names: list[str], shapes: dict[str, tuple[int, int]]) -> list[list[str]]:
-    """At most two orders in which each layer takes what the one before gives."""
+def _by_gaps(layers: Layers, places: Mapping[int, str]) -> list[str]:
+    """One activation between two linear layers, where the numbers leave a gap: one gap, else it is asked."""
+    numbers = sorted(places)
+    plan: list[str] = []
+    gaps: list[int] = []  # places in the plan, since the last linear layer
+    linear = [n for n in numbers if not _is_norm(layers[places[n]])]
+    for before, number in zip([numbers[0] - 1, *numbers], numbers, strict=False):
+        if number > before + 1:
+            gaps.append(len(plan))
+        plan.append(places[number])
+        if number in linear:
+            inner = number != linear[0]
+            alone = inner and before in linear  # no normalisation in between: as everywhere
+            if len(gaps) != (1 if inner else 0) and not alone:
+                raise _unplaced(layers)
+            if inner:
+                plan.insert(gaps[0] if gaps else len(plan) - 1, _ACT)
+            gaps = []
+    if gaps:
+        raise _unplaced(layers)
+    return plan
+
+
+def _chains(names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> list[list[str]]:
+    """At most two orders in which layers chain and names that differ in numbers alone ascend."""
+    stems = {name: _NUMBERS.sub("#", name) for name in names}
+    first = {
+        name: [n for n in names if stems[n] == stems[name] and natural_key(n) < natural_key(name)]
+        for name in names
+    }
     found: list[list[str]] = []
-    open_: list[list[str]] = [[name] for name in names]
+    open_: list[list[str]] = [[name] for name in names if not first[name]]
     steps = 0
     while open_ and len(found) < 2 and steps < 10**5:
         steps += 1
@@ -82,5 +192,6 @@ def _chains(names: list[str], shapes: dict[str, tuple[int, int]]) -> list[list[s
             found.append(path)
             continue
         wanted = shapes[path[-1]][0]
-        open_ += [[*path, n] for n in names if n not in path and shapes[n][1] == wanted]
+        ready = [n for n in names if n not in path and all(f in path for f in first[n])]
+        open_ += [[*path, n] for n in ready if shapes[n][1] == wanted]
     return found if not open_ or len(found) > 1 else []
