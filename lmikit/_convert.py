@@ -49,6 +49,8 @@ def as_float64(name: str, values: Any, *, finite: bool = True) -> tuple[np.ndarr
     integers, extended floats and complex numbers that float64 holds exactly. `finite=False` lets
     NaN and infinity through.
     """
+    if type(values) is np.ndarray and values.dtype == np.float64 and _is_sealed(values):
+        return _finite(name, values, finite), "F64"  # it went through this seam before
     array = _as_array(name, values)
     kind, size = array.dtype.kind, array.dtype.itemsize
     if array.dtype.name == "bfloat16":
@@ -71,9 +73,13 @@ def as_float64(name: str, values: Any, *, finite: bool = True) -> tuple[np.ndarr
             f"{name} has dtype {array.dtype}; expected real numbers that float64 holds exactly "
             "(float16, bfloat16, float32, float64 or integers)."
         )
-    if finite and not np.isfinite(result).all():
+    return sealed(_finite(name, result, finite)), source
+
+
+def _finite(name: str, array: np.ndarray, required: bool) -> np.ndarray:
+    if required and not np.isfinite(array).all():
         raise InputError(f"{name} holds NaN or infinity; expected finite numbers.")
-    return sealed(result), source
+    return array
 
 
 def as_number(name: str, value: Any, *, finite: bool = True) -> float:
@@ -108,7 +114,7 @@ def _canonical(name: str, matrix: Any, kind: Any) -> Any:
         copied = given.copy()
         copied.data = values.copy()
         try:
-            result = kind(copied, copy=True)
+            result = kind(copied)
             result.check_format(full_check=True)
         except (ValueError, IndexError, TypeError) as error:
             raise InputError(f"{name} is not a well-formed sparse matrix ({error}).") from error

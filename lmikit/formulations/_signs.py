@@ -26,10 +26,11 @@ def undecided_signs(network: Network, multipliers: str) -> np.ndarray:
     undecided = []
     for k in range(1, network.hidden_layers + 1):
         layer = network.layers[k]
-        positive = np.zeros(layer.alpha.size)
-        if k < network.hidden_layers:
-            positive = (layer.alpha * layer.beta > 0).astype(np.float64)
-        undecided.append(abs(layer.linear.to_sparse()).T @ positive > 0)
+        positive = layer.alpha * layer.beta > 0
+        if k < network.hidden_layers and positive.any():
+            undecided.append(abs(layer.linear.to_sparse()).T @ positive.astype(np.float64) > 0)
+        else:
+            undecided.append(np.zeros(layer.linear.shape[1], dtype=bool))
     if multipliers == "layer":
         return np.array([bool(signs.all()) for signs in undecided], dtype=bool)
     return np.concatenate([np.zeros(0, dtype=bool), *undecided])

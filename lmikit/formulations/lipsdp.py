@@ -13,14 +13,14 @@ import dataclasses
 from typing import ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from .._witness import Witness
-from ..lmi import SDP, Solution
-from ..network import linear_fractional
+from ..lmi import LMI, SDP, Solution
+from ..network import Network
 from ._chain import AbstractChainFormulation
 from ._point import positive_theta
-from ._signs import undecided_signs
-from .iqc import Dissipation, SlopeRestricted
+from ._signs import nonnegative_rows, undecided_signs
 
 __all__ = ["JointLipSDP"]
 
@@ -39,13 +39,28 @@ class JointLipSDP(AbstractChainFormulation):
     )
 
     def sdp(self) -> SDP:
-        """Minimise -F; variables (Lambda, F)."""
-        form = linear_fractional(self.network)
-        problem = Dissipation(
-            form, [SlopeRestricted(form.alpha, form.beta)], partition=self.network.dims[:-1]
+        """Minimise -F; variables (Lambda, F).
+
+        The problem is `Dissipation`'s for this chain (a law, tested), assembled directly: going through the
+        general form took longer than solving small networks.
+        """
+        network = self.network
+        undecided = undecided_signs(network, self.multipliers)
+        P, Q = _terms(network)
+        inputs, outputs = network.input_dim, network.output_dim
+        F0 = sp.csc_array(
+            (np.ones(inputs), np.arange(inputs), np.minimum(np.arange(P.shape[0] + 1), inputs)),
+            shape=(P.shape[0], P.shape[0]),
         )
-        undecided = undecided_signs(self.network, self.multipliers)
-        return problem.sdp(undecided, None if self.multipliers == "neuron" else self.incidence)
+        weights = self.incidence
+        data = np.concatenate([weights.data, np.full(outputs, -1.0)])
+        rows = np.concatenate([weights.indices, weights.shape[0] + np.arange(outputs)])
+        ends = np.append(weights.indptr, data.size)
+        E = sp.csc_array((data, rows, ends), shape=(P.shape[1], weights.shape[1] + 1))
+        G, h = nonnegative_rows(undecided, E.shape[1])
+        c = np.zeros(E.shape[1])
+        c[-1] = -1.0
+        return SDP(c, (LMI(F0, P, Q, E, name="dissipation", partition=network.dims[:-1]),), G=G, h=h)
 
     def witness(self, solution: Solution) -> Witness:
         """rho = 1/F, T = rho Lambda / 2; negative Lambda are left for `verify` to clip."""
@@ -62,3 +77,29 @@ class JointLipSDP(AbstractChainFormulation):
         return np.append(
             2.0 / witness.rho * self.multipliers_of(witness) * self.tilt(shrink), shrink / witness.rho
         )
+
+
+def _terms(network: Network) -> tuple[sp.csc_array, sp.csc_array]:
+    """Columns e_a - alpha_a w_a, and e_a - beta_a w_a, for every neuron a; then the output rows."""
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    rows, counts, offset = [], [], 0
+    for k, layer in enumerate(network.layers):
+        w = layer.linear.to_sparse()
+        w.sort_indices()
+        count = np.diff(w.indptr)
+        if k < network.hidden_layers:
+            own, last = offset + network.dims[k] + np.arange(count.size), w.indptr[1:]
+            for part, slope in zip(parts, network.slopes[k], strict=True):
+                part.append(np.insert(w.data * -np.repeat(slope, count), last, 1.0))
+            rows.append(np.insert(w.indices + offset, last, own))
+            counts.append(count + 1)
+        else:
+            for part in parts:
+                part.append(w.data)
+            rows.append(w.indices + offset)
+            counts.append(count)
+        offset += network.dims[k]
+    ends = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    indices, shape = np.concatenate(rows), (offset, ends.size - 1)
+    P, Q = (sp.csc_array((np.concatenate(part), indices, ends), shape=shape) for part in parts)
+    return P, Q

@@ -1,5 +1,6 @@
 """`Layer`: one linear map, one bias, one activation, and the slope bounds per neuron."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -61,6 +62,14 @@ class Layer:
         """A layer with the global slope bounds of its activation."""
         alpha, beta = activation.slopes_for(linear.shape[0], where)
         return cls(linear, bias, activation, alpha, beta)
+
+    def with_map(self, linear: AbstractLinearMap) -> "Layer":
+        """The same layer with another map of the same shape; slopes and bias were checked before."""
+        if not isinstance(linear, AbstractLinearMap) or linear.shape != self.linear.shape:
+            return dataclasses.replace(self, linear=linear)
+        layer = copy.copy(self)
+        object.__setattr__(layer, "linear", linear)
+        return layer
 
     def preactivation(self, x: np.ndarray) -> np.ndarray:
         """W x + bias for x of shape (in, k)."""

@@ -4,8 +4,6 @@ Slope bounds do not change when an activation's argument and value are scaled al
 2**-p_k W_k has the same multiplier theory and L = 2**(sum p_k) times its constant.
 """
 
-import dataclasses
-
 import numpy as np
 
 from .._errors import InputError
@@ -32,8 +30,7 @@ def with_scaled_layers(network: Network, layer_pow2: tuple[int, ...]) -> Network
             f"layer_pow2 has {len(layer_pow2)} entries; expected {len(network.layers)}, one per linear map."
         )
     layers = tuple(
-        dataclasses.replace(layer, linear=layer.linear.scaled(-p))
-        for layer, p in zip(network.layers, layer_pow2, strict=True)
+        layer.with_map(layer.linear.scaled(-p)) for layer, p in zip(network.layers, layer_pow2, strict=True)
     )
     return Network(layers, network.input_dim)
 

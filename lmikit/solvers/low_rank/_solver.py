@@ -22,6 +22,7 @@ from ._direction import SchurFactor
 from ._interior_point import INTERRUPTED, Limits, solve_interior
 from ._iterative import IterativeSchur
 from ._scaling import Scaling
+from ._small import solve_small
 from ._start import Start, starting_point
 from ._state import point_at
 
@@ -112,6 +113,10 @@ class LowRank(AbstractSolver):
         am = array_module(self.array_module)
         limits = Limits(self.tol, self.max_iterations, deadline, started, progress)
         with blas_threads(1 if self.threads is None else self.threads), np.errstate(all="ignore"):
+            if self.memory_limit is None and am.name == "numpy":
+                small = solve_small(am, sdp, warm_start, limits)
+                if small is not None:
+                    return small
             scaling = Scaling.of(am, sdp)
             scaled = scaling.apply(sdp)
             problem = compile_sdp(am, scaled)
