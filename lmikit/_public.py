@@ -18,6 +18,8 @@ from ._errors import LmikitError as LmikitError
 from ._errors import NotCertified as NotCertified
 from ._errors import OptionError as OptionError
 from ._errors import SolveFailed as SolveFailed
+from ._exact_lipschitz import ExactLipschitz as ExactLipschitz
+from ._exact_lipschitz import exact_lipschitz as exact_lipschitz
 from ._load import load_network as load_network
 from ._local import local_lipschitz as local_lipschitz
 from ._points import Counterexample as Counterexample
@@ -38,6 +40,7 @@ from .certificates import Certificate as Certificate
 from .certificates import SDPCertificate as SDPCertificate
 from .certificates import check as check
 from .certificates import verify as verify
+from .certificates.cells import CellCertificate as CellCertificate
 from .certificates.graph import GraphCertificate as GraphCertificate
 from .certificates.local import LocalCertificate as LocalCertificate
 from .certificates.point import PointCertificate as PointCertificate

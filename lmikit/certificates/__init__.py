@@ -1,6 +1,7 @@
 """The one room that turns a `Witness` into a `Certificate`, and the independent checker of its files."""
 
 from . import _check as _check  # registers its checker
+from . import cells as cells  # registers its checker
 from . import control as control  # registers its checker
 from . import graph as graph  # registers its checker
 from . import local as local  # registers its checker

@@ -18,6 +18,7 @@ from ..proving import prove
 from ..solvers import AbstractSolver
 from ._output import json_text
 from ._progress import progress_bar
+from ._region import region_bound
 
 __all__ = [
     "bound",
@@ -86,6 +87,11 @@ def bound(arguments: argparse.Namespace) -> int:
     start, limit = time.perf_counter(), _time_limit(arguments)
     method, solver, network = _method(arguments.method), _solver(arguments.solver), _network(arguments)
     norm = _norm(arguments)
+    if arguments.region is not None or arguments.exact:
+        if norm is not None:
+            raise OptionError("--norm is for bounds everywhere; drop --region and --exact.")
+        _emit(arguments, *region_bound(arguments, network, method, solver, limit))
+        return 0
     proving = None if limit is None else max(_left(start, limit), 0.1 * limit)
     if proving is not None and arguments.lower:
         proving *= _SHARE_OF_PROOF

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _bound_commands(command: Command) -> None:
-    from . import _commands, _inspect
+    from . import _commands, _inspect, _region
 
     bound = command("bound", _commands.bound, "prove a Lipschitz bound of a network")
     _network_argument(bound)
@@ -98,6 +98,7 @@ def _bound_commands(command: Command) -> None:
     )
     bound.add_argument("--save", metavar="FILE", help="write the certificate (JSON) to FILE")
     _lower_option(bound, False)
+    _region.add_region_arguments(bound)
 
     check = command("check", _commands.check_certificate, "check a certificate against a network")
     check.add_argument("certificate", metavar="CERT", help="a certificate file written by 'bound --save'")
