@@ -34,6 +34,7 @@ __all__ = ["ExactLipschitz", "exact_lipschitz"]
 
 _log = logging.getLogger("lmikit")
 _SAMPLES = 200
+_LEAST = 0.2  # of the time limit is the search's, however long those took
 _SHARE = 0.3  # of the time limit that the semidefinite programs may take
 Pairs = tuple[tuple[np.ndarray, np.ndarray], ...]
 
@@ -101,7 +102,7 @@ def exact_lipschitz(
             region,
             LeafBounds(theory, tails),
             tolerance=tolerance,
-            deadline=start + limit,
+            deadline=max(start + limit, time.monotonic() + _LEAST * limit),
             progress=progress,
         )
         search.run(_samples(network, region))
