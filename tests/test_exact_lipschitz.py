@@ -150,9 +150,7 @@ def test_cones_duplicates_and_dead_neurons():
 
 def test_a_time_limit_leaves_a_stated_gap():
     rng = np.random.default_rng(7)
-    network = Network.from_arrays(
-        [rng.standard_normal(s) / 3 for s in ((24, 9), (24, 24), (3, 24))]
-    )
+    network = Network.from_arrays([rng.standard_normal(s) / 3 for s in ((24, 9), (24, 24), (3, 24))])
     region = Box(-np.ones(9), np.ones(9))
     seen = []
     found = exact_lipschitz(network, region, time_limit=1.5, progress=seen.append)
