@@ -9,6 +9,7 @@ bounds it too, but loosely.
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -18,7 +19,7 @@ from ._api import lipschitz
 from ._convert import as_number, floats
 from ._errors import InputError
 from ._witness import Witness
-from .certificates import Certificate, require_ieee, verify
+from .certificates import Certificate, require_ieee, rows_proven, verify
 from .methods import AbstractMethod, SpectralProduct
 from .network import Network
 from .solvers import AbstractSolver
@@ -79,10 +80,11 @@ def pairwise_bounds(
     """Prove |(f_i - f_j)(x) - (f_i - f_j)(x')| <= L_ij ||x - x'|| for every pair of outputs.
 
     The multipliers of one certificate for all outputs (`certificate`, or a new one by `method`) are
-    proven again for each pair, with the least provable L_ij for them: no further solve. With
-    `each_pair` the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. In
-    either case L_ij <= sqrt(2) L is kept. The differences of rows round; where they are not exact,
-    L_ij includes the rounding times a bound of the last hidden layer.
+    proven again for each pair, with the least provable L_ij among a few changes of them: no further solve,
+    and one factorisation per change for all pairs where no linear neurons are eliminated. With `each_pair`
+    the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. In either case
+    L_ij <= sqrt(2) L is kept. The differences of rows round; where they are not exact, L_ij includes the
+    rounding times a bound of the last hidden layer.
 
     Raises InputError for a certificate of another network or fewer than two outputs, and what
     `lipschitz` raises.
@@ -96,8 +98,8 @@ def pairwise_bounds(
         raise InputError(f"the network has {outputs} output; expected at least 2, one per class.")
     pairs = _Pairs(network, certificate, method, solver if each_pair else None, each_pair)
     bounds = np.zeros((outputs, outputs))
-    for i, j in itertools.combinations(range(outputs), 2):
-        bounds[i, j] = bounds[j, i] = pairs.bound(i, j)
+    for (i, j), bound in zip(itertools.combinations(range(outputs), 2), pairs.bounds(), strict=True):
+        bounds[i, j] = bounds[j, i] = bound
     bounds.setflags(write=False)
     return PairwiseBounds(bounds, certificate, _PROVEN)
 
@@ -190,9 +192,19 @@ class _Pairs:
         self.widest = float(_up(math.sqrt(2.0) * certificate.bound))
         self._hidden: float | None = None
 
-    def bound(self, i: int, j: int) -> float:
-        row = self.last[i] - self.last[j]
-        proven = self._proof(_with_last_row(self.network, row)).bound
+    def bounds(self) -> Iterator[float]:
+        """In the order of `itertools.combinations`."""
+        first, second = np.triu_indices(self.last.shape[0], 1)
+        rows = self.last[first] - self.last[second]
+        together = np.full(rows.shape[0], np.nan)
+        if not self.each_pair:
+            together = rows_proven(self.network, self.certificate.witness, rows)
+        for i, j, row, proven in zip(first, second, rows, together, strict=True):
+            yield self._bound(int(i), int(j), row, float(proven))
+
+    def _bound(self, i: int, j: int, row: np.ndarray, proven: float) -> float:
+        if math.isnan(proven):
+            proven = self._proof(_with_last_row(self.network, row)).bound
         lost = _difference_error(self.last[i], self.last[j])
         if lost.any():  # |e'h| <= ||e||_1 ||h||_2
             norm = sum((Fraction(float(abs(e))) for e in lost), Fraction(0))

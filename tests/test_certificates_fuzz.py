@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmikit.certificates._verified_cholesky import BlockTridiagonal, verified_cholesky
+from lmikit.certificates._verified_cholesky import BlockTridiagonal, BorderedCholesky, verified_cholesky
 
 _SOURCE = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "fuzz_verifier.py"
 _SPEC = importlib.util.spec_from_file_location("fuzz_verifier", _SOURCE)
@@ -102,3 +102,29 @@ def test_a_radius_is_respected():
     a = np.eye(3)
     for radius, good in ((0.3, True), (0.4, False), (math.nan, False), (math.inf, False)):
         assert verified_cholesky(BlockTridiagonal.dense(a, np.full((3, 3), radius))).ok is good
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-16, 1e-15, 1e-14, -1e-16, -1e-14]))
+def test_borders_share_a_factor_and_are_proven_one_by_one(seed, nudge):
+    """What is accepted is positive definite exactly; the least rho is accepted."""
+    rng = np.random.default_rng(seed)
+    case, member = fuzz.blocks(rng)
+    shared = BorderedCholesky(case)
+    n = case.diagonal[-1].shape[0]
+    rows = rng.standard_normal((4, n)) * 10.0 ** rng.uniform(-3, 3, (4, 1))
+    rows[0, rng.integers(n)] = 0.0
+    least = shared.least(rows)
+    rhos = np.where(np.isfinite(least), least, 1.0) * (1.0 + nudge)
+    for row, rho, held in zip(rows, rhos, shared.holds(rows, rhos), strict=True):
+        zeros = [Fraction(0)] * (len(member) - n)
+        border = [*zeros, *(Fraction(float(v)) for v in row)]
+        full = [[*line, b] for line, b in zip(member, border, strict=True)] + [
+            [*border, Fraction(float(rho))]
+        ]
+        if held:
+            assert fuzz.exactly_positive_definite(full)
+    if np.isfinite(least).all():
+        assert shared.holds(rows, least).all()
+        assert not shared.holds(rows, np.zeros(4)).any()
+        assert not shared.holds(rows, np.array([np.nan, np.inf, -1.0, 0.0])).any()

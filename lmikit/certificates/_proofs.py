@@ -28,7 +28,7 @@ from ._rational import round_upward
 from ._repair import HEADROOM, least_rho, propose_multipliers
 from ._verified_cholesky import BlockTridiagonal, Verdict, verified_cholesky
 
-__all__ = ["Proof", "prove", "repair"]
+__all__ = ["Proof", "in_normal_weights", "prove", "repair"]
 
 _LARGEST_POW2 = 2200  # beyond it, scaling a nonzero float is never exact
 
@@ -75,6 +75,19 @@ def repair(network: Network, witness: Witness) -> Proof:
     if witness.kind == "layerwise":
         return _repair_layers(chain, witness, pow2)
     return _repair_lipsdp(network, chain, witness, pow2)
+
+
+def in_normal_weights(
+    network: Network, witness: Witness
+) -> tuple[Chain, list[np.ndarray], float, tuple[int, ...]] | None:
+    """The chain, multipliers, rho and layer_pow2 of a "lipsdp" witness where every weight is normalised.
+
+    None where the function is constant.
+    """
+    _check_sizes(network, witness)
+    scaled, pow2 = _normalised(network, witness)
+    chain = _chain(scaled)
+    return None if chain is None else (chain, *_rescaled(witness, pow2), pow2)
 
 
 def _sizes(network: Network, kind: str) -> tuple[int, ...]:

@@ -41,10 +41,11 @@ import math
 import numpy as np
 import scipy.linalg.lapack
 
-__all__ = ["BlockTridiagonal", "Prepared", "Verdict", "prepare", "verified_cholesky"]
+__all__ = ["BlockTridiagonal", "BorderedCholesky", "Prepared", "Verdict", "prepare", "verified_cholesky"]
 
 _U = 2.0**-53
 _MIN_NORMAL = 2.0**-1022
+_BELOW_ONE = 1.0 - 2.0**-53
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,12 @@ class Prepared:
     shifted: tuple[np.ndarray, ...]
     lower: tuple[np.ndarray, ...]
     exponents: tuple[np.ndarray, ...]
-    shift: float
+    shifts: tuple[np.ndarray, ...]  # c, one array per block
+
+    @property
+    def shift(self) -> float:
+        """The largest c_i."""
+        return max(float(c.max()) for c in self.shifts)
 
 
 def _scaled(block: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
@@ -107,7 +113,7 @@ def prepare(a: BlockTridiagonal, headroom: float = 1.0) -> Prepared | str:
         return "a diagonal entry is not a positive finite number"
     if not all(d.ndim == 1 or np.array_equal(d, d.T) for d in a.diagonal):
         return "a diagonal block is not symmetric"
-    exponents = [-((-np.frexp(d)[1]) // 2) for d in diagonals]  # ceil(x / 2)
+    exponents = [_half_exponents(d) for d in diagonals]
     scaled = [
         np.ldexp(block, -2 * e) if block.ndim == 1 else _scaled(block, e, e)
         for block, e in zip(a.diagonal, exponents, strict=True)
@@ -123,8 +129,7 @@ def prepare(a: BlockTridiagonal, headroom: float = 1.0) -> Prepared | str:
     shifted = [np.nextafter(_diagonal_of(b) - c, -np.inf) for b, c in zip(scaled, shifts, strict=True)]
     if not all((d > 0.0).all() for d in shifted):
         return "a diagonal entry is not above the rounding margin"
-    largest = max(float(c.max()) for c in shifts)
-    return Prepared(tuple(scaled), tuple(shifted), tuple(lower), tuple(exponents), largest)
+    return Prepared(tuple(scaled), tuple(shifted), tuple(lower), tuple(exponents), tuple(shifts))
 
 
 def _shifts(
@@ -162,16 +167,79 @@ def verified_cholesky(a: BlockTridiagonal, headroom: float = 1.0) -> Verdict:
         b = prepare(a, headroom)
         if isinstance(b, str):
             return Verdict(False, math.nan, b)
-        failed = Verdict(False, b.shift, "Cholesky broke down after subtracting the rounding margin")
-        factor: np.ndarray | None = None
-        for k in range(len(b.diagonal)):
-            panel = None if k == 0 else _panel(factor, b.lower[k - 1])
-            if panel is not None and not np.isfinite(panel).all():
-                return failed
-            factor = _factor(b.diagonal[k], b.shifted[k], panel)
-            if factor is None:
-                return failed
+        if _last_factor(b, len(b.diagonal)) is None:
+            return Verdict(False, b.shift, "Cholesky broke down after subtracting the rounding margin")
     return Verdict(True, b.shift)
+
+
+def _last_factor(b: Prepared, blocks: int) -> np.ndarray | None:
+    """The diagonal block of the factor in the last of so many blocks; None where Cholesky breaks down."""
+    factor: np.ndarray | None = None
+    for k in range(blocks):
+        panel = None if k == 0 else _panel(factor, b.lower[k - 1])
+        if panel is not None and not np.isfinite(panel).all():
+            return None
+        factor = _factor(b.diagonal[k], b.shifted[k], panel)
+        if factor is None:
+            return None
+    return factor
+
+
+class BorderedCholesky:
+    """One factorisation of A for many borders: whether [[A', w'], [w, rho]] is proven PD, per row w.
+
+    The theorem for every bordered matrix: its factor is that of A, shared, and one more column. The
+    shifts are those of a border whose diagonal entry is the largest float below 1; no border has a larger
+    one after equilibration, and shifts may be larger than needed. Rows and rho carry no radii.
+    """
+
+    def __init__(self, a: BlockTridiagonal, headroom: float = 1.0) -> None:
+        widest = a.lower[-1].shape[0] if a.lower else _diagonal_of(a.diagonal[0]).size
+        bordered = BlockTridiagonal(
+            (*a.diagonal, np.array([_BELOW_ONE])),
+            (*a.lower, np.zeros((1, widest))),
+            (*a.diagonal_rad, None),
+            (*a.lower_rad, None),
+        )
+        self._factor: np.ndarray | None = None
+        with np.errstate(all="ignore"):
+            b = prepare(bordered, headroom)
+            if not isinstance(b, str):
+                self._factor = _last_factor(b, len(a.diagonal))
+                self._exponents, self._shift = b.exponents[-2], float(b.shifts[-1][0])
+
+    def least(self, rows: np.ndarray) -> np.ndarray:
+        """For every row w about the least rho that `holds` accepts; NaN where there is none."""
+        if self._factor is None:
+            return np.full(rows.shape[0], np.nan)
+        with np.errstate(all="ignore"):
+            size = np.abs(np.ldexp(rows, -self._exponents)).max(axis=1)
+            e = np.frexp(size)[1]
+            for _ in range(2):  # the second time with the exponents of the rho that came out
+                panel = _panel(self._factor, _scaled(rows, e, self._exponents))
+                needed = (np.einsum("ij,ij->j", panel, panel) + self._shift) * (1.0 + 2.0**-40)
+                rho = np.ldexp(needed, 2 * e)
+                e = _half_exponents(rho)
+        return np.where(rho > 0.0, rho, np.nan)
+
+    def holds(self, rows: np.ndarray, rho: np.ndarray) -> np.ndarray:
+        """Booleans (p,): True is a proof that every matrix within the radii, bordered, is PD."""
+        if self._factor is None:
+            return np.zeros(rho.shape, dtype=bool)
+        with np.errstate(all="ignore"):
+            usable = np.isfinite(rho) & (rho > 0.0)
+            e = _half_exponents(np.where(usable, rho, 1.0))
+            border = _scaled(rows, e, self._exponents)
+            shifted = np.nextafter(np.ldexp(rho, -2 * e) - self._shift, -np.inf)
+            usable &= (np.abs(border) < 1.0).all(axis=1) & (shifted > 0.0)
+            panel = _panel(self._factor, border)
+            pivots = shifted - np.einsum("ij,ij->j", panel, panel)
+            return np.asarray(usable & np.isfinite(panel).all(axis=0) & (pivots > 0.0) & np.isfinite(pivots))
+
+
+def _half_exponents(diagonal: np.ndarray) -> np.ndarray:
+    """e with 4**-e d in [1/4, 1)."""
+    return -((-np.frexp(diagonal)[1]) // 2)  # ceil(x / 2)
 
 
 def _panel(factor: np.ndarray | None, lower: np.ndarray) -> np.ndarray:
