@@ -23,6 +23,7 @@ import numpy as np
 from lmikit import Network, lipschitz
 from lmikit.training import (
     MLP,
+    Adam,
     AdversarialMinibatches,
     Minibatches,
     admm_pauli,
@@ -38,6 +39,7 @@ UCI = pathlib.Path(os.environ.get("LMIKIT_DATA", ROOT.parent / "shared" / "data"
 NAMES = ("servo", "machine", "rastrigin", "wine")
 UNITS, LIPSCHITZ, DECAY = 100, 0.01, 0.01
 EPOCHS, BATCH, RATE = 200, 32, 1e-2
+ADAM = Adam(learning_rate=RATE, decay="cosine")
 PGD_RADIUS = 0.3
 RADII = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 PAPER = {  # min / max / average per cent, Table 1 of the paper
@@ -77,7 +79,7 @@ def run_trial(name: str, trial: int, figure: bool) -> Row:
     steps = EPOCHS * batches.batches_per_epoch
     began = time.perf_counter()
     decayed = with_weight_decay(batches, DECAY, (0, 1, 2))
-    weights = sgd(decayed, model.initial(trial), steps=steps, learning_rate=RATE).weights
+    weights = sgd(decayed, model.initial(trial), steps=steps, optimiser=ADAM).weights
     base = model.network(weights)
     row: Row = {"data": name, "trial": trial, "rows": len(y), "inputs": X.shape[1]}
     row["sgd_seconds"] = time.perf_counter() - began
@@ -101,7 +103,12 @@ def run_trial(name: str, trial: int, figure: bool) -> Row:
         nets["SGD-C-lip"] = convex_shallow(base, X, y, lipschitz=LIPSCHITZ).network
         attacked = AdversarialMinibatches(model, X, y, PGD_RADIUS, steps=5, batch_size=BATCH, seed=trial)
         nets["PGD"] = model.network(
-            sgd(attacked, model.initial(trial), steps=steps, learning_rate=RATE).weights
+            sgd(
+                attacked,
+                model.initial(trial),
+                steps=steps,
+                optimiser=ADAM,
+            ).weights
         )
         nets["PGD-C-lip"] = convex_shallow(nets["PGD"], X, y, lipschitz=LIPSCHITZ).network
         row["mse"] = {key: adversarial(net, X_test, y_test) for key, net in nets.items()}

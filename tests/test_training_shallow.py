@@ -19,8 +19,11 @@ from lmikit.lmi import Solution, Status
 from lmikit.solvers import SCS, Clarabel
 from lmikit.training import (
     MLP,
+    Adam,
     AdversarialMinibatches,
     Minibatches,
+    Momentum,
+    Orthogonal,
     TrainingDiverged,
     admm_pauli,
     convex_shallow,
@@ -87,7 +90,7 @@ def trained():
     model = MLP(dims=(3, 12, 1), output_bias=False)
     batches = Minibatches(model, X, y, batch_size=16, seed=1)
     callback = with_weight_decay(batches, 0.01, (0, 1, 2))
-    weights = sgd(callback, model.initial(5), steps=400, learning_rate=1e-2).weights
+    weights = sgd(callback, model.initial(5), steps=400).weights
     return model.network(weights), X, y, model, weights
 
 
@@ -444,8 +447,9 @@ def test_minibatches_visit_every_row_once_per_epoch_and_resume():
     assert np.array_equal(batches.next_rows(), epochs[1][1])
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "momentum"])
-def test_sgd_resumes_bit_for_bit_and_is_reproducible(optimiser):
+@pytest.mark.parametrize("optimiser", [Adam(learning_rate=1e-2, decay="cosine"), Momentum()], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sgd_resumes_bit_for_bit_and_is_reproducible(optimiser, dtype, tmp_path):
     X, y = data(np.random.default_rng(0), 30, 2)
     model = MLP(dims=(2, 8, 1))
 
@@ -455,13 +459,15 @@ def test_sgd_resumes_bit_for_bit_and_is_reproducible(optimiser):
             batches = Minibatches(model, X, y, batch_size=8, seed=1)
             result = sgd(
                 with_weight_decay(batches, 0.01),
-                model.initial(0),
+                [w.astype(dtype) for w in model.initial(0)],
                 steps=steps,
                 optimiser=optimiser,
+                retraction=Orthogonal(),
                 total_steps=60,
                 state=state,
+                save_to=tmp_path / "state.npz",
             )
-            state, losses = result.state, losses + result.losses
+            state, losses = tmp_path / "state.npz", losses + result.losses
         return result.weights, losses
 
     whole, losses = run(60)
@@ -469,6 +475,21 @@ def test_sgd_resumes_bit_for_bit_and_is_reproducible(optimiser):
     assert losses == again
     assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
     assert losses[-1] < losses[0]
+    assert whole[0].dtype == dtype
+    assert np.abs(whole[0].T @ whole[0] - np.eye(2)).max() < 1e-2
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**32 - 1), st.floats(0.0, 0.3))
+def test_the_retraction_goes_to_the_nearest_orthogonal_matrix_at_cubic_speed(rows, columns, seed, size):
+    rng = np.random.default_rng(seed)
+    u, _, vt = np.linalg.svd(rng.standard_normal((rows, columns)), full_matrices=False)
+    near = (u * (1.0 + size * rng.uniform(-1.0, 1.0, u.shape[1]))) @ vt
+    found = Orthogonal((0,))([near, np.zeros(rows)])[0]
+    assert np.linalg.norm(found - u @ vt, 2) <= 2.0 * size**3 + 1.5 * size**2 + 1e-12
+    exact = Orthogonal((0,)).projected([near, np.zeros(rows)])[0]
+    assert np.linalg.norm(exact - u @ vt, 2) <= 1e-12
+    far = Orthogonal((0,))([100.0 * near, np.zeros(rows)])[0]
+    assert np.linalg.norm(far - u @ vt, 2) <= 1e-12
 
 
 def test_sgd_keeps_the_last_good_state_and_refuses_bad_gradients():
@@ -485,8 +506,8 @@ def test_sgd_keeps_the_last_good_state_and_refuses_bad_gradients():
     assert np.array_equal(start[0], np.ones(2))
     for answer, message in (
         ((1.0, [np.ones(3)]), r"gradients\[0\] has shape \(3,\); expected \(2,\)"),
-        ((1.0, []), "0 gradients for 1 weights"),
-        (1.0, "expected .loss, gradients."),
+        ((1.0, []), "0 gradients; expected 1"),
+        (1.0, "expected a pair .loss, gradients."),
     ):
         with pytest.raises(InputError, match=message):
             sgd(lambda w, answer=answer: answer, start, steps=1)
@@ -495,7 +516,7 @@ def test_sgd_keeps_the_last_good_state_and_refuses_bad_gradients():
     with pytest.raises(InputError, match="NaN or infinity"):
         sgd(lambda w: (1.0, w), [np.array([np.inf])], steps=1)
     with pytest.raises(TrainingDiverged, match="infinite weights"), np.errstate(over="ignore"):
-        sgd(lambda w: (1.0, [np.full(2, 1e300)]), start, steps=3, optimiser="momentum", learning_rate=1e10)
+        sgd(lambda w: (1.0, [np.full(2, 1e300)]), start, steps=3, optimiser=Momentum(learning_rate=1e10))
 
 
 @settings(max_examples=20)
@@ -576,8 +597,10 @@ def test_reference_and_attack_refuse_bad_input():
         (lambda: sgd(model.loss_and_grad, [np.ones(1)], steps=-1), InputError, "steps is"),
         (lambda: sgd(lambda w: (0.0, w), [], steps=1), InputError, "weights is empty"),
         (lambda: sgd(lambda w: (0.0, w), [np.ones(1)], steps=1, optimiser="lbfgs"), OptionError, "optimiser"),
-        (lambda: sgd(lambda w: (0.0, w), [np.ones(1)], steps=1, schedule="step"), OptionError, "schedule"),
-        (lambda: sgd(lambda w: (0.0, w), [np.ones(1)], steps=1, learning_rate=0.0), OptionError, "learning"),
+        (lambda: Adam(learning_rate=1e-2, decay="step"), OptionError, "decay"),
+        (lambda: Momentum(learning_rate=0.0), OptionError, "learning"),
+        (lambda: Orthogonal((-1,)), OptionError, "arrays"),
+        (lambda: Orthogonal((1,))([np.eye(2), np.ones(2)]), InputError, "no matrix"),
         (lambda: with_weight_decay(lambda w: (0.0, w), -1.0), OptionError, "weight is"),
     ):
         with pytest.raises(error, match=message):

@@ -40,7 +40,9 @@ def plain(X: np.ndarray, y: np.ndarray, hidden: tuple[int, ...], epochs: int) ->
     start = training.initial_weights((X.shape[1], *hidden, 10), dtype=np.float32)
     steps = epochs * loss.steps_per_epoch
     with threadpoolctl.threadpool_limits(1):  # the products are too small for more threads
-        weights = training.sgd(loss, start, steps=steps, learning_rate=1e-3).weights
+        weights = training.sgd(
+            loss, start, steps=steps, optimiser=training.Adam(learning_rate=1e-3, decay="cosine")
+        ).weights
     network = lmikit.Network.from_arrays(weights[0::2], weights[1::2])
     return network, lmikit.lipschitz(network)
 

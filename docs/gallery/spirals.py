@@ -24,7 +24,9 @@ def free(width: int, iterations: int) -> tuple[lmikit.Network, lmikit.Certificat
     """A 2-width-width-2 net by Adam alone, with as many gradient steps as `constrained` takes."""
     loss = training.DenseLoss(*spirals(600, 0), training.CrossEntropy())
     start = training.initial_weights((2, width, width, 2))
-    weights = training.sgd(loss, start, steps=INNER * iterations, learning_rate=RATE).weights
+    weights = training.sgd(
+        loss, start, steps=INNER * iterations, optimiser=training.Adam(learning_rate=RATE, decay="cosine")
+    ).weights
     network = lmikit.Network.from_arrays(weights[0::2], weights[1::2])
     return network, lmikit.lipschitz(network)
 

@@ -3,8 +3,7 @@
 from ._adapters import JaxLoss, TorchLoss
 from ._attack import AdversarialMinibatches, pgd_attack
 from ._baselines_admm import ADMMResult, ADMMStep, admm_pauli
-from ._baselines_sgd import SGDResult, SGDState, sgd, with_weight_decay
-from ._callback import LossAndGrad, TrainingDiverged
+from ._callback import CallbackError, LossAndGrad, TrainingDiverged
 from ._dense_loss import CrossEntropy, DenseLoss, SquaredError, dense_forward, initial_weights
 from ._lip_loop import lip_loop
 from ._lip_loop_options import LipLoopOptions
@@ -12,18 +11,20 @@ from ._optimisers import AbstractOptimiser, Adam, Momentum
 from ._projection import ProjectionResult, project_weights
 from ._reference import MLP, Minibatches
 from ._result import TrainingResult
+from ._retraction import AbstractRetraction, Orthogonal
 from ._rs_lmi import rs_lmi
 from ._rs_lmi_options import RSLMIOptions
+from ._sgd import SGDResult, sgd, with_weight_decay
 from ._shallow import convex_shallow
 from ._shallow_result import ShallowResult, ShallowStep
 from ._state import TrainingState
-from ._weights import CallbackError
 
 __all__ = [
     "MLP",
     "ADMMResult",
     "ADMMStep",
     "AbstractOptimiser",
+    "AbstractRetraction",
     "Adam",
     "AdversarialMinibatches",
     "CallbackError",
@@ -34,10 +35,10 @@ __all__ = [
     "LossAndGrad",
     "Minibatches",
     "Momentum",
+    "Orthogonal",
     "ProjectionResult",
     "RSLMIOptions",
     "SGDResult",
-    "SGDState",
     "ShallowResult",
     "ShallowStep",
     "SquaredError",

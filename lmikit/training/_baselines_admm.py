@@ -11,6 +11,7 @@ Lipschitz bounds", IEEE Control Systems Letters 6 (2022), section III.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.linalg
@@ -21,8 +22,9 @@ from .._progress import Progress, ProgressCallback
 from ..lmi import Problem, block, sum_squares
 from ..network import Network
 from ..solvers import AbstractSolver, Clarabel
-from ._baselines_sgd import sgd
 from ._callback import LossAndGrad, Weights, as_weights, evaluate
+from ._optimisers import Adam
+from ._sgd import sgd
 
 __all__ = ["ADMMResult", "ADMMStep", "admm_pauli"]
 
@@ -72,7 +74,7 @@ def admm_pauli(
     """
     if not (np.isfinite(lipschitz) and lipschitz > 0 and np.isfinite(mu) and mu > 0):
         raise OptionError(f"lipschitz={lipschitz}, mu={mu}; expected finite numbers > 0.")
-    theta = as_weights(weights)
+    theta = list(as_weights(weights))
     if len(theta) != 4 or theta[0].ndim != 2 or theta[2].ndim != 2:
         raise InputError(
             f"weights has {len(theta)} arrays; expected [W_0, b_0, W_1, b_1] of one hidden layer."
@@ -84,7 +86,7 @@ def admm_pauli(
     best, history, reason = (loss + lipschitz * rho, theta), [], f"{iterations} iterations were done"
     for k in range(iterations):
         pull = _augmented(loss_and_grad, Z, dual, mu)
-        theta = sgd(pull, theta, steps=inner_steps, learning_rate=learning_rate, schedule="constant").weights
+        theta = sgd(pull, theta, steps=inner_steps, optimiser=Adam(learning_rate=learning_rate)).weights
         old, Z = Z, step([theta[0] + dual[0], theta[2] + dual[1]])
         dual = [u + w - z for u, w, z in zip(dual, theta[0::2], Z, strict=True)]
         candidate = [Z[0], theta[1], Z[1], theta[3]]
@@ -122,7 +124,7 @@ def _rho(Z: Weights, t: np.ndarray) -> float:
 
 
 def _augmented(loss_and_grad: LossAndGrad, Z: Weights, dual: Weights, mu: float) -> LossAndGrad:
-    def pulled(weights: Weights) -> tuple[float, Weights]:
+    def pulled(weights: Sequence[np.ndarray]) -> tuple[float, Weights]:
         loss, gradients = evaluate(loss_and_grad, weights)
         result = list(gradients)
         for k, z, u in zip((0, 2), Z, dual, strict=True):

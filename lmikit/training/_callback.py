@@ -5,32 +5,67 @@ same shapes, in an order that is the caller's. Any framework can sit behind it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from .._errors import InputError, SolveFailed
+from ._state import TrainingState
 
-__all__ = ["LossAndGrad", "TrainingDiverged", "Weights", "as_weights", "evaluate"]
+__all__ = [
+    "Arrays",
+    "CallbackError",
+    "LossAndGrad",
+    "Stepped",
+    "TrainingDiverged",
+    "Weights",
+    "as_weights",
+    "evaluate",
+    "read_only",
+]
 
+Arrays = tuple[np.ndarray, ...]
 Weights = list[np.ndarray]
-LossAndGrad = Callable[[Weights], tuple[float, Sequence[np.ndarray]]]
+LossAndGrad = Callable[[Sequence[np.ndarray]], tuple[Any, Sequence[Any]]]
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """A callback whose minibatch is a function of the step: `seek(step)` is called before each call.
+
+    With it an interrupted run that is resumed gives the weights of an uninterrupted one, bit for bit.
+    """
+
+    def seek(self, step: int) -> None:
+        """Choose the minibatch of this step, from the step alone."""
+
+
+class CallbackError(InputError):
+    """What `loss_and_grad` returned has a wrong form; `state` holds the last good weights and all else."""
+
+    def __init__(self, message: str, state: TrainingState | None = None) -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class TrainingDiverged(SolveFailed):
     """The loss or a gradient became NaN or infinite; `state` is the last good one, to resume from."""
 
-    def __init__(self, message: str, state: Any = None) -> None:
+    def __init__(self, message: str, state: TrainingState | None = None) -> None:
         super().__init__(message)
         self.state = state
 
 
-def as_weights(weights: Any) -> Weights:
-    """Copies of the weights as float64 arrays; raises InputError for NaN, infinity or no array at all."""
+def as_weights(weights: Any) -> Arrays:
+    """Read-only copies: float32 arrays as they are, others as float64.
+
+    Raises InputError for NaN, infinity, things that are no numbers, or no array at all.
+    """
     if isinstance(weights, np.ndarray):
         raise InputError(f"weights is one array of shape {weights.shape}; expected a list of arrays.")
     try:
-        result = [np.array(w, dtype=np.float64) for w in weights]
+        given = [np.asarray(w) for w in weights]
+        result = [np.array(w, dtype=np.float32 if w.dtype == np.float32 else np.float64) for w in given]
     except (TypeError, ValueError) as error:
         raise InputError(f"weights must be a list of numeric arrays: {error}.") from error
     if not result:
@@ -38,39 +73,58 @@ def as_weights(weights: Any) -> Weights:
     for k, w in enumerate(result):
         if not np.isfinite(w).all():
             raise InputError(f"weights[{k}] holds NaN or infinity; expected finite numbers.")
-    return result
+    return tuple(read_only(w) for w in result)
 
 
-def evaluate(loss_and_grad: LossAndGrad, weights: Weights, state: Any = None) -> tuple[float, Weights]:
-    """Call the callback and check its answer.
+def read_only(array: np.ndarray) -> np.ndarray:
+    """The same array, not writeable."""
+    array.setflags(write=False)
+    return array
 
-    Raises InputError where the answer has the wrong form, TrainingDiverged with `state` where the
-    loss or a gradient is not finite.
+
+def evaluate(
+    callback: LossAndGrad, weights: Sequence[np.ndarray], step: int | None = None
+) -> tuple[float, Arrays]:
+    """(loss, gradients) at `weights`, in their dtypes; a callback with `seek` is told the step first.
+
+    Raises CallbackError where the answer has a wrong form, TrainingDiverged where it is not finite.
     """
-    answer = loss_and_grad(weights)
-    try:
-        value, given = answer
-        loss, gradients = float(value), [np.asarray(g, dtype=np.float64) for g in given]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"loss_and_grad returned {type(answer).__name__}; expected (loss, gradients), a number and a "
-            f"list of arrays: {error}."
-        ) from error
-    if len(gradients) != len(weights):
-        raise InputError(
-            f"loss_and_grad returned {len(gradients)} gradients for {len(weights)} weights; "
-            "expected one each."
+    if step is not None and isinstance(callback, Stepped):
+        callback.seek(step)
+    answer = callback(weights)
+    if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
+        raise CallbackError(
+            f"loss_and_grad returned {type(answer).__name__}; expected a pair (loss, gradients)."
         )
-    for k, (g, w) in enumerate(zip(gradients, weights, strict=True)):
-        if g.shape != w.shape:
-            raise InputError(
-                f"gradients[{k}] has shape {g.shape}; expected {w.shape}, the shape of weights[{k}]."
-            )
+    value, gradients = np.asarray(answer[0]), answer[1]
+    if value.size != 1:
+        raise CallbackError(f"the loss has shape {value.shape}; expected one number.")
+    loss = float(value.reshape(()))
     if not np.isfinite(loss):
-        raise TrainingDiverged(f"the loss is {loss}; lower the learning rate or check the data.", state)
-    for k, g in enumerate(gradients):
-        if not np.isfinite(g).all():
-            raise TrainingDiverged(
-                f"gradients[{k}] holds NaN or infinity; lower the learning rate or check the data.", state
-            )
-    return loss, gradients
+        raise TrainingDiverged(
+            f"the loss is {loss}{_at(step)}; expected a finite number. The weights before that step are in "
+            "this error's `state`; resume from it with a smaller learning rate."
+        )
+    if len(gradients) != len(weights):
+        raise CallbackError(
+            f"loss_and_grad returned {len(gradients)} gradients; expected {len(weights)}, one each."
+        )
+    return loss, tuple(_checked(i, g, weights[i], step) for i, g in enumerate(gradients))
+
+
+def _checked(i: int, gradient: Any, weight: np.ndarray, step: int | None) -> np.ndarray:
+    array = np.asarray(gradient)
+    if array.shape != weight.shape:
+        raise CallbackError(
+            f"gradients[{i}] has shape {array.shape}; expected {weight.shape}, that of weights[{i}]."
+        )
+    if not np.isfinite(array).all():
+        raise TrainingDiverged(
+            f"gradients[{i}] holds NaN or infinity{_at(step)}; expected finite numbers. The last good "
+            "weights are in this error's `state`."
+        )
+    return array.astype(weight.dtype, copy=False)
+
+
+def _at(step: int | None) -> str:
+    return "" if step is None else f" at step {step}"

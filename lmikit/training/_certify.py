@@ -16,7 +16,7 @@ from ..methods import AbstractMethod, LipSDP
 from ..network import Network
 from ..sketching import gram_bound
 from ..solvers import AbstractSolver
-from ._weights import Arrays
+from ._callback import Arrays
 
 __all__ = ["Certified", "certified", "check_target", "within_target"]
 

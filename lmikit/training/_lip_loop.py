@@ -14,7 +14,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -24,14 +24,14 @@ from .._errors import InputError, LmikitError, OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
 from ..methods import AbstractMethod
 from ..solvers import AbstractSolver
-from ._callback import TrainingDiverged
+from ._callback import Arrays, CallbackError, LossAndGrad, TrainingDiverged, evaluate
 from ._certify import Certified, certified, check_target, within_target
 from ._lip_loop_conditions import AbstractCondition, ChainCondition, JointCondition
 from ._lip_loop_options import LipLoopOptions
 from ._lip_loop_sets import Point
 from ._result import TrainingResult
-from ._state import TrainingState
-from ._weights import Arrays, CallbackError, Layout, LossAndGrad, evaluate
+from ._state import TrainingState, saved
+from ._weights import Layout
 
 __all__ = ["lip_loop"]
 
@@ -79,7 +79,7 @@ def lip_loop(
     run = _Run(loss_and_grad, own, condition, target, options or LipLoopOptions(), solver, iterations)
     run.certifier = lambda network: certified(network, method, None)
     run.begin(resume)
-    with run.saved(save_to), blas_threads(1):
+    with saved(run, save_to), blas_threads(1):
         run.train(progress)
     return run.finish()
 
@@ -174,18 +174,6 @@ class _Run:
         }
         return TrainingState(_METHOD, self.step, self._text(), arrays)
 
-    @contextlib.contextmanager
-    def saved(self, save_to: str | os.PathLike[str] | None) -> Iterator[None]:
-        """Whatever ends the loop, the last good state reaches the file."""
-        try:
-            yield
-        except BaseException:
-            if save_to is not None:
-                self.last_good.save(save_to)
-            raise
-        if save_to is not None:
-            self.state().save(save_to)
-
     def train(self, progress: ProgressCallback | None) -> None:
         started = time.monotonic()
         self.reason = f"all {self.iterations} iterations were taken"
@@ -235,7 +223,7 @@ class _Run:
         goal = _sum(self.Z, self.U, -1.0)
         for i in range(self.options.inner):
             at = self.step * self.options.inner + i
-            loss, gradients = evaluate(self.callback, at, self.weights, self.condition.layout)
+            loss, gradients = evaluate(self.callback, self.weights, at)
             K = self.condition.image(self.weights, self.t)
             forces = tuple(m * (k - g) for m, k, g in zip(self.metric, K, goal, strict=True))
             pulls = self.condition.pull(self.t, forces)
@@ -293,7 +281,7 @@ class _Run:
         before = found.certificate.bound
         found, weights = within_target(found, weights, self.condition, self.target)
         at = max(self.step * self.options.inner - 1, 0)
-        loss, _ = evaluate(self.callback, at, weights, self.condition.layout)
+        loss, _ = evaluate(self.callback, weights, at)
         scaled = f", output scaled by {self.target / before:.6g}" if before > self.target else ""
         return loss, f"{name} are returned: proven bound {before:.6g}{scaled}", found, weights
 

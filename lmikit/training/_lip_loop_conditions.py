@@ -12,8 +12,9 @@ from ..formulations import scale_witness
 from ..methods import LipSDP
 from ..network import Network, Slopes
 from ..solvers import AbstractSolver
+from ._callback import Arrays, read_only
 from ._lip_loop_sets import ConvexSet, Point, chain_set, joint_set, strictly_lower
-from ._weights import Arrays, Layout, read_only
+from ._weights import Layout
 
 __all__ = ["AbstractCondition", "ChainCondition", "JointCondition"]
 

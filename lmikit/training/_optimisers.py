@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from .._errors import OptionError
-from ._weights import Arrays, read_only
+from ._callback import Arrays, read_only
 
 __all__ = ["AbstractOptimiser", "Adam", "Momentum", "cosine"]
 

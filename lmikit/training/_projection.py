@@ -18,9 +18,10 @@ from .._errors import NotCertified, OptionError, SolveFailed
 from ..certificates import Certificate
 from ..network import Network
 from ..solvers import AbstractSolver
+from ._callback import Arrays
 from ._certify import Certified, certified, check_target, within_target
 from ._lip_loop_conditions import ChainCondition
-from ._weights import Arrays, ChainModel, Layout
+from ._weights import ChainModel, Layout
 
 __all__ = ["ProjectionResult", "project_weights"]
 

@@ -9,12 +9,11 @@ bound of the result comes from `certificates.verify` on the final weights. W_k W
 W_k'W_k, so the sketch lives on the smaller side of each layer.
 """
 
-import contextlib
 import dataclasses
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,14 @@ from .._progress import Progress, ProgressCallback
 from ..formulations.rs_lmi import SquaredHinge, slope_gains
 from ..methods import AbstractMethod
 from ..solvers import AbstractSolver
-from ._callback import TrainingDiverged
+from ._callback import Arrays, CallbackError, LossAndGrad, TrainingDiverged, evaluate, read_only
 from ._certify import certified, check_target, within_target
 from ._result import TrainingResult
 from ._rs_lmi_options import RSLMIOptions
 from ._rs_lmi_penalties import sketched_pulls
 from ._rs_lmi_taus import TauState
-from ._state import TrainingState
-from ._weights import Arrays, CallbackError, ChainModel, Layout, LossAndGrad, evaluate, read_only
+from ._state import TrainingState, saved
+from ._weights import ChainModel, Layout
 
 __all__ = ["rs_lmi"]
 
@@ -74,7 +73,7 @@ def rs_lmi(
         raise OptionError(f"steps is {steps!r}; expected an integer of at least 1.")
     run = _Run(loss_and_grad, weights, activation, target, options or RSLMIOptions(), method, solver, steps)
     run.begin(resume)
-    with run.saved(save_to), blas_threads(1):
+    with saved(run, save_to), blas_threads(1):
         run.train(save_to, save_every, progress)
     return run.finish()
 
@@ -148,18 +147,6 @@ class _Run:
         }
         return TrainingState(_METHOD, self.step, self._text(), arrays)
 
-    @contextlib.contextmanager
-    def saved(self, save_to: str | os.PathLike[str] | None) -> Iterator[None]:
-        """Whatever ends the loop, the last good state reaches the file."""
-        try:
-            yield
-        except BaseException:
-            if save_to is not None:
-                self.last_good.save(save_to)
-            raise
-        if save_to is not None:
-            self.state().save(save_to)
-
     def train(
         self,
         save_to: str | os.PathLike[str] | None,
@@ -207,7 +194,7 @@ class _Run:
         return True
 
     def _take(self) -> float:
-        loss, gradients = evaluate(self.callback, self.step, self.weights, self.layout)
+        loss, gradients = evaluate(self.callback, self.weights, self.step)
         due = self.step % self.options.every == 0
         if due and not self.decoupled:
             gradients = self._plus(gradients, self._pulls(), 1.0)

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..formulations.rs_lmi import sketched_penalty
 from ..sketching import as_operator
+from ._callback import Arrays
 from ._rs_lmi_options import RSLMIOptions
 from ._rs_lmi_taus import TauState
-from ._weights import Arrays
 
 __all__ = ["Pulls", "sketched_pulls"]
 

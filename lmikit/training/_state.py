@@ -1,12 +1,13 @@
 """`TrainingState`: everything that the next step depends on, in one file that is whole or not there."""
 
+import contextlib
 import dataclasses
 import io
 import json
 import os
 import types
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .._errors import InputError
 from .._files import reading, write_bytes
 from ..network import read_npz_entries
 
-__all__ = ["TrainingState"]
+__all__ = ["TrainingState", "saved"]
 
 _VERSION = 1
 
@@ -23,7 +24,7 @@ _VERSION = 1
 class TrainingState:
     """The state after `step` steps: groups of arrays ("weights", ...), and the options it was made with.
 
-    `method` is "rs_lmi" or "lip_loop"; `options` is the text that a run compares before it goes on.
+    `method` is "rs_lmi", "lip_loop" or "sgd"; `options` is the text that a run compares before it goes on.
     """
 
     method: str
@@ -86,6 +87,28 @@ class TrainingState:
                 f"the state was made with other options:\n  {self.options}\nexpected\n  {options}\n"
                 "Only the number of steps and where to save may change."
             )
+
+
+class Resumable(Protocol):
+    """A run in progress: where it stands, and the last state that is known to be good."""
+
+    last_good: TrainingState
+
+    def state(self) -> TrainingState:
+        """Where the run stands."""
+
+
+@contextlib.contextmanager
+def saved(run: Resumable, save_to: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Whatever ends the block, the last good state of the run reaches the file."""
+    try:
+        yield
+    except BaseException:
+        if save_to is not None:
+            run.last_good.save(save_to)
+        raise
+    if save_to is not None:
+        run.state().save(save_to)
 
 
 def _groups(data: Mapping[str, np.ndarray], counts: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, ...]]:

@@ -2,48 +2,16 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .._errors import InputError
 from ..network import Network
-from ._callback import TrainingDiverged
-from ._state import TrainingState
+from ._callback import Arrays, read_only
 
-__all__ = [
-    "Arrays",
-    "CallbackError",
-    "ChainModel",
-    "Layout",
-    "LossAndGrad",
-    "Stepped",
-    "evaluate",
-    "read_only",
-]
-
-Arrays = tuple[np.ndarray, ...]
-LossAndGrad = Callable[[Sequence[np.ndarray]], tuple[Any, Sequence[Any]]]
-
-
-@runtime_checkable
-class Stepped(Protocol):
-    """A callback whose minibatch is a function of the step: `seek(step)` is called before each call.
-
-    With it an interrupted run that is resumed gives the weights of an uninterrupted one, bit for bit.
-    """
-
-    def seek(self, step: int) -> None:
-        """Choose the minibatch of this step, from the step alone."""
-
-
-class CallbackError(InputError):
-    """What `loss_and_grad` returned has a wrong form; `state` holds the last good weights and all else."""
-
-    def __init__(self, message: str, state: TrainingState | None = None) -> None:
-        super().__init__(message)
-        self.state = state
+__all__ = ["ChainModel", "Layout"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,52 +110,3 @@ class ChainModel:
     def with_scaled_output(self, weights: Sequence[np.ndarray], factor: float) -> Arrays:
         """The weights of factor * f."""
         return self.layout.with_scaled_output(weights, factor)
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """The same array, not writeable."""
-    array.setflags(write=False)
-    return array
-
-
-def evaluate(callback: LossAndGrad, step: int, weights: Arrays, layout: Layout) -> tuple[float, Arrays]:
-    """(loss, gradients) at `weights`, in the dtypes of the layout.
-
-    Raises CallbackError where the answer has a wrong form, TrainingDiverged where it is not finite.
-    """
-    if isinstance(callback, Stepped):
-        callback.seek(step)
-    answer = callback(weights)
-    if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
-        raise CallbackError(
-            f"loss_and_grad returned {type(answer).__name__}; expected a pair (loss, gradients)."
-        )
-    loss, gradients = answer
-    value = np.asarray(loss)
-    if value.size != 1:
-        raise CallbackError(f"the loss has shape {value.shape}; expected one number.")
-    loss = float(value.reshape(()))
-    if not np.isfinite(loss):
-        raise TrainingDiverged(
-            f"the loss is {loss} at step {step}; expected a finite number. The weights before that step are "
-            "in this error's `state`; resume from it with a smaller learning rate.",
-        )
-    if len(gradients) != len(layout.shapes):
-        raise CallbackError(
-            f"loss_and_grad returned {len(gradients)} gradients; expected {len(layout.shapes)}, one each."
-        )
-    return loss, tuple(_checked(i, g, layout, step) for i, g in enumerate(gradients))
-
-
-def _checked(i: int, gradient: Any, layout: Layout, step: int) -> np.ndarray:
-    array = np.asarray(gradient)
-    if array.shape != layout.shapes[i]:
-        raise CallbackError(
-            f"gradients[{i}] has shape {array.shape}; expected {layout.shapes[i]}, that of weights[{i}]."
-        )
-    if not np.isfinite(array).all():
-        raise TrainingDiverged(
-            f"gradients[{i}] holds NaN or infinity at step {step}; expected finite numbers. The last good "
-            "weights are in this error's `state`.",
-        )
-    return array.astype(layout.dtypes[i], copy=False)
