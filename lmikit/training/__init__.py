@@ -4,10 +4,20 @@ from ._adapters import JaxLoss, TorchLoss
 from ._attack import AdversarialMinibatches, pgd_attack
 from ._baselines_admm import ADMMResult, ADMMStep, admm_pauli
 from ._callback import CallbackError, LossAndGrad, TrainingDiverged
-from ._dense_loss import CrossEntropy, DenseLoss, SquaredError, dense_forward, initial_weights
+from ._dense_loss import (
+    CrossEntropy,
+    DenseLoss,
+    SquaredError,
+    dense_forward,
+    dense_network,
+    initial_weights,
+)
 from ._lip_loop import lip_loop
 from ._lip_loop_options import LipLoopOptions
+from ._margin_losses import AbstractMarginLoss, CertifiedHinge, WorstCaseLogits
+from ._norm_penalty import with_norm_penalty
 from ._optimisers import AbstractOptimiser, Adam, Momentum
+from ._pairwise_gains import AbstractPairwiseGain, NonexpansiveGain, ProductGain
 from ._projection import ProjectionResult, project_weights
 from ._reference import MLP, Minibatches
 from ._result import TrainingResult
@@ -23,11 +33,14 @@ __all__ = [
     "MLP",
     "ADMMResult",
     "ADMMStep",
+    "AbstractMarginLoss",
     "AbstractOptimiser",
+    "AbstractPairwiseGain",
     "AbstractRetraction",
     "Adam",
     "AdversarialMinibatches",
     "CallbackError",
+    "CertifiedHinge",
     "CrossEntropy",
     "DenseLoss",
     "JaxLoss",
@@ -35,7 +48,9 @@ __all__ = [
     "LossAndGrad",
     "Minibatches",
     "Momentum",
+    "NonexpansiveGain",
     "Orthogonal",
+    "ProductGain",
     "ProjectionResult",
     "RSLMIOptions",
     "SGDResult",
@@ -46,14 +61,17 @@ __all__ = [
     "TrainingDiverged",
     "TrainingResult",
     "TrainingState",
+    "WorstCaseLogits",
     "admm_pauli",
     "convex_shallow",
     "dense_forward",
+    "dense_network",
     "initial_weights",
     "lip_loop",
     "pgd_attack",
     "project_weights",
     "rs_lmi",
     "sgd",
+    "with_norm_penalty",
     "with_weight_decay",
 ]

@@ -9,17 +9,28 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._errors import InputError, OptionError
+from ..network import Activation, Network, PReLU
 from ._dense_pass import forward, output_gradients, weight_gradients
+from ._margin_losses import AbstractMarginLoss
+from ._pairwise_gains import AbstractPairwiseGain
 
-__all__ = ["AbstractLoss", "CrossEntropy", "DenseLoss", "SquaredError", "dense_forward", "initial_weights"]
+__all__ = [
+    "AbstractLoss",
+    "CrossEntropy",
+    "DenseLoss",
+    "SquaredError",
+    "dense_forward",
+    "dense_network",
+    "initial_weights",
+]
 
-_ACTIVATIONS = ("relu", "abs", "tanh")
+_ACTIVATIONS = ("relu", "abs", "half_abs", "tanh")
 
 
 class AbstractLoss(abc.ABC):
@@ -90,6 +101,10 @@ def _phi(name: str, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.maximum(v, 0), v > 0
     if name == "abs":
         return np.abs(v), np.sign(v)
+    if name == "half_abs":
+        slope = np.ones_like(v)
+        slope[:, 0::2] = np.sign(v[:, 0::2])
+        return v * slope, slope
     w = np.tanh(v)
     return w, 1 - w * w
 
@@ -104,11 +119,22 @@ def dense_forward(weights: Sequence[np.ndarray], X: np.ndarray, activation: str 
     return X
 
 
+def dense_network(weights: Sequence[np.ndarray], activation: str = "relu") -> Network:
+    """The `Network` that `DenseLoss` trains; for "half_abs" every neuron is a PReLU of slope -1 or 1."""
+    hidden: list[Activation] | str = activation
+    if activation == "half_abs":
+        hidden = [PReLU(np.where(np.arange(len(w)) % 2 == 0, -1.0, 1.0)) for w in weights[0:-2:2]]
+    return Network.from_arrays(weights[0::2], weights[1::2], hidden)
+
+
 class DenseLoss:
     """`loss_and_grad` of a fully connected network on (X, y), on minibatches that the step determines.
 
-    `activation` is "relu", "abs" or "tanh"; `batch` None takes all rows at each step. Rows are shuffled anew
-    in every epoch by a generator seeded with (seed, epoch), so that `seek(step)` can go anywhere.
+    `activation` is "relu", "abs", "tanh" or "half_abs": |x| on every other neuron, the others linear,
+    which is MaxMin up to orthogonal factors: max, min = (a + b +- |a - b|)/2. A loss that sees L_ij takes
+    it from `gain`. `batch` None takes all rows at each step. Rows are shuffled anew in every epoch by a
+    generator seeded with (seed, epoch), so that `seek(step)` can go anywhere; `augment(rows, generator)`,
+    if given, changes the rows of each minibatch, with a generator seeded with (seed, step).
     Raises InputError where X and y do not fit, OptionError for other options.
     """
 
@@ -116,12 +142,15 @@ class DenseLoss:
         self,
         X: Any,
         y: Any,
-        loss: AbstractLoss,
+        loss: AbstractLoss | AbstractMarginLoss,
         *,
+        gain: AbstractPairwiseGain | None = None,
         activation: str = "relu",
         batch: int | None = None,
         seed: int = 0,
+        augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
     ) -> None:
+        self._augment = augment
         self._X, self._y, self._loss = np.asarray(X), np.asarray(y), loss
         if self._X.ndim != 2 or len(self._X) != len(self._y) or not len(self._X):
             raise InputError(
@@ -131,6 +160,12 @@ class DenseLoss:
             raise OptionError(f"activation is {activation!r}; expected one of {_ACTIVATIONS}.")
         if batch is not None and not 1 <= batch <= len(self._X):
             raise OptionError(f"batch is {batch!r}; expected None or an integer from 1 to {len(self._X)}.")
+        if isinstance(loss, AbstractMarginLoss) != (gain is not None):
+            raise OptionError(
+                f"loss is a {type(loss).__name__} and gain {gain!r}; expected one for a "
+                "loss that sees L_ij, and for no other."
+            )
+        self._gain = gain
         self._activation, self._batch, self._seed = activation, batch, seed
         self._step, self._epoch = 0, -1
         self._order = np.arange(len(self._X))
@@ -147,10 +182,22 @@ class DenseLoss:
     def __call__(self, weights: Sequence[np.ndarray]) -> tuple[float, list[np.ndarray]]:
         """(loss, gradients) on the current minibatch; the next call takes the next one."""
         X, y = self._rows()
+        if self._augment is not None:
+            X = self._augment(X, np.random.default_rng([self._seed, self._step, 0xA6]))
         self._step += 1
         outputs, inputs, slopes = forward(weights, X, functools.partial(_phi, self._activation))
-        loss, gradient = self._loss(outputs, y)
-        return loss, weight_gradients(inputs, output_gradients(weights, slopes, gradient))
+        extra: dict[int, np.ndarray] = {}
+        if isinstance(self._loss, AbstractMarginLoss):
+            assert self._gain is not None
+            L, pull = self._gain(weights)
+            loss, gradient, in_L = self._loss(outputs, y, L, self._loss.at(self._step - 1))
+            extra = pull(in_L)
+        else:
+            loss, gradient = self._loss(outputs, y)
+        result = weight_gradients(inputs, output_gradients(weights, slopes, gradient))
+        for k, more in extra.items():
+            result[k] = result[k] + more
+        return loss, result
 
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
         if self._batch is None:
