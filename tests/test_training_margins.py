@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmikit
@@ -64,6 +64,7 @@ def test_single_precision_agrees_and_keeps_its_dtype(seed, loss, gain):
         assert all(np.allclose(g, h, atol=1e-3 * (1.0 + np.abs(g).max())) for g, h in zip(b, d, strict=True))
 
 
+@settings(max_examples=10)
 @given(seeds)
 def test_the_product_is_what_is_proven_of_pairs_of_outputs(seed):
     _, weights = problem(seed, T.WorstCaseLogits(0.1), T.ProductGain())
