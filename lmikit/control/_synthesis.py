@@ -115,7 +115,7 @@ def h_infinity_feedback(
     (the rest are the outputs of the loop). The optimum of the LMI is found, then, `slack` (>= 0) or
     ten times that above it, a well-conditioned point. `gain_limit` bounds ||K|| of a state feedback,
     sufficient conditions of which enter the LMI. `estimate` is the LMI's optimum, `proof` that of the loop.
-    Raises InputError, OptionError, SolveFailed where no controller is found.
+    Raises InputError, OptionError, SolveFailed where no controller is found whose loop is proven.
     Source: Scherer, Gahinet and Chilali, IEEE Trans. Automat. Control 42 (1997), sections III and IV.
     """
     return _design(system, control, measured, gain_limit, slack, solver, _h_infinity_terms, h_infinity_norm)
@@ -187,7 +187,8 @@ def _design(
             return designs[-1]
     if solver is None:  # the LMIs of synthesis are badly scaled: a second solver sometimes gets further
         return _design(system, control, measured, gain_limit, slack, Dense(), terms, prove)
-    return designs[-1]
+    reasons = "; ".join(designs[-1].proof.reasons)
+    raise SolveFailed(f"no controller was found whose loop is proven: {reasons}.")
 
 
 def _optimal(
