@@ -146,6 +146,14 @@ def test_pairs_and_reflections_are_single_neurons(seed):
         without_groups(sorting)
 
 
+def test_a_reflection_whose_norm_only_rounds_to_one_is_not_rewritten():
+    """0.6^2 + 0.8^2 of the floats is not 1: another function would be proven."""
+    g = GraphBuilder()
+    graph = g.output(g.apply(Reflect([0.6, -0.8]), g.input(2)))
+    with pytest.raises(InputError, match="keep the constraint"):
+        without_groups(graph)
+
+
 @given(SEEDS)
 def test_max_pooling_is_a_tree_of_relu(seed):
     rng = np.random.default_rng(seed)

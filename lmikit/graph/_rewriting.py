@@ -1,5 +1,7 @@
 """Reflections and (max, min) pairs as one |.| or ReLU neuron per group, exactly."""
 
+from fractions import Fraction
+
 import numpy as np
 
 from .._errors import InputError
@@ -47,10 +49,13 @@ def _rewrite(nodes: list[Node], function: AbstractGroups, size: int, parent: int
     if not isinstance(function, Reflect):
         raise InputError(f"{function.name} has no rewriting by one neuron per group.")
     u = function.direction
-    square = float(u @ u)
-    if np.frexp(square)[0] != 0.5 or not np.array_equal(np.sum(np.ldexp(u, 20) ** 2), np.ldexp(square, 40)):
+    exact = sum((Fraction(float(x)) ** 2 for x in u), start=Fraction(0))
+    square = float(exact)
+    if np.frexp(square)[0] != 0.5 or Fraction(square) != exact:
         raise InputError("the coefficients u / u'u of this reflection are not floats; keep the constraint.")
     into = u[:, None] / square  # exact: a division by a power of two
+    if not np.array_equal(into[:, 0] * square, u):  # unless it underflows
+        raise InputError("the coefficients u / u'u of this reflection are not floats; keep the constraint.")
     nodes.append(Affine((DenseMap(np.kron(eye, u[None])),), (parent,)))
     nodes.append(Apply(Abs(), len(nodes) - 1, groups))
     back = (identity_map(size), DenseMap(np.kron(eye, into)), DenseMap(np.kron(eye, -into)))

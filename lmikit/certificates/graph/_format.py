@@ -1,6 +1,6 @@
 """The text of a graph's certificate: JSON with hexadecimal floats, base64 arrays, maps by SHA-256.
 
-The format is specified in docs/graphs.md; reading refuses whatever it does not know.
+The format is specified in docs/graph_certificate_format.md; reading refuses whatever it does not know.
 """
 
 import dataclasses
