@@ -16,7 +16,7 @@ from ._point_semantics import Inference
 from ._progress import ProgressCallback
 from .attacks import Attack, attack_margins, upper_values
 from .certificates.point import PointCertificate, PointWitness, verify_point
-from .claims import AbstractRegion, Ball, Box, linf_ball
+from .claims import AbstractRegion, Ball, Box, PointClaim, linf_ball
 from .margins import (
     CurvedChain,
     PieceChain,
@@ -249,6 +249,20 @@ def refutation(network: Network, x: np.ndarray | None, label: int) -> Counterexa
     return Counterexample(kept, row, int(others[row]), float(exact[row]))
 
 
+def _without_multipliers(network: Network, claim: PointClaim) -> PointCertificate | None:
+    """What enclosures alone prove of a claim of margins whose multipliers failed; None for nothing."""
+    if claim.kind != "margin":
+        return None
+    crown = with_enclosures(network, claim.region, claim.rows, claim.offsets, None, math.inf)
+    if crown is None:
+        return None
+    try:
+        return verify_point(network, Inference(claim.semantics).about(crown))
+    except NotCertified as error:
+        _log.info("nor do enclosures alone prove it: %s", error)
+        return None
+
+
 def settled(
     network: Network,
     label: int,
@@ -269,6 +283,7 @@ def settled(
             certificate = verify_point(network, witness)
         except NotCertified as error:
             _log.warning("the multipliers of a point were not proven: %s", error)
+            certificate = _without_multipliers(network, witness.claim)
     if certificate is None:
         return PointResult("undecided", label, math.nan, nothing, None, None, attack_margin, seconds)
     margin = math.nan if certificate.claim.kind == "radius" else certificate.margin

@@ -129,3 +129,21 @@ def test_a_union_serves_each_row_by_its_better_witness():
     assert both.enclosed == (0,)
     assert {r for group in both.groups for r in group.rows} == {1}
     assert lmikit.check(verify_point(net, both), net)
+
+
+def test_multipliers_that_fail_leave_what_enclosures_prove(monkeypatch):
+    net = network(0)
+    x = np.random.default_rng(50).standard_normal(4)
+    label = int(net(x).argmax())
+    assert (crown_margin(net, Ball(x, 0.01), rows_of(label)) > 0.0).all()
+    real = lmikit._points.propose
+
+    def broken(*arguments):
+        witness = real(*arguments)
+        groups = tuple(dataclasses.replace(g, mu=g.mu * 1e-6) for g in witness.groups)
+        return dataclasses.replace(witness, groups=groups)
+
+    monkeypatch.setattr(lmikit._points, "propose", broken)
+    result = lmikit.certify_point(net, x, label, eps=0.01)
+    assert result.verdict == "proven"
+    assert result.certificate.witness.groups == ()

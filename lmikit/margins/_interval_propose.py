@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.linalg
 
-from ..certificates.point import MultiplierGroup, PointWitness, TermMultipliers, point_digest
+from ..certificates.point import MultiplierGroup, PointWitness, TermMultipliers, looks_definite, point_digest
 from ..claims import AbstractRegion, PointClaim
 from ._ascent import Ascent, ascend_projected
 from ._interval_dual import IntervalDual
@@ -23,6 +23,7 @@ from ._propose import Search
 __all__ = ["propose_with_intervals"]
 
 _INSIDE = (0.3, 1.0, 0.03)
+_ROOMS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # shares of the scales
 
 
 def propose_with_intervals(
@@ -40,6 +41,7 @@ def propose_with_intervals(
     late: Callable[[], bool] = lambda: time.monotonic() > deadline  # noqa: E731
     dual = IntervalDual(problem)
     best = np.full(len(rows), -np.inf)
+    asked = PointClaim(region, rows, np.zeros(len(rows)), offsets)
     starts = []
     for row, offset in zip(rows, offsets, strict=True):
         dual.objective(row, float(offset))
@@ -51,17 +53,15 @@ def propose_with_intervals(
         _, y, scale, lower = starts[r]
         dual.objective(rows[r], float(offsets[r]))
         budget = 1 if stopped else 2 * search.budget
-        found = _climbed(dual, y, scale, lower, budget, search.target + 1e-7, late)
-        best[r] = found.value
-        group = _lifted(dual, found.y, int(r)) if np.isfinite(found.value) else None
+        found, climbed = _climbed(dual, y, scale, lower, budget, search.target + 1e-7, late)
+        group, best[r] = _with_room(dual, asked, found, climbed, scale, int(r))
         if group is None:
-            best[r] = -np.inf
             continue
         groups.append(group)
         stopped = stopped or (np.isfinite(search.target) and found.value <= search.target)
     if not groups or not np.isfinite(best).all():
         return None
-    claim = PointClaim(region, rows, best, offsets)
+    claim = asked.with_lower(best)
     return PointWitness(point_digest(chain.network), claim, tuple(groups), "margin dual with intervals")
 
 
@@ -73,12 +73,13 @@ def _climbed(
     budget: int,
     target: float,
     late: Callable[[], bool],
-) -> Ascent:
-    """The best of a few ascents: from CROWN's point only as it is, then from points further inside.
+) -> tuple[Ascent, bool]:
+    """The best of a few ascents, and whether it is more than CROWN's point.
 
-    CROWN's point lies on the boundary of many constraints, where the ascent stalls; with kappa and
+    That point lies on the boundary of many constraints, where the ascent stalls; with kappa and
     omega enlarged it begins lower and ends higher.
     """
+    climbed = False
     best = ascend_projected(dual.evaluate, start, scale, lower, budget=1, target=target, stop=late)
     for inside in _INSIDE if budget > 1 else ():
         if best.value > target or late():
@@ -86,8 +87,25 @@ def _climbed(
         moved = start.copy()
         moved[dual.head + dual.count :] += inside * scale[dual.head + dual.count :]
         found = ascend_projected(dual.evaluate, moved, scale, lower, budget=budget, target=target, stop=late)
-        best = found if found.value > best.value else best
-    return best
+        best, climbed = (found, True) if found.value > best.value else (best, climbed)
+    return best, climbed
+
+
+def _with_room(
+    dual: IntervalDual, claim: PointClaim, found: Ascent, climbed: bool, scale: np.ndarray, r: int
+) -> tuple[MultiplierGroup | None, float]:
+    """The group of a point, moved inside until the whole network's M has room for a proof, and its value.
+
+    An ascent ends on the boundary of the cone; in the variables of the whole network a multiplier
+    there leaves less room than in those of the search. CROWN's own point has room by construction.
+    """
+    for share in _ROOMS if np.isfinite(found.value) else ():
+        y = found.y.copy()
+        y[dual.head + dual.count :] += share * scale[dual.head + dual.count :]
+        group = _lifted(dual, y, r)
+        if group is not None and (not climbed or looks_definite(dual.problem.chain.network, claim, group)):
+            return group, dual.evaluate(y).value
+    return None, -np.inf
 
 
 def _lifted(dual: IntervalDual, y: np.ndarray, r: int) -> MultiplierGroup | None:

@@ -10,6 +10,7 @@ from ._curves import curve_of, is_curved
 from ._dyadic import Dyadic
 from ._interval_terms import proven_intervals
 from ._pieces import slopes_of_pieces
+from ._proof import looks_definite
 from ._terms import AbstractTerm, Site, register_term, term_of_kind
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 
@@ -25,6 +26,7 @@ __all__ = [
     "TermMultipliers",
     "curve_of",
     "is_curved",
+    "looks_definite",
     "point_digest",
     "proven_intervals",
     "register_term",

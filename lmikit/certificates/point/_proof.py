@@ -24,8 +24,9 @@ from ._lagrangian import Lagrangian
 from ._terms import Site, term_of_kind
 from ._witness import MultiplierGroup
 
-__all__ = ["GroupProof", "fault_of", "prove_group"]
+__all__ = ["GroupProof", "fault_of", "looks_definite", "prove_group"]
 
+_LOOKS = 2.0**-30  # of the diagonal: what a proof takes in rounding and slack, and a little more
 _SHARES = (2.0**-33, 2.0**-38, 2.0**-42)  # delta_i / M_ii
 
 
@@ -103,6 +104,22 @@ def prove_group(network: Network, claim: PointClaim, group: MultiplierGroup) -> 
         price = _price(hessian, gradient, share)
         return _bounds(lagrangian, point, price, room, verdict.shift)
     return f"the matrix is not proven positive definite: {reason}"
+
+
+def looks_definite(network: Network, claim: PointClaim, group: MultiplierGroup) -> bool:
+    """Whether M leaves room for the roundings of a proof, in floating point: for proposals, no proof."""
+    hessian = Lagrangian(network, claim, group).hessian()
+    less = []
+    for block in hessian.diagonal:
+        own = block * (1.0 - _LOOKS) if block.ndim == 1 else block.copy()
+        if own.ndim == 2:
+            own[np.diag_indices_from(own)] *= 1.0 - _LOOKS
+        less.append(own)
+    try:
+        BlockFactor(less, hessian.lower)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _minimiser(hessian: BlockTridiagonal, factor: BlockFactor, linear: list[np.ndarray]) -> list[np.ndarray]:
