@@ -19,11 +19,11 @@ from .certificates.local import LocalCertificate
 from .claims import AbstractRegion
 from .graph import Graph, chain_graph, graph_lower_bound
 from .graph._witness import as_norm
-from .lmi import SDP, Problem, Solution, Status
+from .lmi import SDP, ConicProgram, Problem, Solution, Status
 from .methods import AbstractMethod, LipSDP
 from .network import LowerBound, Network
 from .network import lower_bound as chain_lower_bound
-from .solvers import AbstractSolver, choose
+from .solvers import AbstractSolver, Clarabel, choose
 from .solvers._base import check_time_limit
 
 __all__ = ["compare", "default_methods", "lipschitz", "lower_bound", "solve"]
@@ -177,17 +177,22 @@ def solve(
     *,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
+    warm_start: Solution | None = None,
 ) -> Solution:
     """Solve an SDP, or an LMI problem written by hand, with `solver`.
 
     None chooses by structure and size, and `Solution.solver` names the choice: LowRank for large LMIs with
     few terms, Dense for dense blocks, SCS for what no interior point can hold, else Clarabel. A named
     solver is never replaced. The solution is a proposal in floating point; read `status` before using `y`.
-    After `maximise` the values are those of the maximised objective.
-    Raises InputError for anything but an SDP or a Problem, OptionError for anything but a solver object.
+    After `maximise` the values are those of the maximised objective. `warm_start` is an earlier solution of a
+    problem of these sizes; SCS begins at its point and multipliers, other solvers take of it what they can.
+    Raises InputError for anything but an SDP, a ConicProgram or a Problem, OptionError for anything but a
+    solver object and for a solver that lacks a cone of the problem.
     """
-    sdp = problem.compile() if isinstance(problem, Problem) else problem
-    if not isinstance(sdp, SDP):
+    program = problem.compile_cones() if isinstance(problem, Problem) else problem
+    if isinstance(program, ConicProgram) and not (program.exponentials or program.powers):
+        program = program.sdp
+    if not isinstance(program, (SDP, ConicProgram)):
         raise InputError(
             f"problem is {type(problem).__name__}; expected lmikit.lmi.SDP or lmikit.lmi.Problem."
         )
@@ -196,20 +201,31 @@ def solve(
             f"solver is {solver!r}; expected a solver object such as lmikit.solvers.Clarabel()."
         )
     check_time_limit("solve", time_limit)
-    solution = _solved(sdp, solver, time_limit, progress)
-    sense = problem.sign if isinstance(problem, Problem) else 1.0
-    if sense > 0:
+    if isinstance(program, ConicProgram):
+        chosen = Clarabel() if solver is None else solver
+        solution = chosen.solve_cones(
+            program, warm_start=warm_start, time_limit=time_limit, progress=progress
+        )
+    else:
+        solution = _solved(program, solver, time_limit, progress, warm_start)
+    if not isinstance(problem, Problem):
         return solution
-    return dataclasses.replace(
-        solution, objective=-solution.objective, bound_on_optimum=-solution.bound_on_optimum, maximised=True
-    )
+    if problem.sign > 0:
+        return dataclasses.replace(solution, own=problem.size)
+    values = {"objective": -solution.objective, "bound_on_optimum": -solution.bound_on_optimum}
+    return dataclasses.replace(solution, **values, maximised=True, own=problem.size)
 
 
 def _solved(
-    sdp: SDP, solver: AbstractSolver | None, time_limit: float | None, progress: ProgressCallback | None
+    sdp: SDP,
+    solver: AbstractSolver | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+    warm_start: Solution | None,
 ) -> Solution:
     if solver is not None:
-        return solver.solve(sdp, time_limit=time_limit, progress=progress)
+        start = _start(warm_start, solver, sdp)
+        return solver.solve(sdp, warm_start=start, time_limit=time_limit, progress=progress)
     started = time.perf_counter()
     solution = None
     for candidate, reason in choose(sdp):
@@ -217,11 +233,19 @@ def _solved(
         if solution is not None and left is not None and left <= 0:
             break
         _log.info("solve: %s, because of %s", type(candidate).__name__, reason)
-        solution = candidate.solve(sdp, time_limit=left, progress=progress)
+        start = _start(warm_start, candidate, sdp)
+        solution = candidate.solve(sdp, warm_start=start, time_limit=left, progress=progress)
         if solution.status is not Status.FAILED:
             break
     assert solution is not None
     return solution
+
+
+def _start(warm_start: Solution | None, solver: AbstractSolver, sdp: SDP) -> Any:
+    """What of an earlier solution the solver takes."""
+    if warm_start is None:
+        return None
+    return warm_start.start(sdp.variables, with_dual=solver.takes_dual_start)
 
 
 def _row(

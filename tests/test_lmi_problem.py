@@ -299,7 +299,7 @@ def bad_expressions():
         "size": (lambda: p.vector(0), "positive size"),
         "objective": (lambda: p.minimise(x), "expected a scalar"),
         "concave": (lambda: p.maximise(sum_squares(x)), "not a convex problem"),
-        "negative square": (lambda: -1.0 * sum_squares(x), "nonnegative number"),
+        "negative square": (lambda: p.minimise(-1.0 * sum_squares(x)), "not a convex problem"),
         "indefinite": (lambda: quad_form(x, np.diag([1.0, -1])), "eigenvalue"),
         "norm below": (lambda: norm(x) >= 1, "not convex"),
         "norm bound": (lambda: norm(x) <= x, "expected a scalar"),

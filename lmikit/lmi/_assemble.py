@@ -19,9 +19,16 @@ _ASYMMETRY = 1e-9  # relative to the largest coefficient; rounding of products s
 
 
 def assemble_lmi(
-    expression: Expression, variables: int, name: str, margin: float, variable_name: Callable[[int], str]
+    expression: Expression,
+    first_monomial: int,
+    variables: int,
+    name: str,
+    margin: float,
+    variable_name: Callable[[int], str],
 ) -> LMI:
     """The block expression - margin I PSD, entries as terms e_i e_j' and rank-one terms as they are.
+
+    Monomials with parameters become the variables from `first_monomial` on, of `variables` in all.
 
     Raises InputError where the expression is not square or, beyond rounding, not symmetric.
     """
@@ -29,8 +36,9 @@ def assemble_lmi(
     if expression.shape != (n, n):
         raise InputError(f"LMI {name!r} has shape {expression.shape}; expected a square matrix.")
     entries, terms = expression.parts()
+    terms = tuple(dataclasses.replace(t, x=t.x.with_columns(first_monomial)) for t in terms)
     kept, spilled = _symmetric_terms(terms)
-    entries = Triplets.concatenate((n, n), [entries, *spilled])
+    entries = Triplets.concatenate((n, n), [entries.with_columns(first_monomial), *spilled])
     plain = lmi_from_entries(_symmetric_entries(entries, name, variable_name), variables)
     F0, P, Q, E = plain.F0 - margin * sp.eye_array(n, format="csc"), plain.P, plain.Q, plain.E
     maps = [term.x.linear_map(variables) for term in kept]

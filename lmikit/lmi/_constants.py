@@ -14,20 +14,35 @@ __all__ = ["as_constant", "positions"]
 
 
 def as_constant(value: Any, *, row: bool = False) -> sp.csc_array | None:
-    """A constant as a finite 2-D sparse array (1-D: a column, or a row when asked); None if it is none."""
+    """A constant as a finite 2-D sparse array (1-D: a column, or a row when asked); None if it is none.
+
+    Numbers are float64, or complex128 where an imaginary part is not zero.
+    """
     if sp.issparse(value):
-        result = as_csc("a constant", value.reshape((1, -1)) if value.ndim == 1 else value)
+        matrix = value.reshape((1, -1)) if value.ndim == 1 else value
+        if np.iscomplexobj(matrix) and matrix.tocoo().data.imag.any():
+            result = sp.csc_array(as_csc("a constant", matrix.real) + 1j * as_csc("a constant", matrix.imag))
+        else:
+            result = as_csc("a constant", matrix)
         return sp.csc_array(result.T) if value.ndim == 1 and not row else result
     if not isinstance(value, (int, float, complex, np.ndarray, np.generic, list, tuple)):
         return None
     if isinstance(value, (list, tuple, np.ndarray)) and _holds_objects(value):
         return None
-    dense = np.array(value) if type(value) is float and math.isfinite(value) else floats("a constant", value)
+    dense = np.array(value) if type(value) is float and math.isfinite(value) else _numbers(value)
     if dense.ndim > 2:
         raise InputError(f"a constant has {dense.ndim} dimensions; expected a scalar, vector or matrix.")
     if dense.ndim == 1:
         dense = dense[None, :] if row else dense[:, None]
     return _from_dense(np.atleast_2d(dense))
+
+
+def _numbers(value: Any) -> np.ndarray:
+    if isinstance(value, (list, tuple, complex)) and np.iscomplexobj(value):
+        value = np.asarray(value)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "c" and np.imag(value).any():
+        return np.asarray(floats("a constant", value.real) + 1j * floats("a constant", value.imag))
+    return floats("a constant", value)
 
 
 def _holds_objects(value: Any) -> bool:

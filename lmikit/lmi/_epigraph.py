@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from .._errors import InputError
 from ._sdp import SDP, SOC
 
-__all__ = ["epigraph_form"]
+__all__ = ["epigraph_form", "square_root"]
 
 
 def epigraph_form(sdp: SDP) -> SDP:
@@ -20,7 +20,7 @@ def epigraph_form(sdp: SDP) -> SDP:
     """
     if sdp.H is None:
         return sdp
-    R = _factor(sdp.H)
+    R = square_root(sdp.H)
     m, rank = sdp.variables, R.shape[0]
     t = sp.csc_array(np.ones((2, 1)))
     C = sp.block_array([[None, t], [R, None]], format="csc") if rank else sp.hstack([sp.csc_array((2, m)), t])
@@ -40,7 +40,7 @@ def _widen(matrix: sp.csc_array) -> sp.csc_array:
     return sp.csc_array(sp.hstack([matrix, sp.csc_array((matrix.shape[0], 1))], format="csc"))
 
 
-def _factor(H: sp.csc_array) -> sp.csc_array:
+def square_root(H: sp.csc_array) -> sp.csc_array:
     """R (rank, m) with R'R = H up to rounding; diagonal H stays sparse."""
     diagonal = H.diagonal()
     if (H - sp.diags_array(diagonal)).count_nonzero() == 0:

@@ -6,25 +6,31 @@ W' @ T @ W with a diagonal variable T costs what W costs, not what W'W costs.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, Optional
 
 import numpy as np
 import scipy.sparse as sp
 
 from .._errors import InputError
+from . import _labels
+from ._comparisons import AbstractComparable
 from ._constants import as_constant, positions
-from ._constraint import Constraint, Kind
+from ._labels import Label
+from ._numpy_hints import answer
+from ._parameters import Owner
 from ._term import Term
 from ._triplets import Triplets
 
 __all__ = ["Expression"]
 
 
-class Expression:
+class Expression(AbstractComparable):
     """An affine function of the variables of one problem, with matrix values; always two-dimensional.
 
     Vectors are columns (n, 1), scalars (1, 1). Arithmetic: + - unary minus, @ by constant matrices
-    (dense or scipy sparse) on both sides, * and / by scalars, .T, trace(), sum(), indexing.
+    (dense or scipy sparse) and parameters on both sides, * and / by scalars, .T, .H, .real, .imag,
+    trace(), sum(), diagonal(), reshape(), indexing, iteration over rows. Coefficients may be complex.
     """
 
     __array_ufunc__ = None  # numpy arrays on the left hand over to the reflected operators
@@ -33,21 +39,24 @@ class Expression:
     def __init__(
         self,
         shape: tuple[int, int],
-        owner: object | None,
+        owner: Owner | None,
         entries: Triplets | None = None,
         terms: tuple[Term, ...] = (),
         addends: tuple["Expression", ...] = (),
+        label: Label | None = None,
     ) -> None:
         self.shape = shape
         self._owner = owner
         self._entries = entries
         self._terms = terms
         self._addends = addends  # sums stay lists until they are used: adding n expressions is O(n)
+        self.label = Label(f"[{shape[0]}x{shape[1]}]") if label is None else label
 
     @classmethod
-    def of_constant(cls, value: sp.csc_array) -> "Expression":
+    def of_constant(cls, value: sp.csc_array, label: Label | None = None) -> "Expression":
         """A constant as an expression."""
-        return cls(value.shape, None, Triplets.constant(value))
+        label = _labels.of_constant(value) if label is None else label
+        return cls(value.shape, None, Triplets.constant(value), label=label)
 
     def parts(self) -> tuple[Triplets, tuple[Term, ...]]:
         """Entry records and rank-one terms; their sum is the expression."""
@@ -72,41 +81,73 @@ class Expression:
 
     @property
     def is_constant(self) -> bool:
-        """Whether no variable occurs."""
+        """Whether no variable and no parameter occurs."""
         entries, terms = self.parts()
         return entries.is_constant and all(t.x.is_constant for t in terms)
 
-    def evaluate(self, y: np.ndarray) -> np.ndarray:
-        """The value at y, a dense array of this shape."""
+    @property
+    def is_complex(self) -> bool:
+        """Whether coefficients have imaginary parts."""
         entries, terms = self.parts()
-        total = entries.evaluate(y)
+        return entries.is_complex or any(t.is_complex for t in terms)
+
+    def _parametric(self) -> bool:
+        """Whether parameters occur and no variable does."""
+        return self._owner is not None and self._owner.parameters.alone(self.expand().var)
+
+    def evaluate(self, y: np.ndarray) -> np.ndarray:
+        """The value at y and the present parameters, a dense array of this shape."""
+        entries, terms = self.parts()
+        more = None if self._owner is None else self._owner.parameters.monomials(y)
+        total = entries.evaluate(y, more)
         for t in terms:
-            total = total + (t.P.scipy() @ sp.diags_array(t.x.evaluate(y).toarray()[:, 0])) @ t.Q.scipy().T
+            x = t.x.evaluate(y, more).toarray()[:, 0]
+            total = total + (t.P.scipy() @ sp.diags_array(x)) @ t.Q.scipy().T
         return total.toarray()
+
+    @property
+    def value(self) -> Any:
+        """The value at the last `problem.solve()`: a float, an (n,) array for a column, else a matrix.
+
+        Raises InputError where the problem was not solved or its solution has no point. A parameter's value
+        can be set.
+        """
+        if self._owner is None:
+            return self._constant().toarray()
+        return self._owner.value_of(self)
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        if self._owner is None or self.label.text not in self._owner.parameters.names:
+            raise InputError("only a parameter's value can be set; variables get theirs from solve().")
+        self._owner.parameters.set(self.label.text, value)
 
     # arithmetic
 
     def _constant(self) -> sp.csc_array:
         return self.expand().evaluate(np.zeros(0))
 
-    def _map(self, entries: Any, terms: Any, shape: tuple[int, int]) -> "Expression":
+    def _map(self, entries: Any, terms: Any, shape: tuple[int, int], label: Label | None) -> "Expression":
         mine, own_terms = self.parts()
-        return Expression(shape, self._owner, entries(mine), tuple(terms(t) for t in own_terms))
+        return Expression(shape, self._owner, entries(mine), tuple(terms(t) for t in own_terms), label=label)
 
-    @staticmethod
-    def lift(value: Any) -> Optional["Expression"]:
+    @classmethod
+    def lift(cls, value: Any) -> Optional["Expression"]:
         """`value` as an expression; None if it is neither an expression nor a constant."""
         if isinstance(value, Expression):
             return value
         constant = as_constant(value)
         return None if constant is None else Expression.of_constant(constant)
 
-    def _owner_with(self, other: "Expression") -> object | None:
+    def _owner_with(self, other: "Expression") -> Owner | None:
         if self._owner is not None and other._owner is not None and self._owner is not other._owner:
             raise InputError("the expressions belong to two different problems; build both from one Problem.")
         return self._owner if self._owner is not None else other._owner
 
     def __add__(self, other: Any) -> "Expression":
+        return self._plus(other, "+")
+
+    def _plus(self, other: Any, sign: str) -> "Expression":
         right = Expression.lift(other)
         if right is None:
             return NotImplemented
@@ -117,7 +158,9 @@ class Expression:
                 f"cannot add shapes {self.shape} and {right.shape}; to shift a diagonal add "
                 "t * numpy.eye(n), to shift every entry add t * numpy.ones(shape)."
             )
-        return Expression(self.shape, self._owner_with(right), addends=(self, right))
+        label = _labels.binary(self.label, sign, right.label)
+        right = right if sign == "+" else -right
+        return Expression(self.shape, self._owner_with(right), addends=(self, right), label=label)
 
     def _any(self) -> bool:
         return bool(self.expand().val.any())
@@ -129,19 +172,22 @@ class Expression:
         return self._scaled(-1.0)
 
     def __sub__(self, other: Any) -> "Expression":
-        right = Expression.lift(other)
-        return (
-            NotImplemented
-            if right is None
-            else self + (-right if isinstance(other, Expression) else -1.0 * right._constant())
-        )
+        return self._plus(other, "-")
 
     def __rsub__(self, other: Any) -> "Expression":
-        return -self + other
+        right = Expression.lift(other)
+        if right is None:
+            return NotImplemented
+        if right.shape == (1, 1) != self.shape and not right._any():
+            return -self
+        return right - self
 
-    def _scaled(self, factor: float) -> "Expression":
+    def _scaled(self, factor: complex) -> "Expression":
         return self._map(
-            lambda e: e.scale(factor), lambda t: dataclasses.replace(t, x=t.x.scale(factor)), self.shape
+            lambda e: e.scale(factor),
+            lambda t: t.scaled(factor),
+            self.shape,
+            _labels.scaled(self.label, factor),
         )
 
     def __mul__(self, other: Any) -> "Expression":
@@ -149,17 +195,31 @@ class Expression:
         if right is None:
             return NotImplemented
         left, owner = self, self._owner_with(right)
-        if not left.is_constant and not right.is_constant:
-            raise InputError(
-                "the product of two expressions with variables is not affine; linearise it first."
-            )
         if (1, 1) not in (left.shape, right.shape):
-            raise InputError(f"* takes a scalar and got shapes {left.shape} and {right.shape}; use @.")
+            raise InputError(
+                f"* takes a scalar and got shapes {left.shape} and {right.shape}; use @, or "
+                "lmikit.lmi.multiply entry by entry."
+            )
+        label = _labels.times(left.label, right.label)
+        if not left.is_constant and not right.is_constant:
+            self._require_parameter(left, right)
+            one, many = (left, right) if left.shape == (1, 1) else (right, left)
+            assert owner is not None
+            entries = one.expand().times(many.expand(), owner.parameters.products)
+            return Expression(many.shape, owner, entries, label=label)
         fixed, free = (left, right) if left.is_constant else (right, left)
         if fixed.shape == (1, 1):
-            return free._scaled(float(fixed._constant().sum()))
+            return free._scaled(fixed._constant().sum().item())
         constant = fixed._constant()
-        return Expression(constant.shape, owner, free.expand().times_matrix(constant))
+        return Expression(constant.shape, owner, free.expand().times_matrix(constant), label=label)
+
+    @staticmethod
+    def _require_parameter(left: "Expression", right: "Expression") -> None:
+        if not left._parametric() and not right._parametric():
+            raise InputError(
+                "the product of two expressions with variables is not affine; one side of @ or * must be "
+                "constant or a parameter (substitute a new variable for the product, as in K P = Y)."
+            )
 
     def __rmul__(self, other: Any) -> "Expression":
         return self * other
@@ -168,36 +228,45 @@ class Expression:
         divisor = as_constant(other)
         if divisor is None or divisor.shape != (1, 1) or divisor.nnz == 0:
             raise InputError("an expression can be divided by a nonzero scalar constant only.")
-        return self * (1.0 / float(divisor.sum()))
+        return self * (1.0 / divisor.sum().item())
 
     def __matmul__(self, other: Any) -> "Expression":
         if isinstance(other, Expression):
             if not self.is_constant and not other.is_constant:
-                raise InputError(
-                    "the product of two expressions with variables is not affine; one side of @ must be "
-                    "constant (substitute a new variable for the product, as in K P = Y)."
-                )
-            return self @ other._constant() if other.is_constant else other.__rmatmul__(self._constant())
+                self._require_parameter(self, other)
+                self._check_inner(self.shape, other.shape)
+                owner = self._owner_with(other)
+                assert owner is not None
+                entries = self.expand().product(other.expand(), owner.parameters.products)
+                label = _labels.binary(self.label, "", other.label)
+                return Expression((self.shape[0], other.shape[1]), owner, entries, label=label)
+            if other.is_constant:
+                return self._times_right(other._constant(), other.label)
+            return other._times_left(self._constant(), self.label)
         factor = as_constant(other)
-        if factor is None:
-            return NotImplemented
+        return NotImplemented if factor is None else self._times_right(factor, _labels.of_constant(factor))
+
+    def _times_right(self, factor: sp.csc_array, label: Label) -> "Expression":
         self._check_inner(self.shape, factor.shape)
         transposed = sp.csc_array(factor.T)
         return self._map(
             lambda e: e.right(transposed),
             lambda t: dataclasses.replace(t, Q=t.Q.left(transposed)),
             (self.shape[0], factor.shape[1]),
+            _labels.binary(self.label, "", label),
         )
 
     def __rmatmul__(self, other: Any) -> "Expression":
         factor = as_constant(other, row=True)
-        if factor is None:
-            return NotImplemented
+        return NotImplemented if factor is None else self._times_left(factor, _labels.of_constant(factor))
+
+    def _times_left(self, factor: sp.csc_array, label: Label) -> "Expression":
         self._check_inner(factor.shape, self.shape)
         return self._map(
             lambda e: e.left(factor),
             lambda t: dataclasses.replace(t, P=t.P.left(factor)),
             (factor.shape[0], self.shape[1]),
+            _labels.binary(label, "", self.label),
         )
 
     @staticmethod
@@ -210,20 +279,92 @@ class Expression:
     @property
     def T(self) -> "Expression":
         """The transpose."""
-        return self._map(Triplets.transpose, lambda t: Term(t.Q, t.P, t.x), self.shape[::-1])
+        label = _labels.transposed(self.label)
+        return self._map(Triplets.transpose, lambda t: Term(t.Q, t.P, t.x), self.shape[::-1], label)
+
+    @property
+    def H(self) -> "Expression":
+        """The conjugate transpose."""
+        if not self.is_complex:
+            return self.T
+        flipped = self.conj().T
+        flipped.label = _labels.transposed(self.label, "^H")
+        return flipped
+
+    def _entrywise(self, name: str, function: Any) -> "Expression":
+        if not self.is_complex:
+            return self if name != "imag" else self * 0.0
+        entries = self.expand()
+        part = dataclasses.replace(entries, val=function(entries.val))
+        return Expression(self.shape, self._owner, part, label=_labels.call(name, self.label))
+
+    def conj(self) -> "Expression":
+        """The complex conjugate; variables and parameters are real."""
+        return self._entrywise("conj", np.conj)
+
+    @property
+    def real(self) -> "Expression":
+        """The real part."""
+        return self._entrywise("real", lambda val: val.real.copy())
+
+    @property
+    def imag(self) -> "Expression":
+        """The imaginary part."""
+        return self._entrywise("imag", lambda val: val.imag.copy())
+
+    def diagonal(self) -> "Expression":
+        """The diagonal of a square expression as a column (n, 1)."""
+        n = self.shape[0]
+        if self.shape != (n, n):
+            raise InputError(f"the diagonal needs a square expression and got shape {self.shape}.")
+        e = self.expand()
+        on = e.row == e.col
+        zero = np.zeros(int(on.sum()), dtype=np.int64)
+        records = Triplets((n, 1), e.row[on], zero, e.var[on], e.val[on])
+        return Expression((n, 1), self._owner, records, label=_labels.call("diag", self.label))
 
     def trace(self) -> "Expression":
         """The sum of the diagonal, (1, 1)."""
         if self.shape[0] != self.shape[1]:
             raise InputError(f"trace needs a square expression and got shape {self.shape}.")
-        entries = self.expand()
-        on = entries.row == entries.col
-        zero = np.zeros(int(on.sum()), dtype=np.int64)
-        return Expression((1, 1), self._owner, Triplets((1, 1), zero, zero, entries.var[on], entries.val[on]))
+        e = self.diagonal().expand()
+        records = dataclasses.replace(e, shape=(1, 1), row=np.zeros_like(e.row))
+        return Expression((1, 1), self._owner, records, label=_labels.call("trace", self.label))
 
-    def sum(self) -> "Expression":
-        """The sum of all entries, (1, 1)."""
-        return np.ones((1, self.shape[0])) @ self @ np.ones((self.shape[1], 1))
+    def sum(self, axis: int | None = None) -> "Expression":
+        """The sum of all entries (1, 1), or with axis 0 of each column (1, n), with axis 1 of each row (n,
+        1).
+        """
+        if axis not in (None, 0, 1):
+            raise InputError(f"axis is {axis!r}; expected None, 0 or 1.")
+        e = self.expand()
+        shape = (1 if axis != 1 else self.shape[0], 1 if axis != 0 else self.shape[1])
+        row, col = (
+            index if keep else np.zeros_like(index)
+            for index, keep in ((e.row, axis == 1), (e.col, axis == 0))
+        )
+        return Expression(
+            shape,
+            self._owner,
+            dataclasses.replace(e, shape=shape, row=row, col=col),
+            label=_labels.call("sum", self.label),
+        )
+
+    def reshape(self, rows: int, cols: int, order: str = "C") -> "Expression":
+        """The same entries as (rows, cols), read row by row (order "C") or column by column ("F"), as numpy
+        does.
+        """
+        if rows * cols != self.shape[0] * self.shape[1] or order not in ("C", "F"):
+            raise InputError(
+                f"cannot reshape {self.shape} to ({rows}, {cols}) in the order {order!r}; expected as many "
+                "entries, and 'C' (row by row) or 'F' (column by column)."
+            )
+        if order == "F":
+            return self.T.reshape(cols, rows).T
+        e = self.expand()
+        row, col = np.divmod(e.flat(), cols)
+        records = dataclasses.replace(e, shape=(rows, cols), row=row, col=col)
+        return Expression((rows, cols), self._owner, records, label=_labels.call("reshape", self.label))
 
     def __getitem__(self, key: Any) -> "Expression":
         """Entries as numpy indexes a matrix; one index on a column takes entries, else rows; always 2-D."""
@@ -231,68 +372,38 @@ class Expression:
         if len(keys) != 2:
             raise InputError(f"an expression takes one or two indices and got {len(keys)}.")
         rows, cols = (positions(k, n) for k, n in zip(keys, self.shape, strict=True))
+        words = keys[:1] if not isinstance(key, tuple) else keys
         return self._map(
             lambda e: e.select(rows, cols),
             lambda t: t.select(rows, cols),
             (rows.size, cols.size),
+            Label(f"{self.label.within(2)}[{', '.join(map(_labels.index, words))}]"),
         )
 
-    # constraints
+    def __len__(self) -> int:
+        return self.shape[0]
 
-    def _difference(self, other: Any, sign: float) -> "Expression":
-        right = Expression.lift(other)
-        if right is None:
-            return NotImplemented
-        left = self
-        if right.shape == (1, 1) != left.shape:  # a scalar bound for every entry
-            right = right * np.ones(left.shape)
-        elif left.shape == (1, 1) != right.shape:
-            left = left * np.ones(right.shape)
-        return left - right if sign > 0 else right - left
+    def __iter__(self) -> Iterator["Expression"]:
+        """Rows (1, n), which for a column are its entries."""
+        return (self[i] for i in range(self.shape[0]))
 
-    def __ge__(self, other: Any) -> Constraint:
-        gap = self._difference(other, 1.0)
-        return NotImplemented if gap is NotImplemented else Constraint(Kind.NONNEGATIVE, gap)
+    # numpy
 
-    def __le__(self, other: Any) -> Constraint:
-        gap = self._difference(other, -1.0)
-        return NotImplemented if gap is NotImplemented else Constraint(Kind.NONNEGATIVE, gap)
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """One object, as scipy's operators expect of what is no array; never an array of objects."""
+        if dtype is not None and np.dtype(dtype) != object:
+            raise InputError(
+                "an lmikit expression is not an array; its value after problem.solve() is .value."
+            )
+        whole = np.empty((), dtype=object)
+        whole[()] = self
+        return whole
 
-    def __eq__(self, other: object) -> Constraint:  # type: ignore[override]
-        gap = self._difference(other, 1.0)
-        if gap is NotImplemented:
-            raise InputError(f"cannot compare an expression with {type(other).__name__}.")
-        return Constraint(Kind.ZERO, gap)
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return answer(func, args)
 
-    def __ne__(self, other: object) -> Any:
-        raise InputError("!= is not a convex constraint.")
-
-    def __rshift__(self, other: Any) -> Constraint:
-        """self - other PSD; other is 0, a constant or an expression of the same shape."""
-        return Constraint(Kind.LMI, self._matrix_gap(other, 1.0))
-
-    def __lshift__(self, other: Any) -> Constraint:
-        """other - self PSD."""
-        return Constraint(Kind.LMI, self._matrix_gap(other, -1.0))
-
-    def __rrshift__(self, other: Any) -> Constraint:
-        return self << other
-
-    def __rlshift__(self, other: Any) -> Constraint:
-        return self >> other
-
-    def _matrix_gap(self, other: Any, sign: float) -> "Expression":
-        right = Expression.lift(other)
-        if right is None:
-            raise InputError(f">> and << compare matrices and got {type(other).__name__}.")
-        if right.shape == (1, 1) != self.shape and right.is_constant:
-            if right._any():
-                raise InputError(
-                    f"a nonzero scalar is not a matrix of shape {self.shape}; write c * numpy.eye(n), "
-                    "or Problem.add(F >> 0, margin=c)."
-                )
-            return self if sign > 0 else -self
-        return self - right if sign > 0 else right - self
+    def __str__(self) -> str:
+        return self.label.text
 
     def __repr__(self) -> str:
         entries, terms = self.parts()

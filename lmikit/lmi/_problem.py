@@ -5,10 +5,11 @@ P = problem.symmetric(n, "P")
 problem.add(P >> 0, margin=1e-6)
 problem.add(A.T @ P + P @ A << 0, name="Lyapunov")
 problem.minimise(P.trace())
-sdp = problem.compile()
+problem.solve()
+print(P.value)
 """
 
-import dataclasses
+import importlib
 from typing import Any
 
 import numpy as np
@@ -16,244 +17,270 @@ import scipy.sparse as sp
 
 from .._convert import as_number
 from .._errors import InputError
-from ._assemble import assemble_lmi
-from ._atoms import Quadratic
+from ._compile import Added, Form, Place, compile_form
+from ._cones import ConicProgram
 from ._constraint import Constraint, Kind
+from ._curved import Curved
 from ._expression import Expression
-from ._sdp import LMI, SDP, SOC
+from ._printing import printed
+from ._sdp import SDP
 from ._solution import Solution
-from ._term import Term
-from ._triplets import Columns, Triplets
 from ._values import Values
+from ._variables import AbstractVariables
 
-__all__ = ["Place", "Problem"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a constraint went in the compiled SDP: the field of `Dual`, an index or slice, the shape."""
-
-    field: str
-    index: int | slice
-    shape: tuple[int, int]
+__all__ = ["Problem"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Added:
-    constraint: Constraint
-    name: str
-    margin: float
-
-
-class Problem:
-    """Variables, constraints and an objective; `compile` turns them into an `SDP`.
+class Problem(AbstractVariables):
+    """Variables, parameters, constraints and an objective; `compile` turns them into an `SDP`.
 
     Constraints keep the order in which they were added: LMIs, linear rows and cones each
-    appear in it in the SDP. A problem may be extended and compiled again.
+    appear in it in the SDP. A problem may be extended, reduced and compiled again.
     """
 
     def __init__(self) -> None:
-        self._size = 0
-        self._variables: dict[str, Expression] = {}
-        self._starts: list[tuple[int, str]] = []
-        self._added: dict[str, _Added] = {}
+        super().__init__()
+        self._added: dict[str, Added] = {}
+        self._form: Form | None = None
+        self._program: ConicProgram | None = None
+        self._layouts: dict[int, int] = {}  # length of y -> how many entries are the variables'
+        self._last: Values | None = None
         self.sign = 1.0
-        self.objective: Expression | Quadratic = Expression.of_constant(sp.csc_array((1, 1)))
+        self.objective: Expression | Curved = Expression.of_constant(sp.csc_array((1, 1)))
 
-    # variables
+    def _changed(self) -> None:
+        self._form = self._program = None
 
-    def _new(self, name: str | None, count: int) -> tuple[str, int]:
-        if count < 1:
-            raise InputError(f"a variable needs a positive size and got {count} entries.")
-        name = f"x{len(self._variables)}" if name is None else name
-        if name in self._variables:
-            raise InputError(f"a variable is named {name!r} already; names are unique.")
-        start, self._size = self._size, self._size + count
-        self._starts.append((start, name))
-        return name, start
-
-    def _dense(
-        self, name: str | None, row: np.ndarray, col: np.ndarray, index: np.ndarray, count: int
-    ) -> Expression:
-        name, start = self._new(name, count)
-        shape = (int(row.max(initial=-1)) + 1, int(col.max(initial=-1)) + 1)
-        entries = Triplets(shape, row, col, start + index, np.ones(row.size))
-        self._variables[name] = Expression(shape, self, entries)
-        return self._variables[name]
-
-    def scalar(self, name: str | None = None) -> Expression:
-        """A (1, 1) variable."""
-        return self.matrix(1, 1, name)
-
-    def vector(self, n: int, name: str | None = None) -> Expression:
-        """A column (n, 1)."""
-        return self.matrix(n, 1, name)
-
-    def matrix(self, rows: int, cols: int, name: str | None = None) -> Expression:
-        """A full (rows, cols) matrix, stored row by row."""
-        index = np.arange(rows * cols, dtype=np.int32)
-        return self._dense(name, index // max(cols, 1), index % max(cols, 1), index, rows * cols)
-
-    def symmetric(self, n: int, name: str | None = None) -> Expression:
-        """A symmetric (n, n) matrix; its lower triangle is stored row by row, n(n+1)/2 entries."""
-        row, col = np.divmod(np.arange(n * n, dtype=np.int32), np.int32(max(n, 1)))
-        high, low = np.maximum(row, col), np.minimum(row, col)
-        return self._dense(name, row, col, high * (high + 1) // 2 + low, n * (n + 1) // 2)
-
-    def diagonal(self, n: int, name: str | None = None) -> Expression:
-        """A diagonal (n, n) matrix, n entries; products with constants stay rank-one terms."""
-        name, start = self._new(name, n)
-        index, zero = np.arange(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
-        eye = Columns.identity(n)
-        x = Triplets((n, 1), index, zero, start + index, np.ones(n))
-        self._variables[name] = Expression((n, n), self, terms=(Term(eye, eye, x),))
-        return self._variables[name]
-
-    def variable(self, name: str) -> Expression:
-        """The variable of that name."""
-        if name not in self._variables:
-            known = ", ".join(self._variables) or "none"
-            raise InputError(f"no variable is named {name!r}; there are: {known}.")
-        return self._variables[name]
-
-    @property
-    def variables(self) -> dict[str, Expression]:
-        """The variables by name, in the order of their entries in y."""
-        return dict(self._variables)
-
-    def _variable_name(self, index: int) -> str:
-        start, name = max((item for item in self._starts if item[0] <= index), key=lambda item: item[0])
-        return f"{name}[{index - start}]"
+    def update(self, **values: Any) -> None:
+        """Give parameters new values, by name; what was compiled is kept."""
+        super().update(**values)
 
     # constraints and objective
 
     def add(self, constraint: Constraint, name: str | None = None, margin: float = 0.0) -> Constraint:
         """Add a constraint; with a margin, F - margin I PSD, a - b >= margin, or norm + margin <= bound."""
+        if isinstance(constraint, (list, tuple)):
+            raise InputError(
+                "Problem.add takes one constraint; pass several to Problem.subject_to(*constraints)."
+            )
         if not isinstance(constraint, Constraint):
             raise InputError(
                 f"Problem.add takes a constraint such as F >> 0 and got {type(constraint).__name__}."
             )
-        if constraint.expression._owner is not self:
-            why = (
-                "holds no variable" if constraint.expression._owner is None else "belongs to another problem"
-            )
-            raise InputError(f"the constraint {why}; build it from this problem's variables.")
+        self._check_owner(constraint)
         margin = as_number(f"the margin of {name or 'a constraint'}", margin)
-        if margin < 0 or (margin and constraint.kind is Kind.ZERO):
-            raise InputError(f"margin is {margin}; expected a finite number >= 0, and 0 for an equality.")
-        name = f"c{len(self._added)}" if name is None else name
-        if name in self._added:
-            raise InputError(f"a constraint is named {name!r} already; names are unique.")
-        if constraint.kind is Kind.LMI and constraint.expression.shape[0] != constraint.expression.shape[1]:
+        cone = constraint.kind in (Kind.ZERO, Kind.EXPONENTIAL, Kind.POWER)
+        if margin < 0 or (margin and cone):
             raise InputError(
-                f"LMI {name!r} has shape {constraint.expression.shape}; expected a square matrix."
+                f"margin is {margin}; expected a number >= 0, and 0 for an equality or a cone of size 3."
             )
-        self._added[name] = _Added(constraint, name, margin)
+        if name is None:
+            name = next(
+                n for k in range(len(self._added) + 1) if (n := f"c{len(self._added) + k}") not in self._added
+            )
+        if name in self._added:
+            raise InputError(
+                f"a constraint is named {name!r} already; names are unique (Problem.replace changes one)."
+            )
+        shape = constraint.expression.shape
+        if constraint.kind is Kind.LMI and shape[0] != shape[1]:
+            raise InputError(f"LMI {name!r} has shape {shape}; expected a square matrix.")
+        self._added[name] = Added(constraint, name, margin)
+        self._changed()
         return constraint
+
+    def _check_owner(self, constraint: Constraint) -> None:
+        owner = constraint.owner
+        if owner is not self:
+            why = "holds no variable" if owner is None else "belongs to another problem"
+            raise InputError(f"the constraint {why}; build it from this problem's variables.")
 
     def subject_to(self, *constraints: Constraint) -> None:
         """Add several constraints without names or margins."""
         for constraint in constraints:
             self.add(constraint)
 
+    def remove(self, constraint: Constraint | str) -> None:
+        """Take a constraint out, by itself or by its name."""
+        del self._added[self._name_of(constraint)]
+        self._changed()
+
+    def replace(self, name: str, constraint: Constraint, margin: float = 0.0) -> Constraint:
+        """Put another constraint in the place of the one with this name."""
+        old = self._added.pop(self._name_of(name))
+        try:
+            self.add(constraint, name, margin)
+        except InputError:
+            self._added[name] = old
+            raise
+        return constraint
+
+    @property
+    def constraints(self) -> dict[str, Constraint]:
+        """The constraints by name."""
+        return {name: item.constraint for name, item in self._added.items()}
+
+    def _name_of(self, constraint: Constraint | str) -> str:
+        for name, item in self._added.items():
+            if item.constraint is constraint or (isinstance(constraint, str) and name == constraint):
+                return name
+        raise InputError(
+            f"no such constraint: {constraint!s}; there are: {', '.join(self._added) or 'none'}."
+        )
+
     def minimise(self, objective: Any) -> None:
-        """Minimise a scalar expression, or one plus convex quadratics; replaces the objective."""
+        """Minimise a scalar expression or a convex function; replaces the objective."""
         self._set_objective(objective, 1.0)
 
     def maximise(self, objective: Any) -> None:
-        """Maximise a scalar affine expression; replaces the objective."""
-        if isinstance(objective, Quadratic):
-            raise InputError("maximising a convex quadratic is not a convex problem.")
+        """Maximise a scalar expression or a concave function; replaces the objective."""
         self._set_objective(objective, -1.0)
 
+    minimize = minimise
+    maximize = maximise
+
     def _set_objective(self, objective: Any, sign: float) -> None:
-        objective = objective if isinstance(objective, Quadratic) else Expression.lift(objective)
+        objective = objective if isinstance(objective, Curved) else Expression.lift(objective)
         if objective is None:
-            raise InputError("the objective is not an expression.")
-        parts = (
-            [objective.linear, *(e for e, _ in objective.squares)]
-            if isinstance(objective, Quadratic)
-            else [objective]
-        )
+            raise InputError("the objective is not an expression; build it from this problem's variables.")
+        parts = objective.expressions if isinstance(objective, Curved) else (objective,)
         if parts[0].shape != (1, 1):
             raise InputError(f"the objective has shape {parts[0].shape}; expected a scalar.")
+        if parts[0].is_complex:
+            raise InputError("the objective is complex; minimise its .real part.")
         if any(part._owner not in (None, self) for part in parts):
             raise InputError("the objective belongs to another problem.")
+        if isinstance(objective, Curved) and not objective.is_affine and objective.sign != sign:
+            verb = "minimising" if sign > 0 else "maximising"
+            raise InputError(
+                f"{verb} {objective.label.text}, which is {objective.kind}, is not a convex problem."
+            )
         self.objective, self.sign = objective, sign
+        self._changed()
 
     @property
     def offset(self) -> float:
         """The constant of the objective, which an SDP does not carry."""
-        return self._quadratic_data()[2]
+        f = self._curved_objective()
+        zero = np.zeros(self._size)
+        linear = Curved(f.linear, f.squares, (), f.sign)
+        return linear.evaluate(zero)
+
+    def _curved_objective(self) -> Curved:
+        return self.objective if isinstance(self.objective, Curved) else Curved(self.objective)
 
     # compilation
 
-    def _quadratic_data(self) -> tuple[np.ndarray, sp.csc_array | None, float]:
-        quadratic = self.objective if isinstance(self.objective, Quadratic) else Quadratic(self.objective, ())
-        C, d = quadratic.linear.expand().linear_map(self._size)
-        c, offset, H = C.toarray()[0], float(d[0]), None
-        for e, W in quadratic.squares:
-            C, d = e.expand().linear_map(self._size)
-            c, offset = c + 2.0 * (C.T @ (W @ d)), offset + float(d @ (W @ d))
-            square = C.T @ W @ C  # of 1/2 y'H y, hence (2 S + 2 S')/2
-            H = square + square.T if H is None else H + (square + square.T)
-        return self.sign * c, H, offset
-
     def compile(self) -> SDP:
-        """The problem as an `SDP` over the stacked entries of the variables.
+        """The problem as an `SDP` over the stacked entries of the variables, at the present parameters.
 
-        Raises InputError where an LMI is not symmetric, naming the entry and the variable.
+        Norms, eigenvalues and the like bring entries of their own after those. Raises InputError where an
+        LMI is not symmetric, naming the entry and the variable, and where there are exponential or power
+        cones.
         """
+        program = self.compile_cones()
+        cones = [(len(program.exponentials), "exponential"), (len(program.powers), "power")]
+        found = " and ".join(f"{count} {kind}" for count, kind in cones if count)
+        if found:
+            raise InputError(
+                f"the problem has {found} cones, which an SDP does not hold; Problem.solve and lmikit.solve "
+                "take it to a solver that has them (Clarabel or SCS), compile_cones() gives its data."
+            )
+        return program.sdp
+
+    def compile_cones(self) -> ConicProgram:
+        """The problem as an SDP with exponential and power cones beside it."""
+        form = self._compiled()
+        if self._program is None or len(self.parameters):
+            self._program = form.at(self.parameters)
+        return self._program
+
+    def _compiled(self) -> Form:
         if not self._size:
             raise InputError("the problem has no variables; create them with scalar, vector, symmetric, ...")
-        lmis: list[LMI] = []
-        socs: list[SOC] = []
-        rows: dict[Kind, list[tuple[sp.csc_array, np.ndarray]]] = {Kind.NONNEGATIVE: [], Kind.ZERO: []}
-        for item in self._added.values():
-            expression, kind = item.constraint.expression, item.constraint.kind
-            if kind is Kind.LMI:
-                lmis.append(assemble_lmi(expression, self._size, item.name, item.margin, self._variable_name))
-                continue
-            C, d = expression.expand().linear_map(self._size)
-            if kind is Kind.SECOND_ORDER:
-                d[0] -= item.margin
-                socs.append(SOC(C, d, name=item.name))
-            else:
-                rows[kind].append((C, d - item.margin))
-        c, H, _ = self._quadratic_data()
-        (G, h), (A, b) = (self._stack(rows[kind]) for kind in (Kind.NONNEGATIVE, Kind.ZERO))
-        return SDP(c, tuple(lmis), G=-G, h=h, A=A, b=-b, socs=tuple(socs), H=H)
-
-    def _stack(self, parts: list[tuple[sp.csc_array, np.ndarray]]) -> tuple[sp.csc_array, np.ndarray]:
-        if not parts:
-            return sp.csc_array((0, self._size)), np.zeros(0)
-        return sp.vstack([C for C, _ in parts], "csc"), np.concatenate([d for _, d in parts])
+        if self._form is None:
+            objective = self._curved_objective() * self.sign
+            self._form = compile_form(
+                self, self._size, tuple(self._added.values()), objective, self._variable_name
+            )
+            total = self._form.variables
+            self._layouts[total] = min(self._layouts.get(total, self._size), self._size)
+        return self._form
 
     def place(self, constraint: Constraint | str) -> Place:
-        """Where a constraint, given by itself or by its name, stands in the compiled SDP."""
-        fields = {Kind.LMI: "X", Kind.NONNEGATIVE: "z", Kind.ZERO: "v", Kind.SECOND_ORDER: "s"}
-        counts = dict.fromkeys(fields, 0)
-        for item in self._added.values():
-            kind, shape = item.constraint.kind, item.constraint.expression.shape
-            start = counts[kind]
-            linear = kind in (Kind.NONNEGATIVE, Kind.ZERO)
-            counts[kind] += shape[0] * shape[1] if linear else 1
-            if item.constraint is constraint or item.name == constraint:
-                return Place(fields[kind], slice(start, counts[kind]) if linear else start, shape)
-        raise InputError(
-            f"no such constraint: {constraint!r}; there are: {', '.join(self._added) or 'none'}."
-        )
+        """Where the multiplier of a constraint, given by itself or by its name, stands in the compiled
+        SDP.
+        """
+        return self.places(constraint)[0]
 
-    @property
-    def size(self) -> int:
-        """The number of entries of y."""
-        return self._size
+    def places(self, constraint: Constraint | str) -> tuple[Place, ...]:
+        """Where all that a constraint became stands, its multiplier first."""
+        return self._compiled().pieces[self._name_of(constraint)]
+
+    # solutions
+
+    def solve(
+        self,
+        solver: Any = None,
+        *,
+        time_limit: float | None = None,
+        progress: Any = None,
+        warm_start: bool = False,
+    ) -> Values:
+        """Solve as `lmikit.solve` does, remember the values and return them; read `status` before using them.
+
+        `warm_start`: begin at the last solution, where the solver can (SCS: point and multipliers). The
+        values are proposals in floating point; `lmikit.prove(problem)` proves.
+        """
+        last = None if self._last is None or not warm_start else self._last.solution
+        start = (
+            last
+            if last is not None and last.y is not None and last.y.size == self._compiled().variables
+            else None
+        )
+        # solving sits in a higher layer; it is looked up when called
+        solve = importlib.import_module("lmikit").solve
+        solution = solve(self, solver, time_limit=time_limit, progress=progress, warm_start=start)
+        self._last = self.read(solution)
+        return self._last
 
     def read(self, solution: Solution) -> Values:
         """Values of variables and expressions and duals by constraint at a solution of `compile()`."""
-        if solution.y is not None and (solution.y.ndim != 1 or solution.y.size > self._size):
-            raise InputError(f"the solution has {solution.y.shape} entries; this problem has {self._size}.")
-        return Values(self, solution)
+        own = self._size if solution.y is None else self._own(solution.y, solution.own)
+        return Values(self, solution, own, self.objective, self.sign, self.offset)
+
+    def _own(self, y: np.ndarray, told: int | None) -> int:
+        """How many entries of a solution's y belong to variables."""
+        known = y.ndim == 1 and (y.size <= self._size or y.size in self._layouts)
+        if not known or (told or 0) > self._size:
+            raise InputError(f"the solution has {y.shape} entries; this problem has {self._size}.")
+        if told is not None:
+            return told
+        if self._form is not None and y.size == self._form.variables:
+            return self._size
+        return self._layouts.get(y.size, y.size)
+
+    def _solved(self) -> Values:
+        if self._last is None:
+            raise InputError("the problem was not solved yet; call problem.solve() first.")
+        return self._last
+
+    def value_of(self, expression: Any) -> Any:
+        """The value of an expression or function at the last `solve()`."""
+        if isinstance(expression, Expression) and self.parameters.alone(expression.expand().var):
+            return Values.shaped(expression.evaluate(np.zeros(self._size)))
+        return self._solved()[expression]
+
+    def dual_of(self, constraint: Constraint) -> np.ndarray:
+        """The multiplier of a constraint at the last `solve()`."""
+        return self._solved().dual(constraint)
+
+    def violation_of(self, constraint: Constraint) -> float:
+        """How far a constraint is violated at the last `solve()`."""
+        return self._solved().violation(constraint)
+
+    def __str__(self) -> str:
+        return printed(self.objective, self.sign, self.variables, self.parameters, self._added.values())
 
     def __repr__(self) -> str:
         kinds = [item.constraint.kind for item in self._added.values()]

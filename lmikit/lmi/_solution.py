@@ -31,6 +31,7 @@ class Dual:
         c'y + 1/2 y'Hy - sum_k <X_k, F_k(y)> + z'(Gy - h) + v'(Ay - b) - sum_j s_j'(C_j y + d_j),
 
     X_k PSD (D_k, D_k), z >= 0 (p,), v free (q,), s_j in the second-order cone (k_j,).
+    For a `ConicProgram` e and p are the multipliers of its exponential and power cones, (3,) each.
     A solver that works on a sparsity pattern may give X_k on that pattern only
     (`X_complete` False): inner products with F_k are right, eigenvalues are not.
     """
@@ -40,6 +41,8 @@ class Dual:
     v: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     s: tuple[np.ndarray, ...] = ()
     X_complete: bool = True
+    e: tuple[np.ndarray, ...] = ()
+    p: tuple[np.ndarray, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +63,15 @@ class Solution:
     solver: str = ""
     native_status: str = ""
     maximised: bool = False  # objective and bound are those of a maximised objective
+    own: int | None = (
+        None  # of a hand-written problem: the entries of y that are its variables, the first ones
+    )
+
+    def start(self, variables: int, *, with_dual: bool) -> "np.ndarray | Solution | None":
+        """What a solve of a problem with so many variables may begin at: this solution, its y, or nothing."""
+        if self.y is None or self.y.size != variables or self.status is Status.UNBOUNDED:
+            return None
+        return self if with_dual and self.dual is not None and self.dual.X_complete else self.y
 
     def __str__(self) -> str:
         rows = [("status", f"{self.status.name}: {self.status.value}")]

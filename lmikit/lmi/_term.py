@@ -22,6 +22,15 @@ class Term:
         """The same function as entry records."""
         return self.x.as_diagonal().left(self.P).right(self.Q)
 
+    @property
+    def is_complex(self) -> bool:
+        """Whether coefficients may have imaginary parts."""
+        return "c" in (self.P.data.dtype.kind, self.Q.data.dtype.kind, self.x.val.dtype.kind)
+
+    def scaled(self, factor: complex) -> "Term":
+        """factor times the term."""
+        return dataclasses.replace(self, x=self.x.scale(factor))
+
     def select(self, rows: np.ndarray, cols: np.ndarray) -> "Term":
         """The rows and columns at these positions."""
         P, Q = (sp.csc_array(f.scipy().tocsr()[k]) for f, k in ((self.P, rows), (self.Q, cols)))

@@ -1,6 +1,7 @@
 """`Triplets`: an affine matrix-valued function of y as sparse (row, column, variable, coefficient) records.
 
     M(y)[i, j] = sum of coefficient * y[variable] over the records at (i, j); variable -1 is the constant 1.
+    Variables below -1 are monomials with parameters (`_parameters`). Coefficients may be complex.
 
 Every operation is a few vectorised passes over the records. Duplicates are legal and add up.
 """
@@ -78,9 +79,10 @@ def sorted_runs(row: np.ndarray, col: np.ndarray, var: np.ndarray) -> tuple[np.n
     """The order by (row, column, variable), and where in it each run of equal records starts."""
     if not row.size:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    width, depth = int(col.max()) + 1, int(var.max()) + 2
+    lowest = int(var.min())
+    width, depth = int(col.max()) + 1, int(var.max()) - lowest + 1
     if (int(row.max()) + 1) * width * depth < 2**62:
-        key = (row.astype(np.int64) * width + col) * depth + (var + 1)
+        key = (row.astype(np.int64) * width + col) * depth + (var - lowest)
         order = np.argsort(key, kind="stable")
         new = np.diff(key[order]) != 0
     else:
@@ -123,7 +125,12 @@ class Triplets:
         """Whether no record names a variable."""
         return not (self.var != CONSTANT).any()
 
-    def scale(self, factor: float) -> "Triplets":
+    @property
+    def is_complex(self) -> bool:
+        """Whether coefficients may have imaginary parts."""
+        return self.val.dtype.kind == "c"
+
+    def scale(self, factor: complex) -> "Triplets":
         """factor * M."""
         return dataclasses.replace(self, val=factor * self.val)
 
@@ -167,13 +174,20 @@ class Triplets:
 
     def select(self, rows: np.ndarray, cols: np.ndarray) -> "Triplets":
         """M[rows][:, cols]."""
-        pick_rows = sp.csc_array(
-            (np.ones(rows.size), (np.arange(rows.size), rows)), shape=(rows.size, self.shape[0])
-        )
-        pick_cols = sp.csc_array(
-            (np.ones(cols.size), (np.arange(cols.size), cols)), shape=(cols.size, self.shape[1])
-        )
-        return self.left(pick_rows).right(pick_cols)
+        return self._select_rows(rows).transpose()._select_rows(cols).transpose()
+
+    def _select_rows(self, rows: np.ndarray) -> "Triplets":
+        n = self.shape[0]
+        if rows.size == n and (rows == np.arange(n)).all():
+            return self
+        place = np.full(n, -1)
+        place[rows] = np.arange(rows.size)
+        if (place[rows] != np.arange(rows.size)).any():  # a row comes twice
+            pick = sp.csc_array((np.ones(rows.size), (np.arange(rows.size), rows)), shape=(rows.size, n))
+            return self.left(pick)
+        row = place[self.row]
+        keep = row >= 0
+        return Triplets((rows.size, self.shape[1]), row[keep], self.col[keep], self.var[keep], self.val[keep])
 
     def canonical(self) -> "Triplets":
         """The same function with duplicates summed, zeros dropped, sorted by (row, column, variable)."""
@@ -198,12 +212,45 @@ class Triplets:
         size = self.shape[0] * self.shape[1]
         constant = self.var == CONSTANT
         live = ~constant
+        assert not self.is_complex, "complex expressions are split into real ones before"
         C = sp.csc_array((self.val[live], (flat[live], self.var[live])), shape=(size, variables))
         d = np.zeros(size)  # bincount of nothing would be of integers
         d += np.bincount(flat[constant], self.val[constant], minlength=size)
         return C, d
 
-    def evaluate(self, y: Any) -> sp.csc_array:
-        """M(y)."""
-        weights = np.append(y, 1.0)[self.var]  # CONSTANT is the last entry
+    def with_columns(self, variables: int) -> "Triplets":
+        """The same records with the monomial j named as variable `variables` + j."""
+        if not (self.var < CONSTANT).any():
+            return self
+        return dataclasses.replace(
+            self, var=np.where(self.var < CONSTANT, variables - 2 - self.var, self.var)
+        )
+
+    def evaluate(self, y: Any, monomials: np.ndarray | None = None) -> sp.csc_array:
+        """M(y); the values of the monomials are needed where records name them."""
+        tail = np.zeros(0) if monomials is None else monomials[::-1]
+        if self.var.size and -1 - int(self.var.min()) > tail.size:
+            raise IndexError("a record names a monomial whose value is not given")
+        weights = np.concatenate([y, tail, [1.0]])[self.var]  # CONSTANT is the last entry, then monomials
         return sp.csc_array((self.val * weights, (self.row, self.col)), shape=self.shape)
+
+    def product(self, other: "Triplets", codes: Any) -> "Triplets":
+        """M @ other, with `codes` for the products of variables."""
+        order = np.argsort(self.col, kind="stable")
+        indptr = np.searchsorted(self.col[order], np.arange(self.shape[1] + 1))
+        mine = Columns((self.shape[0], self.shape[1]), indptr, order, order)
+        source, left, _ = mine.expand(other.row)
+        return Triplets(
+            (self.shape[0], other.shape[1]),
+            self.row[left],
+            other.col[source],
+            codes(self.var[left], other.var[source]),
+            self.val[left] * other.val[source],
+        )
+
+    def times(self, other: "Triplets", codes: Any) -> "Triplets":
+        """M * other for a 1 x 1 M, with `codes` for the products of variables."""
+        n, r = self.val.size, other.val.size
+        var = codes(np.repeat(self.var, r), np.tile(other.var, n))
+        val = np.repeat(self.val, r) * np.tile(other.val, n)
+        return Triplets(other.shape, np.tile(other.row, n), np.tile(other.col, n), var, val)

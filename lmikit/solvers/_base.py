@@ -11,7 +11,7 @@ import numpy as np
 
 from .._errors import BackendMissing, InputError, OptionError
 from .._progress import ProgressCallback
-from ..lmi import SDP, Solution
+from ..lmi import SDP, ConicProgram, Solution
 
 __all__ = ["AbstractSolver", "check_time_limit"]
 
@@ -42,6 +42,9 @@ class AbstractSolver(abc.ABC):
     takes_equalities: ClassVar[bool] = True  # A y = b
     takes_quadratic: ClassVar[bool] = True  # y'H y in the objective
     needs_lmi: ClassVar[bool] = False  # at least one LMI, of order 1 or more
+    takes_exponential: ClassVar[bool] = False  # exponential cones, in `solve_cones`
+    takes_power: ClassVar[bool] = False  # power cones, in `solve_cones`
+    takes_dual_start: ClassVar[bool] = False  # multipliers in `warm_start`
 
     @abc.abstractmethod
     def solve(
@@ -54,6 +57,35 @@ class AbstractSolver(abc.ABC):
     ) -> Solution:
         """Minimise; `warm_start` is a y (m,) that the solver may use, `time_limit` is in seconds."""
 
+    def solve_cones(
+        self,
+        program: ConicProgram,
+        *,
+        warm_start: Solution | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Solution:
+        """`solve` with exponential and power cones; raises OptionError where the solver has them not."""
+        missing = [
+            kind
+            for kind, cones, taken in (
+                ("exponential", program.exponentials, self.takes_exponential),
+                ("power", program.powers, self.takes_power),
+            )
+            if cones and not taken
+        ]
+        if missing:
+            raise OptionError(
+                f"{type(self).__name__} takes no {' and no '.join(missing)} cones; Clarabel() and SCS() do. "
+                "log_det may be replaced by det_rootn, which needs second-order cones only."
+            )
+        return self.solve(
+            program.sdp,
+            warm_start=None if warm_start is None else warm_start.y,
+            time_limit=time_limit,
+            progress=progress,
+        )
+
     def suits(self, sdp: SDP) -> str | None:
         """None if the solver takes this problem, else why not and which solver does.
 
@@ -61,10 +93,14 @@ class AbstractSolver(abc.ABC):
         """
         return None
 
-    def _check_call(self, sdp: SDP, warm_start: np.ndarray | None, time_limit: float | None) -> None:
+    def _check_call(
+        self, sdp: SDP, warm_start: np.ndarray | Solution | None, time_limit: float | None
+    ) -> None:
         """Refuse arguments of `solve` that are out of range, and problems that do not suit."""
         name = type(self).__name__
         check_time_limit(name, time_limit)
+        if isinstance(warm_start, Solution):
+            warm_start = warm_start.y
         if warm_start is not None and np.shape(warm_start) != (sdp.variables,):
             raise InputError(f"warm_start has shape {np.shape(warm_start)}; expected ({sdp.variables},).")
         reason = self.suits(sdp)

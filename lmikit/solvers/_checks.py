@@ -29,6 +29,7 @@ __all__ = [
     "checked_primal_ray",
     "dual_objective",
     "gap_scale",
+    "offset_and_gradient",
     "solve_constant",
 ]
 
@@ -57,6 +58,11 @@ def _gradient(sdp: SDP, dual: Dual) -> np.ndarray:
     for soc, s in zip(sdp.socs, dual.s, strict=True):
         value = value - soc.C.T @ s
     return np.asarray(value)
+
+
+def offset_and_gradient(sdp: SDP, dual: Dual) -> tuple[float, np.ndarray]:
+    """Both sums of this module's first lines, the linear one first."""
+    return _offset(sdp, dual), _gradient(sdp, dual)
 
 
 def dual_objective(sdp: SDP, y: np.ndarray, dual: Dual) -> float:

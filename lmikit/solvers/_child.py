@@ -23,7 +23,7 @@ _SLACK = 0.4  # seconds after the limit in which the child may still hand over i
 
 
 def solve_in_child(
-    solver: Any, sdp: SDP, warm_start: np.ndarray | None, time_limit: float, started: float
+    solver: Any, sdp: SDP, warm_start: np.ndarray | Solution | None, time_limit: float, started: float
 ) -> Solution | None:
     """The child's answer; FAILED, and why, where it had to be ended; None where nothing can be sent."""
     try:

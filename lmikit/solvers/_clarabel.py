@@ -18,11 +18,12 @@ import scipy.sparse as sp
 from .._arrays import blas_threads
 from .._errors import OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
-from ..lmi import SDP, Status
+from ..lmi import SDP, ConicProgram, Solution, Status
 from ..lmi._svec import SvecOrder
+from ._cone_solver import AbstractConeSolver
 from ._conic import ConicForm
 from ._cost import dense_blocks, free_bytes, rows_bytes
-from ._external import ExternalSolver, Raw
+from ._external import Raw, Start
 from ._interrupt import run_interruptibly
 
 __all__ = ["Clarabel"]
@@ -43,7 +44,7 @@ _SMALL = 200  # order below which several BLAS threads cost more than they bring
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Clarabel(ExternalSolver):
+class Clarabel(AbstractConeSolver):
     """Interior point: accurate, and fast on blocks that are small or chordal.
 
     `chordal`: whether Clarabel decomposes PSD blocks over the cliques of their sparsity. None does,
@@ -61,12 +62,22 @@ class Clarabel(ExternalSolver):
     def _run(
         self,
         sdp: SDP,
-        warm_start: np.ndarray | None,
+        warm_start: Start,
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> Raw:
         chordal = True if self.chordal is None else self.chordal
         return self._once(ConicForm.of(sdp, SvecOrder.UPPER), chordal, time_limit, progress)
+
+    def _run_cones(
+        self,
+        program: ConicProgram,
+        warm_start: Solution | None,
+        time_limit: float | None,
+        progress: ProgressCallback | None,
+    ) -> Raw:
+        chordal = True if self.chordal is None else self.chordal
+        return self._once(ConicForm.of(program, SvecOrder.UPPER), chordal, time_limit, progress)
 
     def suits(self, sdp: SDP) -> str | None:
         """None, or that the memory will not do."""
@@ -127,6 +138,8 @@ def _call(
     cones += [clarabel.NonnegativeConeT(form.nonneg)] if form.nonneg else []
     cones += [clarabel.SecondOrderConeT(k) for k in form.socs]
     cones += [clarabel.PSDTriangleConeT(n) for n in form.psds]
+    cones += [clarabel.ExponentialConeT() for _ in range(form.exponentials)]
+    cones += [clarabel.PowerConeT(a) for a in form.powers]
     m = form.q.size
     P = sp.csc_array((m, m)) if form.P is None else form.P
     failed: list[BaseException] = []

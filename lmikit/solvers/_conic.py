@@ -5,7 +5,7 @@
 With rows A = -svec(F_i), b = svec(F0) for an LMI, A = -C, b = d for a second-order cone, and
 (G, h), (A, b) as they are, the multiplier z of A y + s = b is `Dual` piece by piece, with the
 signs of lmikit's Lagrangian. Blocks of size 0 give no rows; 1x1 LMIs and second-order cones of
-dimension 1 are nonnegative rows.
+dimension 1 are nonnegative rows. Exponential and power cones of a `ConicProgram` come last.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from ..lmi import LMI, SDP, Dual
-from ..lmi._svec import SvecOrder, smat, svec_size, to_svec
+from ..lmi import LMI, SDP, ConicProgram, Dual
+from ..lmi._svec import SvecOrder, smat, svec, svec_size, to_svec
 
 __all__ = ["ConicForm"]
 
@@ -33,10 +33,14 @@ class ConicForm:
     nonneg: int
     socs: tuple[int, ...]
     psds: tuple[int, ...]
+    exponentials: int
+    powers: tuple[float, ...]
 
     @classmethod
-    def of(cls, sdp: SDP, order: SvecOrder) -> "ConicForm":
+    def of(cls, program: SDP | ConicProgram, order: SvecOrder) -> "ConicForm":
         """Compile; time linear in the nonzeros of the blocks' svec forms."""
+        program = ConicProgram(program) if isinstance(program, SDP) else program
+        sdp = program.sdp
         m = sdp.variables
         scalar = [lmi for lmi in sdp.lmis if lmi.size == 1]
         big = [lmi for lmi in sdp.lmis if lmi.size > 1]
@@ -51,7 +55,10 @@ class ConicForm:
         nonneg = sdp.h.size + len(scalar) + len(lines)
         for lmi in big:
             _append(rows, rhs, lmi, order)
-        if nonneg + len(cones) + len(big) == 0:  # 0'y <= 1: without a cone that has an interior the
+        for cone in program.cones:
+            rows.append(-cone.C)
+            rhs.append(cone.d)
+        if nonneg + len(rows) == 2:  # 0'y <= 1: without a cone that has an interior the
             rows.append(sp.csc_array((1, m)))  # solvers refuse the data or never stop
             rhs.append(np.ones(1))
             nonneg = 1
@@ -68,6 +75,8 @@ class ConicForm:
             nonneg=nonneg,
             socs=tuple(soc.d.size for soc in cones),
             psds=tuple(lmi.size for lmi in big),
+            exponentials=len(program.exponentials),
+            powers=tuple(cone.exponent for cone in program.powers),
         )
 
     def dual(self, z: np.ndarray, *, X_complete: bool = True) -> Dual:
@@ -94,7 +103,20 @@ class ConicForm:
                 at_line += k
             else:
                 at_soc += k
-        return Dual(tuple(X), np.array(inequality), np.array(equality), tuple(s), X_complete)
+        ends = at_psd + 3 * self.exponentials
+        e, p = (tuple(np.array(part).reshape(-1, 3)) for part in (z[at_psd:ends], z[ends:]))
+        return Dual(tuple(X), np.array(inequality), np.array(equality), tuple(s), X_complete, e, p)
+
+    def multipliers(self, dual: Dual) -> np.ndarray:
+        """The inverse of `dual`: the multipliers of A y + s = b."""
+        sdp = self.sdp
+        scalars = [X.ravel() for lmi, X in zip(sdp.lmis, dual.X, strict=True) if lmi.size == 1]
+        lines = [s for s in dual.s if s.size == 1]
+        cones = [s for s in dual.s if s.size > 1]
+        big = [svec(X, self.order) for lmi, X in zip(sdp.lmis, dual.X, strict=True) if lmi.size > 1]
+        parts = [dual.v, dual.z, *scalars, *lines, *cones, *big, *dual.e, *dual.p]
+        z = np.concatenate(parts)
+        return z if z.size == self.b.size else np.append(z, 0.0)  # the row 0'y <= 1 of `of`
 
 
 def _append(rows: list, rhs: list, lmi: LMI, order: SvecOrder) -> None:

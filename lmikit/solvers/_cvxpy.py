@@ -15,10 +15,10 @@ import scipy.sparse as sp
 
 from .._errors import BackendMissing, OptionError
 from .._progress import ProgressCallback
-from ..lmi import LMI, SDP, Dual, Status
+from ..lmi import LMI, SDP, Dual, Solution, Status
 from ..lmi._svec import SvecOrder, svec_pairs, to_svec
 from ._cost import rows_seconds
-from ._external import ExternalSolver, Raw
+from ._external import ExternalSolver, Raw, Start
 from ._interrupt import run_interruptibly
 from ._rays import dual_ray_problem, primal_ray_problem
 
@@ -78,7 +78,7 @@ class CVXPY(ExternalSolver):
     def _run(
         self,
         sdp: SDP,
-        warm_start: np.ndarray | None,
+        warm_start: Start,
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> Raw:
@@ -92,11 +92,13 @@ class CVXPY(ExternalSolver):
 
         return run_interruptibly(work)
 
-    def _once(self, sdp: SDP, warm_start: np.ndarray | None, options: dict[str, Any]) -> Raw:
+    def _once(self, sdp: SDP, warm_start: Start, options: dict[str, Any]) -> Raw:
         cp = self._import()
         y = cp.Variable(sdp.variables)
         if warm_start is not None:
-            y.value = np.asarray(warm_start, dtype=np.float64)
+            y.value = np.asarray(
+                warm_start.y if isinstance(warm_start, Solution) else warm_start, dtype=np.float64
+            )
         constraints = _constraints(cp, sdp, y)
         objective = sdp.c @ y
         if sdp.H is not None:

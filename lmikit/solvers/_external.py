@@ -27,10 +27,13 @@ from ._cost import rows_seconds
 from ._equilibrate import equilibrate
 from ._presolve import Presolved, presolve
 
-__all__ = ["ExternalSolver", "Raw", "Tolerances", "better", "constant_raw", "finish", "reduced_run"]
+__all__ = ["ExternalSolver", "Raw", "Start", "Tolerances", "better", "constant_raw", "finish", "reduced_run"]
 
 _LOG = logging.getLogger(__name__)
 _QUICK = 0.5  # seconds; what is predicted to end sooner needs no process that can be ended
+
+
+Start = np.ndarray | Solution | None  # a y, or a solution with multipliers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,7 +87,7 @@ class ExternalSolver(AbstractSolver):
         self,
         sdp: SDP,
         *,
-        warm_start: np.ndarray | None = None,
+        warm_start: Start = None,
         time_limit: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> Solution:
@@ -111,7 +114,7 @@ class ExternalSolver(AbstractSolver):
         self,
         sdp: SDP,
         *,
-        warm_start: np.ndarray | None = None,
+        warm_start: Start = None,
         time_limit: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> Solution:
@@ -139,7 +142,7 @@ class ExternalSolver(AbstractSolver):
     def _settle(
         self,
         sdp: SDP,
-        warm_start: np.ndarray | None,
+        warm_start: Start,
         time_limit: float | None,
         progress: ProgressCallback | None,
         started: float,
@@ -154,7 +157,7 @@ class ExternalSolver(AbstractSolver):
                 how = "with scaled data" if scaled else "with other options"
                 _LOG.info("%s: %s; again %s", best.solver, best.native_status, how)
 
-            def run(problem: SDP, y: np.ndarray | None, attempt: Any = solver, limit: Any = left) -> Raw:
+            def run(problem: SDP, y: Start, attempt: Any = solver, limit: Any = left) -> Raw:
                 raw: Raw = attempt._run(problem, y, limit, progress)
                 return raw
 
@@ -183,7 +186,7 @@ class ExternalSolver(AbstractSolver):
     def _run(
         self,
         sdp: SDP,
-        warm_start: np.ndarray | None,
+        warm_start: Start,
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> Raw:
@@ -219,8 +222,8 @@ def better(first: Solution, second: Solution) -> Solution:
 
 def reduced_run(
     sdp: SDP,
-    warm_start: np.ndarray | None,
-    run: Callable[[SDP, np.ndarray | None], Raw],
+    warm_start: Start,
+    run: Callable[[SDP, Start], Raw],
     *,
     scaled: bool,
 ) -> Raw:
@@ -230,8 +233,14 @@ def reduced_run(
     if inner.variables == 0:
         raw = constant_raw(inner, 1e-8)
     else:
-        start = warm_start if small is None or warm_start is None else warm_start[small.kept]
+        start = warm_start
+        if isinstance(start, Solution) and (small is not None or scaled):
+            start = start.y  # its multipliers belong to the problem as it is
+        if small is not None and start is not None:
+            assert isinstance(start, np.ndarray)
+            start = start[small.kept]
         if scaled:
+            assert not isinstance(start, Solution)
             scaling = equilibrate(inner, rows=True)
             raw = run(scaling.sdp, None if start is None else scaling.scaled(start))
             y = None if raw.y is None else scaling.point(raw.y)

@@ -25,7 +25,7 @@ from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Dual, Status, epigraph_form
 from ..lmi._svec import SvecOrder, smat, svec_pairs, svec_size, to_svec
 from ._available import available
-from ._external import ExternalSolver, Raw
+from ._external import ExternalSolver, Raw, Start
 from ._interrupt import run_interruptibly
 
 __all__ = ["MOSEK"]
@@ -68,7 +68,7 @@ class MOSEK(ExternalSolver):
     def _run(
         self,
         sdp: SDP,
-        warm_start: np.ndarray | None,
+        warm_start: Start,
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> Raw:

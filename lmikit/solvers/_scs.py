@@ -15,10 +15,11 @@ import numpy as np
 from .._arrays import blas_threads
 from .._errors import OptionError, SolveFailed
 from .._progress import ProgressCallback
-from ..lmi import SDP, Solution, Status, decompose
+from ..lmi import SDP, ConicProgram, Solution, Status, decompose
 from ..lmi._svec import SvecOrder
+from ._cone_solver import AbstractConeSolver
 from ._conic import ConicForm
-from ._external import ExternalSolver, Raw
+from ._external import Raw, Start
 from ._interrupt import run_interruptibly
 
 __all__ = ["SCS"]
@@ -36,8 +37,8 @@ _SMALL = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SCS(ExternalSolver):
-    """Splitting: cheap iterations, modest accuracy, warm start from y.
+class SCS(AbstractConeSolver):
+    """Splitting: cheap iterations, modest accuracy, warm start from y and multipliers.
 
     Options as in `ExternalSolver`; `tol` is both eps_abs and eps_rel. `chordal` splits PSD blocks over
     the cliques of their sparsity first (networkx for patterns that no partition names); X then holds
@@ -48,6 +49,8 @@ class SCS(ExternalSolver):
     module: ClassVar[str] = "scs"
     extra: ClassVar[str] = "scs"
 
+    takes_dual_start: ClassVar[bool] = True
+
     tol: float | None = 1e-6
     max_iterations: int | None = 100_000
     chordal: bool = False
@@ -55,17 +58,19 @@ class SCS(ExternalSolver):
     def _run(
         self,
         sdp: SDP,
-        warm_start: np.ndarray | None,
+        warm_start: Start,
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> Raw:
         if not self.chordal:
-            return self._once(sdp, warm_start, time_limit)
+            return self._once(ConicForm.of(sdp, SvecOrder.LOWER), warm_start, time_limit)
         split = decompose(sdp)
+        if isinstance(warm_start, Solution):
+            warm_start = warm_start.y
         if warm_start is not None:
             overlaps = np.zeros(split.sdp.variables - sdp.variables)
             warm_start = np.concatenate([warm_start, overlaps])
-        raw = self._once(split.sdp, warm_start, time_limit)
+        raw = self._once(ConicForm.of(split.sdp, SvecOrder.LOWER), warm_start, time_limit)
         whole = split.recover(
             Solution(raw.status, raw.y, raw.dual, np.nan, np.nan, 0.0, raw.iterations),
             completed=raw.status is Status.INFEASIBLE,
@@ -78,17 +83,28 @@ class SCS(ExternalSolver):
         largest = float(max((lmi.size for lmi in sdp.lmis), default=0))
         return 1e-9 * (m * m * min(rows, 1e3 * m) + 300.0 * largest**3)
 
-    def _once(self, sdp: SDP, warm_start: np.ndarray | None, time_limit: float | None) -> Raw:
+    def _run_cones(
+        self,
+        program: ConicProgram,
+        warm_start: Solution | None,
+        time_limit: float | None,
+        progress: ProgressCallback | None,
+    ) -> Raw:
+        return self._once(ConicForm.of(program, SvecOrder.LOWER), warm_start, time_limit)
+
+    def _once(self, form: ConicForm, warm_start: Start, time_limit: float | None) -> Raw:
         scs = self._import()
-        form = ConicForm.of(sdp, SvecOrder.LOWER)
         threads = self.threads or (1 if max(form.psds, default=0) < _SMALL else None)
         with blas_threads(threads):
             # SCS swallows Ctrl-C while it sets up, and reports it while it iterates
             solver = run_interruptibly(lambda stop: self._setup(scs, form, time_limit, stop))
             start: dict[str, np.ndarray] = {}
             if warm_start is not None:
-                x = np.array(warm_start, dtype=np.float64)
-                start = {"x": x, "y": np.zeros(form.b.size), "s": form.b - form.A @ x}
+                x = np.array(warm_start.y if isinstance(warm_start, Solution) else warm_start)
+                z = np.zeros(form.b.size)
+                if isinstance(warm_start, Solution) and warm_start.dual is not None:
+                    z = form.multipliers(warm_start.dual)
+                start = {"x": x, "y": z, "s": form.b - form.A @ x}
             raw = solver.solve(warm_start=bool(start), **start)
         info = raw["info"]
         if info["status_val"] == _INTERRUPTED:
@@ -107,6 +123,7 @@ class SCS(ExternalSolver):
         if form.P is not None:
             data["P"] = form.P
         cone = {"z": form.zero, "l": form.nonneg, "q": list(form.socs), "s": [int(n) for n in form.psds]}
+        cone |= {"ep": form.exponentials, "p": list(form.powers)}
         own: dict[str, Any] = {"verbose": self.verbose, "linear_solver": scs.LinearSolver.AUTO}
         if self.tol is not None:
             own["eps_abs"] = own["eps_rel"] = self.tol
