@@ -215,7 +215,8 @@ class Problem(AbstractVariables):
 
     def places(self, constraint: Constraint | str) -> tuple[Place, ...]:
         """Where all that a constraint became stands, its multiplier first."""
-        return self._compiled().pieces[self._name_of(constraint)]
+        name = self._name_of(constraint)
+        return self._compiled().pieces[name]
 
     # solutions
 
