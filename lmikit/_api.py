@@ -212,8 +212,13 @@ def solve(
         return solution
     if problem.sign > 0:
         return dataclasses.replace(solution, own=problem.size)
-    values = {"objective": -solution.objective, "bound_on_optimum": -solution.bound_on_optimum}
-    return dataclasses.replace(solution, **values, maximised=True, own=problem.size)
+    return dataclasses.replace(
+        solution,
+        objective=-solution.objective,
+        bound_on_optimum=-solution.bound_on_optimum,
+        maximised=True,
+        own=problem.size,
+    )
 
 
 def _solved(

@@ -7,7 +7,7 @@ W' @ T @ W with a diagonal variable T costs what W costs, not what W'W costs.
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 import scipy.sparse as sp
@@ -389,15 +389,17 @@ class Expression(AbstractComparable):
 
     # numpy
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """One object, as scipy's operators expect of what is no array; never an array of objects."""
-        if dtype is not None and np.dtype(dtype) != object:
-            raise InputError(
-                "an lmikit expression is not an array; its value after problem.solve() is .value."
-            )
-        whole = np.empty((), dtype=object)
-        whole[()] = self
-        return whole
+    if not TYPE_CHECKING:  # type checkers would take an expression for an array
+
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+            """One object, as scipy's operators expect of what is no array; never an array of objects."""
+            if dtype is not None and np.dtype(dtype) != object:
+                raise InputError(
+                    "an lmikit expression is not an array; its value after problem.solve() is .value."
+                )
+            whole = np.empty((), dtype=object)
+            whole[()] = self
+            return whole
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return answer(func, args)
