@@ -140,7 +140,7 @@ def test_multipliers_that_fail_leave_what_enclosures_prove(monkeypatch):
 
     def broken(*arguments):
         witness = real(*arguments)
-        groups = tuple(dataclasses.replace(g, mu=g.mu * 1e-6) for g in witness.groups)
+        groups = tuple(dataclasses.replace(g, mu=0.0) for g in witness.groups)
         return dataclasses.replace(witness, groups=groups)
 
     monkeypatch.setattr(lmikit._points, "propose", broken)
