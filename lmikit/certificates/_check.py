@@ -21,6 +21,7 @@ from .._errors import InputError
 from ..network import DenseMap, Network, SparseMap
 from ._check_exact import eliminated_exact_margin, exact_margin
 from ._check_float import eliminated_float_margin, float_margin
+from ._check_wide import LARGEST_DENSE, wide_margin
 from ._format_read import parse
 from ._kinds import CheckResult, guarded, register
 from ._records import FORMAT, Document
@@ -48,7 +49,8 @@ def _decide(document: Document, network: Network, exact: bool) -> CheckResult:
 
 def _check_document(document: Document, network: Network, exact: bool) -> CheckResult:
     _compare_network(document, network)
-    weights = _scaled_weights(network, document.witness.layer_pow2)
+    wide = any(layer.linear.shape[0] * layer.linear.shape[1] > LARGEST_DENSE for layer in network.layers)
+    weights = [] if wide else _scaled_weights(network, document.witness.layer_pow2)
     slopes = [(layer.alpha, layer.beta) for layer in network.layers[:-1]]
     rho, bound = document.witness.rho, document.bound
     if not (rho >= 0.0 and bound >= 0.0):
@@ -58,6 +60,8 @@ def _check_document(document: Document, network: Network, exact: bool) -> CheckR
     for k, t in enumerate(document.witness.multipliers):
         if (t < 0.0).any():
             raise _Refused(f"multipliers[{k}] holds a negative number")
+    if wide:
+        return _check_wide(document, network, slopes, exact)
     alive = _alive(weights, slopes)
     if not all(a.any() for a in alive):
         return CheckResult(True, "the output is exactly independent of the input", 0.0)
@@ -100,17 +104,48 @@ def _margin(
 def _check_layers(
     document: Document, weights: list[np.ndarray], slopes: list[tuple[np.ndarray, np.ndarray]], exact: bool
 ) -> float:
-    product = Fraction(1)
+    _check_product(document, slopes)
     margin = math.inf
     for w, t in zip(weights, document.witness.multipliers, strict=True):
-        product *= Fraction(float(t[0]))
         oriented = w if w.shape[1] >= w.shape[0] else w.T
         margin = min(margin, _margin([oriented], [], [], float(t[0]), exact))
+    return margin
+
+
+def _check_wide(
+    document: Document, network: Network, slopes: list[tuple[np.ndarray, np.ndarray]], exact: bool
+) -> CheckResult:
+    """Every layer by itself: dense blocks where they fit, else weighted row sums of the sparse entries."""
+    if document.witness.kind != "layerwise":
+        raise _Refused("a layer is too large for dense blocks; expected a layerwise certificate")
+    if not document.bound > 0.0:
+        raise _Refused("L = 0 is claimed for a network with layers too large for the exact-zero rule")
+    _check_product(document, slopes)
+    margin = math.inf
+    taus = [float(t[0]) for t in document.witness.multipliers]
+    for k, (layer, p, tau) in enumerate(zip(network.layers, document.witness.layer_pow2, taus, strict=True)):
+        rows, columns = layer.linear.shape
+        if rows * columns > LARGEST_DENSE:
+            # tau I - V'V for V = 2**-p W says the same as 4**p tau I - W'W
+            margin = min(
+                margin, wide_margin(layer.linear.to_sparse(), Fraction(tau) * Fraction(4) ** p, exact)
+            )
+        else:
+            w = _scaled_weight(layer.linear.to_dense(), p, k)
+            margin = min(margin, _margin([w if columns >= rows else w.T], [], [], tau, exact))
+    how = "exactly" if exact else "with radii for every rounding"
+    what = "every tau_k I - W_k'W_k is positive semidefinite, of wide layers by weighted row sums"
+    return CheckResult(margin >= 0.0, f"{'' if margin >= 0.0 else 'not proven that '}{what}, {how}", margin)
+
+
+def _check_product(document: Document, slopes: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    product = Fraction(1)
+    for t in document.witness.multipliers:
+        product *= Fraction(float(t[0]))
     for alpha, beta in slopes:
         product *= max(Fraction(float(abs(v))) for pair in (alpha, beta) for v in pair) ** 2
     if product > Fraction(document.witness.rho):
         raise _Refused("rho is below the product of all tau and squared slope gains")
-    return margin
 
 
 def _compare_network(document: Document, network: Network) -> None:
@@ -153,12 +188,15 @@ def _sha256(linear: object) -> str:
 def _scaled_weights(network: Network, pow2: tuple[int, ...]) -> list[np.ndarray]:
     result = []
     for k, (layer, p) in enumerate(zip(network.layers, pow2, strict=True)):
-        w = layer.linear.to_dense()
-        scaled = np.ldexp(w, -p)
-        if not (np.isfinite(scaled).all() and np.array_equal(np.ldexp(scaled, p), w)):
-            raise _Refused(f"weight {k} cannot be scaled by 2**{-p} exactly")
-        result.append(scaled)
+        result.append(_scaled_weight(layer.linear.to_dense(), p, k))
     return result
+
+
+def _scaled_weight(w: np.ndarray, p: int, k: int) -> np.ndarray:
+    scaled = np.ldexp(w, -p)
+    if not (np.isfinite(scaled).all() and np.array_equal(np.ldexp(scaled, p), w)):
+        raise _Refused(f"weight {k} cannot be scaled by 2**{-p} exactly")
+    return scaled
 
 
 def _alive(weights: list[np.ndarray], slopes: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:

@@ -27,6 +27,7 @@ from ._lifted import Chain, Lifted, lift, reduce_exact_zeros
 from ._rational import round_upward
 from ._repair import HEADROOM, least_rho, propose_multipliers
 from ._verified_cholesky import BlockTridiagonal, Verdict, verified_cholesky
+from ._wide_layers import has_wide_layers, proven_products
 
 __all__ = ["Proof", "in_normal_weights", "prove", "repair"]
 
@@ -50,6 +51,8 @@ def prove(network: Network, witness: Witness, eliminate: bool = True) -> Proof:
     """
     _check_sizes(network, witness)
     _check_numbers(witness)
+    if has_wide_layers(network):
+        return Proof(*proven_products(network, witness, repair=False))
     chain = _chain(_scaled(network, witness.layer_pow2))
     if chain is None:
         return Proof(witness, 0.0, zero_rule=True)
@@ -67,6 +70,8 @@ def prove(network: Network, witness: Witness, eliminate: bool = True) -> Proof:
 def repair(network: Network, witness: Witness) -> Proof:
     """The best proof found near the witness, in exactly normalised weights; raises NotCertified."""
     _check_sizes(network, witness)
+    if has_wide_layers(network):
+        return Proof(*proven_products(network, witness, repair=True))
     scaled, pow2 = _normalised(network, witness)
     chain = _chain(scaled)
     if chain is None:

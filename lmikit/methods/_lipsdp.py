@@ -20,13 +20,14 @@ from ..formulations.iqc import check_multipliers
 from ..graph import Graph, GraphWitness
 from ..graph._witness import as_norm
 from ..lmi import Status
-from ..network import Network, balanced_neurons, reduce, with_scaled_layers
+from ..network import Network, balanced_neurons, is_wide, reduce, with_scaled_layers
 from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._base import AbstractMethod
 from ._closed_form import ClosedForm
 from ._eclipse_fast import EclipseFast
 from ._graph import solved_gain, solved_norms
 from ._polish import polished
+from ._spectral import SpectralProduct
 from ._start import closed_form_start
 
 __all__ = ["LipSDP", "default_solver"]
@@ -56,7 +57,8 @@ class LipSDP(AbstractMethod):
 
     The network is reduced first (dead neurons, linear layers, rank) and its layers are scaled by
     powers of two until a closed-form bound is near 1; with "neuron" single neurons are scaled too where
-    they differ widely. Linear neurons in a layer with others are eliminated exactly. A point that the
+    they differ widely. A network with a sparse layer that is too large for dense blocks gets the product of
+    norms instead. Linear neurons in a layer with others are eliminated exactly. A point that the
     solver left infeasible or, with "neuron", above its own lower bound is made feasible and improved by
     `NeuronScaling`'s ascent. Raises OptionError for other options, SolveFailed where the solver has no
     usable point. Assumes that the slopes hold globally.
@@ -98,6 +100,9 @@ class LipSDP(AbstractMethod):
     ) -> Witness:
         """A witness at the optimum; `time_limit` (seconds) bounds the solver's part of the work."""
         clock = _Clock(time_limit)
+        if any(is_wide(layer.linear) for layer in network.layers):
+            witness = SpectralProduct().propose(network)
+            return dataclasses.replace(witness, produced_by=f"{self.label}, norms of wide layers")
         reduction = reduce(network)
         if not reduction.groups:  # a constant function
             return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))

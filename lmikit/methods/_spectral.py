@@ -14,7 +14,7 @@ from .._progress import ProgressCallback
 from .._witness import Witness
 from ..graph import Graph, GraphWitness
 from ..graph._witness import as_norm
-from ..network import Network
+from ..network import AbstractLinearMap, Network, is_wide, perron_weights
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
 from ._graph import norm_product
@@ -48,7 +48,7 @@ class SpectralProduct(AbstractMethod):
     ) -> Witness:
         """A layerwise witness for `network`: tau_k slightly above sigma_max(W_k)^2; no solver is used."""
         with blas_threads(1 if max(network.dims[1:]) <= _SMALL_BLOCK else None), np.errstate(under="ignore"):
-            norms = [_squared_norm(w) for w in network.weights]
+            norms = [_squared_norm(layer.linear) for layer in network.layers]
         gains = [float(np.maximum(np.abs(a), np.abs(b)).max(initial=0.0)) for a, b in network.slopes]
         rho = math.prod(tau * gain * gain for (tau, _), gain in zip(norms, [*gains, 1.0], strict=True))
         return Witness(
@@ -74,8 +74,15 @@ class SpectralProduct(AbstractMethod):
         return norm_product(graph)
 
 
-def _squared_norm(w: np.ndarray) -> tuple[float, int]:
-    """(tau, p): tau above the squared norm of 2**-p W, near 1, so that products over layers stay in range."""
+def _squared_norm(linear: AbstractLinearMap) -> tuple[float, int]:
+    """(tau, p): tau above the squared norm of 2**-p W, near 1, so that products over layers stay in range.
+
+    A layer that is too large for a Gram matrix gets the largest weighted row sum of |W|'|W|.
+    """
+    if is_wide(linear):
+        tau = perron_weights(abs(linear.to_sparse()))[1] * (1.0 + _SLACK)
+        return tau, 0
+    w = linear.to_dense()
     first = math.frexp(float(np.abs(w).max(initial=0.0)))[1]
     shift = exact_shift(w, first) if abs(first) > UNSCALED_POW2 else 0
     if shift:

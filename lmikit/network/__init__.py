@@ -8,6 +8,7 @@ from ._file_entries import read_npz_entries as read_npz_entries
 from ._fractional import LinearFractional, linear_fractional
 from ._lower import LowerBound, lower_bound
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
+from ._maps import is_wide as is_wide
 from ._more_activations import (
     CELU,
     SELU,
@@ -22,6 +23,7 @@ from ._more_activations import (
     Tanhshrink,
 )
 from ._network import Layer, Network
+from ._perron import perron_weights as perron_weights
 from ._piecewise import ELU, Abs, Hardswish, Hardtanh, Identity, LeakyReLU, PReLU, ReLU
 from ._reduction import Reduction, reduce
 from ._scaling import normalise, with_scaled_layers

@@ -84,15 +84,21 @@ class AbstractLinearMap(abc.ABC):
     def to_dense(self) -> np.ndarray:
         """W as a read-only float64 array; raises InputError before 1 GiB would be allocated."""
         rows, columns = self.shape
-        if rows * columns > LARGEST_DENSE:
+        if is_wide(self):
             raise InputError(
                 f"a linear map of shape {self.shape} has {rows * columns:.2g} entries as a dense matrix; "
-                f"expected at most {LARGEST_DENSE:.2g}. Bounds and proofs use dense blocks: remove neurons "
-                "that no input reaches, or split the layer."
+                f"expected at most {LARGEST_DENSE:.2g} here. LipSDP() and SpectralProduct() bound such "
+                "layers by products of norms; other methods need dense blocks."
             )
         result = self.to_sparse().toarray()
         result.setflags(write=False)
         return result
+
+
+def is_wide(linear: AbstractLinearMap) -> bool:
+    """Whether W has too many entries for dense blocks: then only its sparse entries are worked with."""
+    rows, columns = linear.shape
+    return rows * columns > LARGEST_DENSE
 
 
 def _checked_values(values: Any, ndim: int) -> np.ndarray:
