@@ -6,6 +6,7 @@ from . import control as control  # registers its checker
 from . import graph as graph  # registers its checker
 from . import local as local  # registers its checker
 from . import point as point  # registers its checker
+from . import torus as torus  # registers its checker
 from ._certificate import Certificate, verify
 from ._float_environment import require_ieee as require_ieee
 from ._kinds import AbstractCertificate, CheckResult, check

@@ -1,0 +1,6 @@
+"""Certificates of convolutional networks on a torus: channel-tied multipliers, one matrix per frequency."""
+
+from . import _check as _check  # registers its checker
+from ._certificate import TorusCertificate, verify_torus
+
+__all__ = ["TorusCertificate", "verify_torus"]

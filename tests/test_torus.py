@@ -1,0 +1,219 @@
+"""Networks on a torus: the lemma, symbols, the certificate and everything that must be refused."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torus_helpers import conv, random_network
+
+import lmikit
+from lmikit import InputError, Network, NotCertified
+from lmikit.certificates.graph import verify_graph
+from lmikit.certificates.torus import TorusCertificate, verify_torus
+from lmikit.formulations.torus import fast_torus
+from lmikit.graph import GraphWitness, Part, chain_graph
+from lmikit.maps import Convolution2d
+from lmikit.torus import TorusWitness, torus_form
+from lmikit.torus._roots import float_roots
+from lmikit.torus._symbols import symbol_of
+
+KERNEL = [[0.1, -0.5, -0.5], [2.4, 0.4, -0.1], [-0.2, -0.4, 1.1]]  # its circular norm of 4 is below its norm
+
+
+def small(head=True):
+    first = Convolution2d(np.array(KERNEL)[None, None], (1, 4, 4), padding=1)
+    if not head:
+        return Network.from_arrays([first])
+    return Network.from_arrays([first, (np.arange(16.0)[None] - 7.5) / 8.0])
+
+
+def form_or_none(graph, cells=None):
+    try:
+        return torus_form(graph, cells)
+    except InputError:
+        return None
+
+
+@given(st.integers(0, 2**31), st.integers(0, 2))
+@settings(max_examples=20)
+def test_a_proof_on_the_torus_is_one_of_the_unrolled_network(seed, more):
+    """The lemma: the tied multipliers, repeated over the positions, prove the same bound of the network."""
+    graph = random_network(seed)
+    form = form_or_none(graph)
+    if form is None:
+        return
+    form = torus_form(graph, (form.cells[0] + more, form.cells[1] + more))  # every larger torus is valid
+    certificate = verify_torus(graph, fast_torus(form))
+    witness, tied = certificate.witness, dict(zip(form.nodes, certificate.witness.multipliers, strict=True))
+    tied |= dict(zip(form.head_nodes, witness.head, strict=True))
+    full = tuple(np.repeat(tied[k], graph.nodes[k].size // tied[k].size) for k in graph.applied)
+    part = Part(np.array([witness.d_in]), np.array([witness.d_out]), full)
+    unrolled = verify_graph(graph, GraphWitness("dissipation", parts=(part,)), repair=False)
+    assert unrolled.bound == certificate.bound
+    assert certificate.bound >= lmikit.lower_bound(graph, starts=8, steps=5).value
+
+
+def test_most_random_networks_lie_on_a_torus():
+    assert sum(form_or_none(random_network(seed)) is not None for seed in range(40)) >= 25
+
+
+@pytest.mark.parametrize("m", [1, 3, 8, 12, 29])
+def test_roots_of_unity_are_the_nearest_floats(m):
+    cos, sin = float_roots(m)
+    angle = 2.0 * np.pi * np.arange(m) / m
+    np.testing.assert_allclose(cos, np.cos(angle), atol=4e-16)
+    np.testing.assert_allclose(sin, np.sin(angle), atol=4e-16)
+    np.testing.assert_allclose(cos**2 + sin**2, 1.0, atol=4e-16)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 2), st.integers(1, 2), st.integers(1, 2))
+@settings(max_examples=25)
+def test_symbols_are_those_of_circular_convolutions(seed, stride, dilation, groups):
+    """S(w) times the transform of a random input is the transform of the circular output."""
+    rng = np.random.default_rng(seed)
+    phases, cells = (int(rng.integers(1, 3)), int(rng.integers(1, 3))), (3, 4)
+    kernel = rng.standard_normal((2 * groups, 1, 2, 3))
+    image = tuple(m * p * stride for m, p in zip(cells, phases, strict=True))
+    layer = Convolution2d(kernel, (groups, *image), stride, 1, dilation, groups)
+    x = rng.standard_normal((groups, *image))
+    wide = 8  # wrapped far enough for every tap
+    wrapped = np.pad(x, ((0, 0), (wide, wide), (wide, wide)), mode="wrap")
+    direct = Convolution2d(kernel, wrapped.shape, 1, 0, dilation, groups)
+    y = direct.matvec(wrapped.reshape(-1)).reshape(direct.output_shape)
+    y = y[:, wide - 1 :: stride, wide - 1 :: stride][:, : image[0] // stride, : image[1] // stride]
+
+    def transformed(image_values, parts):
+        c = image_values.shape[0]
+        split = image_values.reshape(c, cells[0], parts[0], cells[1], parts[1])
+        return np.fft.fft2(split.transpose(0, 2, 4, 1, 3), axes=(3, 4)).reshape(-1, *cells)
+
+    read = phases[0] * stride, phases[1] * stride
+    points = np.array([(a, b) for a in range(cells[0]) for b in range(cells[1])])
+    symbol = symbol_of(layer, phases, points, cells)
+    x_hat, y_hat = transformed(x, read), transformed(y, phases)
+    for j, (a, b) in enumerate(points):
+        np.testing.assert_allclose(symbol.value[j] @ x_hat[:, a, b], y_hat[:, a, b], atol=1e-11)
+
+
+def test_an_inadmissible_torus_is_refused():
+    """The circular norm of size 4 is 3.471, below the norm 3.600 of the padded map."""
+    network = small(head=False)
+    graph = chain_graph(network)
+    norm = np.linalg.norm(network.weights[0], 2)
+    for m in (1, 4):
+        with pytest.raises(InputError, match="not admissible"):
+            torus_form(graph, (m, m))
+        with pytest.raises(InputError, match="not admissible"):
+            verify_torus(network, TorusWitness((m, m), 1.0, 3.5**2, ()))
+    for m, expected in ((5, 4.24471), (6, 4.53982), (7, 4.52055), (8, 4.40057)):
+        bound = verify_torus(network, fast_torus(torus_form(graph, (m, m)))).bound
+        assert bound == pytest.approx(expected, abs=1e-5)
+        assert bound >= norm
+
+
+def test_slopes_above_zero_are_widened_and_groups_refused():
+    network = Network.from_arrays(
+        [conv(np.random.default_rng(0), 2, (1, 4, 4), 3, padding=1)] * 1, [None], []
+    )
+    leaky = Network.from_arrays(
+        [network.layers[0].linear, np.ones((1, 32))], activation=lmikit.LeakyReLU(0.25)
+    )
+    form = torus_form(chain_graph(leaky))
+    assert (form.slopes(form.nodes[0])[0] == 0.0).all()
+    g = lmikit.GraphBuilder()
+    layer = network.layers[0].linear
+    grouped = g.output(layer.T @ g.maxmin(layer @ g.input(16)))
+    with pytest.raises(InputError, match="groups"):
+        torus_form(grouped)
+    with pytest.raises(InputError, match="do not apply"):
+        torus_form(chain_graph(Network.from_arrays([np.eye(3)])))
+
+
+def test_linear_maps_that_spill_over_the_edge_are_refused():
+    """Two padded convolutions without a nonlinearity between: the first is not zero outside its image."""
+    rng = np.random.default_rng(0)
+    g = lmikit.GraphBuilder()
+    maps = [conv(rng, 1, (1, 4, 4), 3, padding=1) for _ in range(2)]
+    with pytest.raises(InputError, match="not zero outside"):
+        torus_form(g.output(maps[1] @ (maps[0] @ g.input(16))))
+
+
+def saved(tmp_path):
+    network = small()
+    certificate = verify_torus(network, fast_torus(torus_form(chain_graph(network))))
+    certificate.with_lower(1.0).save(tmp_path / "t.json")
+    return network, certificate, tmp_path / "t.json"
+
+
+def test_a_saved_certificate_is_checked_and_loaded(tmp_path):
+    network, certificate, path = saved(tmp_path)
+    assert lmikit.check(path, network)
+    assert lmikit.check(path, chain_graph(network))
+    loaded = TorusCertificate.load(path, network)
+    assert (loaded.bound, loaded.lower) == (certificate.bound, 1.0)
+    other = Network.from_arrays([network.layers[0].linear.scaled(1), network.layers[1].linear])
+    assert not lmikit.check(path, other)
+    with pytest.raises(NotCertified, match="another network"):
+        TorusCertificate.load(path, other)
+    with pytest.raises(TypeError):
+        TorusCertificate(1.0, certificate.witness, "", 0.0, (), "")
+
+
+def _smaller_bound(data):
+    data["claim"]["L"] = (float.fromhex(data["claim"]["L"]) * (1.0 - 1e-12)).hex()
+
+
+def _smaller_output(data):
+    for field, factor in (("d_out", 0.81), ("L", 0.9)):
+        part = data["proof" if field == "d_out" else "claim"]
+        part[field] = (float.fromhex(part[field]) * factor).hex()
+
+
+def _cells(m):
+    def change(data):
+        data["proof"]["cells"] = [m, m]
+
+    return change
+
+
+def _other_admissibility(data):
+    data["proof"]["admissibility"][0]["size"] += 1
+
+
+def _unknown_field(data):
+    data["proof"]["note"] = ""
+
+
+def _head_as_trunk(data):
+    data["proof"]["multipliers"], data["proof"]["head"] = data["proof"]["head"], data["proof"]["multipliers"]
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        _smaller_bound,
+        _smaller_output,
+        _cells(4),
+        _cells(3),
+        _other_admissibility,
+        _unknown_field,
+        _head_as_trunk,
+    ],
+)
+def test_changed_certificates_are_refused(tmp_path, mutate):
+    network, _, path = saved(tmp_path)
+    data = json.loads(path.read_text())
+    mutate(data)
+    path.write_text(json.dumps(data))
+    assert not lmikit.check(path, network)
+
+
+@pytest.mark.parametrize("values", [np.array([-1.0]), np.array([np.nan]), np.array([1.0, 1.0])])
+def test_multipliers_that_are_no_multipliers_are_refused(values):
+    network = small()
+    witness = fast_torus(torus_form(chain_graph(network)))
+    bad = TorusWitness(witness.cells, 1.0, witness.d_out, (values,), witness.head)
+    with pytest.raises((InputError, NotCertified)):
+        verify_torus(network, bad, repair=False)
