@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when t
     from . import solvers as solvers
     from . import systems as systems
     from . import testing as testing
+    from . import torus as torus
     from . import training as training
     from ._public import *  # noqa: F403
 else:
