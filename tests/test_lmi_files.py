@@ -1,6 +1,7 @@
 """SDPA and CBF files: exact round trips, every dialect of the headers, errors with file and line."""
 
 import dataclasses
+import gzip
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sdp_strategies import random_optimal, sdps_with_optimum
 
-from lmikit import InputError
+from lmikit import InputError, OptionError
 from lmikit.lmi import SDP, Problem, read_cbf, read_sdpa, write_cbf, write_sdpa
 
 
@@ -108,6 +109,40 @@ def test_sdpa_numbers_may_span_lines(tmp_path):
     sdp = read_sdpa(write(tmp_path, text))
     np.testing.assert_array_equal(sdp.c, [1, 2, 3])
     assert [lmi.size for lmi in sdp.lmis] == [1, 1]
+
+
+DIALECTS = {
+    "fortran": "2 \n1\n2\n1.0D+01 2d0\n0 1 1 1 1.0D+00\n1 1 1 2 -.5d-1\n2 1 2 2 3\n",
+    "words": "2=mdim\n1=nblock\n2.0\n10.0 2\n0 1 1 1 1 = F0\n* a comment\nand words\n"
+    "1 1 1 2 -0.05\n2 1 2 2 3 last\n",
+    "mark": "\ufeff2\n1\n2\n10 2\n0 1 1 1 1\n1 1 1 2 -0.05\n2 1 2 2 3\n",
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("case", DIALECTS)
+def test_sdpa_files_as_programs_write_them(tmp_path, case, packed):
+    data = DIALECTS[case].encode()
+    path = tmp_path / ("file.dat-s.gz" if packed else "file.dat-s")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    sdp = read_sdpa(path)
+    np.testing.assert_array_equal(sdp.c, [10, 2])
+    np.testing.assert_array_equal(sdp.lmis[0].evaluate([2.0, 1.0]).toarray(), [[-1, -0.1], [-0.1, 3]])
+    if packed:
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(InputError, match="no complete gzip file"):
+            read_sdpa(path)
+
+
+def test_sdpa_duplicates_are_summed_or_overwritten_when_asked(tmp_path):
+    path = write(tmp_path, "1\n1\n2\n1\n0 1 1 2 1\n1 1 1 2 1\n0 1 2 1 3\n")
+    for duplicates, constant in (("sum", -4.0), ("last", -3.0)):
+        F0 = read_sdpa(path, duplicates=duplicates).lmis[0].F0.toarray()
+        np.testing.assert_array_equal(F0, [[0, constant], [constant, 0]])
+    with pytest.raises(InputError, match='duplicates="sum"'):
+        read_sdpa(path)
+    with pytest.raises(OptionError, match="expected 'error', 'sum' or 'last'"):
+        read_sdpa(path, duplicates="first")
 
 
 MALFORMED_SDPA = {

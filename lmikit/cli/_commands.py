@@ -215,7 +215,7 @@ def compare_methods(arguments: argparse.Namespace) -> int:
     return 0 if any(row.proven for row in comparison.rows) else 1
 
 
-_SDP_READERS = {".dat-s": read_sdpa, ".cbf": read_cbf}
+_SDP_READERS = {".dat-s": read_sdpa, ".dat-s.gz": read_sdpa, ".cbf": read_cbf}
 
 
 def _is_sdp(path: str) -> bool:

@@ -103,7 +103,10 @@ class Expression(AbstractComparable):
         for t in terms:
             x = t.x.evaluate(y, more).toarray()[:, 0]
             total = total + (t.P.scipy() @ sp.diags_array(x)) @ t.Q.scipy().T
-        return total.toarray()
+        dense = total.toarray()
+        if self._owner is not None and len(self._owner.parameters) and np.isnan(dense).any():
+            self._owner.parameters.require_values()
+        return dense
 
     @property
     def value(self) -> Any:

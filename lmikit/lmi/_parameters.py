@@ -123,10 +123,9 @@ class Parameters:
         return result
 
     def monomials(self, y: np.ndarray) -> np.ndarray:
-        """The value of every monomial at y; raises InputError where a parameter has no value yet."""
+        """The value of every monomial at y, NaN where a parameter has no value yet."""
         if not self._keys:
             return np.zeros(0)
-        self.require_values()
         k, i = self._table()
         return np.asarray(self._values[k] * np.append(y, 1.0)[i])
 

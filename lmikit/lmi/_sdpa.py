@@ -3,7 +3,7 @@
 A block of negative size -k is diagonal: k linear inequalities, which become rows of G y <= h.
 Blocks of positive size become LMIs; F0 of an LMI is -F_0 of the file. Format: SDPA manual,
 "sparse data format"; comment lines start with " or *; {}(), are white space; the words after the
-numbers of a header line are ignored.
+numbers of a header line are ignored. Dialects: `_sdpa_dialects`; gzip files and byte order marks in `_text`.
 """
 
 import os
@@ -11,29 +11,36 @@ import os
 import numpy as np
 import scipy.sparse as sp
 
-from .._errors import InputError
+from .._errors import InputError, OptionError
 from .._files import reading
 from ._entries import lmi_from_entries, upper_entries
 from ._sdp import SDP
+from ._sdpa_dialects import leading_number, plain_entries, without_fortran
 from ._text import TextLines, write_atomically
 from ._triplets import CONSTANT, Triplets, sorted_runs
 
 __all__ = ["read_sdpa", "write_sdpa"]
 
 
-def read_sdpa(path: str | os.PathLike[str]) -> SDP:
-    """An SDP from a sparse SDPA file; positive blocks in order as LMIs, all diagonal blocks as G y <= h.
+def read_sdpa(path: str | os.PathLike[str], *, duplicates: str = "error") -> SDP:
+    """An SDP from a sparse SDPA file, gzipped or not; positive blocks in order as LMIs, all diagonal blocks
+    as G y <= h.
 
-    Raises InputError, with the line, where the file is malformed: indices out of range, an entry given
-    twice, an entry off the diagonal of a diagonal block, numbers missing or not finite.
+    An entry that comes twice is refused, or with `duplicates` "sum" added up, with "last" overwritten.
+    Fortran exponents (1.0D+01), words after numbers and comments among the entries are read over. Raises
+    InputError, with the line, where the file is malformed: indices out of range, an entry given twice, an
+    entry off the diagonal of a diagonal block, numbers missing or not finite; OptionError for `duplicates`.
     """
+    if duplicates not in ("error", "sum", "last"):
+        raise OptionError(f"duplicates is {duplicates!r}; expected 'error', 'sum' or 'last'.")
     with reading(path, "a sparse SDPA file"):
-        return _read(TextLines(path, replaced="{}(),\r", comments='"*'))
+        file = TextLines(path, replaced="{}(),\r", comments='"*', cleaned=plain_entries)
+        return _read(file, duplicates)
 
 
-def _read(file: TextLines) -> SDP:
-    m = file.integer(file.next("the number of variables")[0], "the number of variables", 1)
-    blocks = file.integer(file.next("the number of blocks")[0], "the number of blocks", 0)
+def _read(file: TextLines, duplicates: str) -> SDP:
+    m = file.integer(leading_number(file.next("the number of variables")[0]), "the number of variables", 1)
+    blocks = file.integer(leading_number(file.next("the number of blocks")[0]), "the number of blocks", 0)
     given = _header_numbers(file, blocks, "block sizes", int)
     file.require_room(sum(map(abs, given)), "the sizes of the blocks")
     sizes = np.array(given, dtype=np.int64)
@@ -46,8 +53,9 @@ def _read(file: TextLines) -> SDP:
     table = file.rows(5, limits)
     which, block, row, col = table[:, :4].astype(np.int64).T - np.array([[1], [1], [1], [1]])
     row, col = np.minimum(row, col), np.maximum(row, col)
-    _check_entries(file, start, sizes, which, block, row, col)
     val = np.where(which == CONSTANT, -table[:, 4], table[:, 4])
+    _check_entries(file, start, sizes, block, row, col)
+    which, block, row, col, val = _once_each(file, start, sizes, (which, block, row, col, val), duplicates)
     return _build(c, sizes, which, block, row, col, val)
 
 
@@ -57,7 +65,7 @@ def _header_numbers(file: TextLines, count: int, what: str, kind: type) -> list:
     while len(values) < count:
         for word in file.next(f"{count} {what}")[: count - len(values)]:
             try:
-                values.append(kind(word))
+                values.append(kind(leading_number(word)) if kind is int else kind(without_fortran(word)))
             except ValueError:
                 file.fail(f"expected {count} {what} and got {word[:40]!r} after {len(values)} of them")
             if kind is float and not np.isfinite(values[-1]):
@@ -69,7 +77,6 @@ def _check_entries(
     file: TextLines,
     start: int,
     sizes: np.ndarray,
-    which: np.ndarray,
     block: np.ndarray,
     row: np.ndarray,
     col: np.ndarray,
@@ -89,15 +96,29 @@ def _check_entries(
             f"entry ({row[k] + 1}, {col[k] + 1}) is off the diagonal of the diagonal block {block[k] + 1}",
             file.line_of(start, 5 * k),
         )
+
+
+def _once_each(
+    file: TextLines, start: int, sizes: np.ndarray, entries: tuple[np.ndarray, ...], duplicates: str
+) -> tuple[np.ndarray, ...]:
+    """The entries with those that come several times refused, summed, or but the last dropped."""
+    which, block, row, col, val = entries
     offsets = np.cumsum(np.abs(sizes)) - np.abs(sizes)
     order, first = sorted_runs(offsets[block] + row, offsets[block] + col, which)
-    if first.size != which.size:
+    if first.size == which.size:
+        return entries
+    if duplicates == "error":
         run = int(np.argmax(np.diff(np.r_[first, which.size]) > 1))
         k = int(order[first[run] + 1])
         file.fail(
-            f"entry ({row[k] + 1}, {col[k] + 1}) of block {block[k] + 1}, matrix {which[k] + 1}, comes twice",
+            f"entry ({row[k] + 1}, {col[k] + 1}) of block {block[k] + 1}, matrix {which[k] + 1}, comes "
+            'twice; read_sdpa(path, duplicates="sum") or "last" takes it',
             file.line_of(start, 5 * k),
         )
+    ends = np.r_[first[1:], which.size] - 1
+    kept = order[ends]
+    total = np.add.reduceat(val[order], first) if duplicates == "sum" else val[kept]
+    return which[kept], block[kept], row[kept], col[kept], total
 
 
 def _build(

@@ -1,8 +1,11 @@
 """Text files of numbers: errors that name file and line, fast rows, writes that are all or nothing."""
 
+import gzip
+import io
 import os
 import pathlib
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 import numpy as np
@@ -11,6 +14,8 @@ from .._errors import InputError
 from .._files import read_bytes, write_bytes
 
 _LARGEST_FILE = 2**30  # bytes
+_RATIO = 100  # of a text to its gzip file, above which it is taken for an attack
+_GZIP, _BYTE_ORDER_MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
 
 __all__ = ["TextLines", "write_atomically"]
 
@@ -18,15 +23,37 @@ __all__ = ["TextLines", "write_atomically"]
 class TextLines:
     """The lines of a file, read front to back; `position` is the index of the next line."""
 
-    def __init__(self, path: str | os.PathLike[str], replaced: str = "", comments: str = "") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        replaced: str = "",
+        comments: str = "",
+        cleaned: Callable[[str, str, int], str] | None = None,
+    ) -> None:
         self.path = pathlib.Path(path)
-        text = read_bytes(self.path, _LARGEST_FILE, "text file").decode("latin-1")
+        data = read_bytes(self.path, _LARGEST_FILE, "text file")
+        text = self._unpacked(data).removeprefix(_BYTE_ORDER_MARK).decode("latin-1")
         self.room = max(2**20, len(text))  # rows that a file of this length may ask for
         if replaced:
             text = text.translate(dict.fromkeys(map(ord, replaced), " "))
         self.lines = text.split("\n")
         self.comments = comments
+        self.cleaned = cleaned  # (line, comments, width) -> line, for rows that are not plain numbers
         self.position = 0
+
+    def _unpacked(self, data: bytes) -> bytes:
+        """The text of a gzip file, which may not be longer than a plain one; any other as it is."""
+        if not data.startswith(_GZIP):
+            return data
+        most = min(_LARGEST_FILE, 2**20 + _RATIO * len(data))
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                text = packed.read(most + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{self.path} is no complete gzip file ({error}).") from error
+        if len(text) > most:
+            raise InputError(f"{self.path} unpacks to more than {most} bytes; expected at most that.")
+        return text
 
     def fail(self, message: str, line: int | None = None) -> NoReturn:
         """Raise InputError at a line (0-based; the last one read unless given)."""
@@ -71,8 +98,19 @@ class TextLines:
         words = "\n".join(self.lines[start:end]).split()
         try:
             values = np.array(words, dtype=np.float64)
+            if values.size % width:
+                raise ValueError
         except ValueError:
-            self._diagnose(start, end, width)
+            if self.cleaned is None:
+                self._diagnose(start, end, width)
+            self.lines[start:end] = [
+                self.cleaned(line, self.comments, width) for line in self.lines[start:end]
+            ]
+            words = "\n".join(self.lines[start:end]).split()
+            try:
+                values = np.array(words, dtype=np.float64)
+            except ValueError:
+                self._diagnose(start, end, width)
         if values.size % width or (count is not None and values.size != count * width):
             self._diagnose(start, end, width)
         table = values.reshape(-1, width)
