@@ -62,15 +62,16 @@ class Form:
 
     own: int
     variables: int
+    monomials: int
     program: ConicProgram
     squares: tuple[tuple[sp.csc_array, np.ndarray, sp.csc_array], ...]
     pieces: dict[str | None, tuple[Place, ...]]
 
     def at(self, parameters: Parameters) -> ConicProgram:
         """The program at the present values of the parameters."""
-        if not len(parameters):
+        if not self.monomials:
             return self._with_squares(self.program, None, np.zeros(self.variables))
-        S, s = parameters.substitution(self.variables)
+        S, s = parameters.substitution(self.variables, self.monomials)
         sdp = self.program.sdp
         changed = SDP(
             c=S.T @ sdp.c,
@@ -200,4 +201,4 @@ def compile_form(
     sdp = SDP(c, tuple(into.lmis), G=-G, h=h, A=A, b=-b, socs=tuple(into.socs))
     squares = tuple((*into.map(e), W) for e, W in target.squares)
     program = ConicProgram(sdp, tuple(into.exponentials), tuple(into.powers))
-    return Form(own, lowered.size, program, squares, pieces_of)
+    return Form(own, lowered.size, into.columns - lowered.size, program, squares, pieces_of)

@@ -139,10 +139,13 @@ class Parameters:
                 f"the parameter {missing[0]!r} has no value; set it: problem.update({missing[0]}=...)."
             )
 
-    def substitution(self, variables: int) -> tuple[sp.csc_array, np.ndarray]:
-        """S (variables + monomials, variables), s with (y, monomials) = S y + s at the present values."""
+    def substitution(self, variables: int, monomials: int) -> tuple[sp.csc_array, np.ndarray]:
+        """S (variables + monomials, variables), s with (y, monomials) = S y + s at the present values.
+
+        For the first so many monomials: those that were known when the problem was compiled.
+        """
         self.require_values()
-        k, i = self._table()
+        k, i = (part[:monomials] for part in self._table())
         total = variables + k.size
         live = i >= 0
         rows = np.r_[np.arange(variables), variables + np.flatnonzero(live)]
