@@ -9,6 +9,7 @@ import lmikit
 from lmikit import InputError
 from lmikit.certificates.graph import verify_graph
 from lmikit.graph import OneLipschitz
+from lmikit.nonlinear import MaxMinPairs, Reflect, SortGroups
 
 
 def orthogonal(rng, n):
@@ -66,3 +67,60 @@ def test_slopes_outside_zero_one_and_bad_shapes_are_refused():
         net.sandwich(np.ones((2, 3)), np.ones((3, 4)), np.ones(2))
     with pytest.raises(InputError, match="a matrix"):
         net.linear(np.ones(4))
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 10**6))
+def test_groups_between_contractions_prove_one(seed):
+    rng = np.random.default_rng(seed)
+    net = OneLipschitz(4)
+    for function in (SortGroups(4), MaxMinPairs(), Reflect([3.0, 1.0, -2.0, 1.0])):
+        net.groups(function, orthogonal(rng, 4), rng.standard_normal(4))
+    graph, witness = net.cpl(rng.standard_normal((5, 4))).finish()
+    proven = verify_graph(graph, witness)
+    assert proven.bound <= 1.0 + 1e-6
+    assert lmikit.check(proven, graph, exact=True)
+
+
+def lbdn(rng, gamma, widths):
+    """The weights of an LBDN from n_0 inputs: A_k A_k' + B_k B_k' = I, B_k reads layer k - 1; and Psi_k."""
+    inputs, *hidden, outputs = widths
+    psi = [np.exp(0.5 * rng.standard_normal(n)) for n in hidden]
+    A, B = [], []
+    for n, before in zip(hidden, (inputs, *hidden), strict=False):
+        joint = np.linalg.qr(rng.standard_normal((n + before, n)))[0].T
+        A.append(joint[:, :n])
+        B.append(joint[:, n:])
+    last = np.linalg.qr(rng.standard_normal((hidden[-1], max(outputs, hidden[-1]))))[0].T[:outputs]
+    weights = [np.sqrt(2.0 * gamma) * B[0] / psi[0][:, None]]
+    for k in range(1, len(hidden)):
+        weights.append(2.0 * (B[k] / psi[k][:, None]) @ (A[k - 1].T * psi[k - 1]))
+    return [*weights, np.sqrt(2.0 * gamma) * last @ (A[-1].T * psi[-1])], psi, A, B, last
+
+
+@settings(max_examples=5)
+@given(st.integers(0, 10**6), st.floats(0.1, 50.0))
+def test_an_lbdn_has_its_gain(seed, gamma):
+    """Wang, Manchester, ICML 2023: W and T = gamma Psi^2 show gamma, and LipSDP is never above it."""
+    rng = np.random.default_rng(seed)
+    widths = (2, 3, 4, 3, 2)
+    weights, psi, A, B, last = lbdn(rng, gamma, widths)
+    network = lmikit.Network.from_arrays(weights)
+    witness = lmikit.Witness("lipsdp", gamma**2, tuple(gamma * p**2 for p in psi))
+    assert lmikit.verify(network, witness).bound <= gamma * (1.0 + 1e-6)
+    assert lmikit.lipschitz(network).bound <= gamma * (1.0 + 1e-6)
+    net = OneLipschitz(2).linear(np.sqrt(gamma) * np.eye(2), gain=np.sqrt(gamma))
+    for a, b, p in zip(A, B, psi, strict=True):
+        net.sandwich(a, b, p)
+    graph, found = net.linear(np.sqrt(gamma) * last, gain=np.sqrt(gamma)).finish()
+    x = rng.standard_normal((20, 2))
+    np.testing.assert_allclose(graph(x), network(x), rtol=1e-9, atol=1e-9 * gamma)
+    proven = verify_graph(graph, found)
+    assert proven.bound <= gamma * (1.0 + 1e-6)
+    assert lmikit.check(proven, graph, exact=True)
+
+
+@pytest.mark.parametrize("gain", [0.0, -1.0, np.inf, "2"])
+def test_gains_that_are_refused(gain):
+    with pytest.raises(InputError, match="gain"):
+        OneLipschitz(2).linear(np.eye(2), gain=gain)

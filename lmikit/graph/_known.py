@@ -13,9 +13,14 @@ that T of a stack is that of its layers side by side):
 | CPL | x - (2/s) W'phi(W x + b), s = norm(W)^2 | (2/s) I |
 | SLL | x - 2 W'S^-1 phi(W x + b), S_ii = sum_j abs(W W')_ij q_j / q_i | 2 S^-1 |
 | sandwich | sqrt(2) A'P phi(sqrt(2) P^-1 B x + b), A A' + B B' = I | P^2 |
+| sorted, pairs, reflected | phi(Q x + b) on groups, norm(Q) <= 1 | lam N N' + B nu B' = I, mu = nu |
+
+A linear map of norm at most g among them multiplies the bound by g, and T of all layers before it by g^2:
+sqrt(gamma) I, sandwich layers, sqrt(gamma) B with norm(B) <= 1 are an LBDN of gain gamma.
 
 Prach, Lampert, ECCV 2022 (AOL); Meunier, Delattre, Araujo, Allauzen, ICML 2022 (CPL); Araujo, Havens,
-Delattre, Allauzen, Hu, ICLR 2023 (SLL); Wang, Manchester, ICML 2023 (sandwich).
+Delattre, Allauzen, Hu, ICLR 2023 (SLL); Wang, Manchester, ICML 2023 (sandwich, LBDN); Anil, Lucas, Grosse,
+ICML 2019 (sorting).
 """
 
 import math
@@ -23,9 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from .._convert import as_float64
+from .._convert import as_float64, as_number
 from .._errors import InputError
 from ..network import resolve_activation
+from ..nonlinear import AbstractGroups
 from ._builder import GraphBuilder, Value
 from ._graph import Graph
 from ._witness import GraphWitness, Part
@@ -47,7 +53,8 @@ class OneLipschitz:
             )
         self._builder = GraphBuilder()
         self._value = self._builder.input(input_dim)
-        self._multipliers: list[np.ndarray] = []
+        self._multipliers: list[tuple[np.ndarray, float]] = []  # with the gain of the layers before
+        self._gain = 1.0
 
     def aol(self, weight: Any, bias: Any = None) -> "OneLipschitz":
         """phi(W D x + b)."""
@@ -90,15 +97,33 @@ class OneLipschitz:
         self._value = (math.sqrt(2.0) * left.T * scale) @ w
         return self
 
-    def linear(self, weight: Any) -> "OneLipschitz":
-        """W x for a W of norm at most 1."""
+    def groups(self, function: AbstractGroups, weight: Any, bias: Any = None) -> "OneLipschitz":
+        """function(Q x + b) for a Q of norm at most 1 and a nonlinearity on groups of channels."""
+        Q = _matrix(weight)
+        N, B = function.norm_directions, function.identities
+        lam, nu = 1.0, np.zeros((B.shape[1],) * 2)
+        if N.shape[1] < N.shape[0]:  # N N' spans only what B leaves
+            lam, nu = 1.0 / float(np.linalg.norm(N, 2)) ** 2, np.linalg.inv(B.T @ B)
+        upper = nu[np.triu_indices(len(nu))]
+        each = np.concatenate([[lam], upper, upper])
+        self._multipliers.append((np.tile(each, function.groups(Q.shape[0], function.name)), self._gain))
+        v = Q @ self._value
+        self._value = self._builder.apply(function, v if bias is None else v + bias)
+        return self
+
+    def linear(self, weight: Any, gain: float = 1.0) -> "OneLipschitz":
+        """W x for a W of norm at most `gain`, which the bound is multiplied by."""
+        if not 0.0 < as_number("gain", gain) < math.inf:
+            raise InputError(f"gain is {gain!r}; expected a finite number above 0.")
         self._value = _matrix(weight) @ self._value
+        self._gain *= float(gain)
         return self
 
     def finish(self) -> tuple[Graph, GraphWitness]:
-        """The graph, and the witness for the bound 1."""
+        """The graph, and the witness for the bound 1, or the product of the gains."""
         graph = self._builder.output(self._value)
-        part = Part(np.ones(1), np.ones(1), tuple(self._multipliers))
+        multipliers = tuple(t * (self._gain / before) ** 2 for t, before in self._multipliers)
+        part = Part(np.array([self._gain**2]), np.ones(1), multipliers)
         return graph, GraphWitness("dissipation", parts=(part,), produced_by="multipliers of the layers")
 
     def _residual(self, W: np.ndarray, bias: Any, T: np.ndarray) -> "OneLipschitz":
@@ -112,7 +137,7 @@ class OneLipschitz:
         v = W @ self._value
         if bias is not None:
             v = v + bias
-        self._multipliers.append(T)
+        self._multipliers.append((T, self._gain))
         return self._builder.apply(self._activation, v)
 
 
