@@ -1,6 +1,7 @@
 """LMIs for control: analysis of linear systems, with results that are proven for the exact float data."""
 
-from ..systems import Feedback, System, as_system
+from ..systems import Feedback, NetworkLoop, System, as_system
+from ._network_loops import AttractionResult, loop_gain, region_of_attraction
 from ._norms import h2_norm, h_infinity_norm
 from ._passivity import passivity
 from ._regions import Region, disc, half_plane, sector
@@ -9,9 +10,11 @@ from ._stability import lyapunov, poles
 from ._synthesis import Design, h2_feedback, h_infinity_feedback, lqr
 
 __all__ = [
+    "AttractionResult",
     "ControlResult",
     "Design",
     "Feedback",
+    "NetworkLoop",
     "Region",
     "System",
     "as_system",
@@ -21,9 +24,11 @@ __all__ = [
     "h_infinity_feedback",
     "h_infinity_norm",
     "half_plane",
+    "loop_gain",
     "lqr",
     "lyapunov",
     "passivity",
     "poles",
+    "region_of_attraction",
     "sector",
 ]

@@ -2,6 +2,7 @@
 
 from ._certificate import ControlCertificate, verify_control
 from ._claims import AbstractControlClaim
+from ._loops import LoopGain, RegionOfAttraction
 from ._norms import H2Norm, HInfinityNorm, NotPassive, Passive
 from ._stability import Lyapunov, NoCommonLyapunov, PoleOutside, PolesInRegion
 
@@ -10,11 +11,13 @@ __all__ = [
     "ControlCertificate",
     "H2Norm",
     "HInfinityNorm",
+    "LoopGain",
     "Lyapunov",
     "NoCommonLyapunov",
     "NotPassive",
     "Passive",
     "PoleOutside",
     "PolesInRegion",
+    "RegionOfAttraction",
     "verify_control",
 ]

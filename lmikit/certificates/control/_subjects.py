@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..._errors import InputError
-from ...systems import Feedback, System
+from ...systems import Feedback, NetworkLoop, System
+from ..point import point_digest
 from ._arithmetic import AbstractArithmetic, Matrix
 
 __all__ = ["family", "one", "realised", "subject_digest"]
@@ -50,6 +51,10 @@ def subject_digest(subject: Any) -> str:
     """The SHA-256 that ties a certificate to what it is about."""
     if isinstance(subject, (tuple, list)):
         text = "lmikit-family 1 " + " ".join(subject_digest(s) for s in subject)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+    if isinstance(subject, NetworkLoop):
+        network = f"{subject.network.digest} {point_digest(subject.network)}"
+        text = f"lmikit-loop 1 {subject.plant.digest} {network} {subject.control} {subject.measured}"
         return hashlib.sha256(text.encode("ascii")).hexdigest()
     digest = getattr(subject, "digest", None)
     if not isinstance(digest, str):
