@@ -49,6 +49,7 @@ def test_ellipsoids_of_the_worked_loop():
     assert not region_of_attraction(UNSTABLE, 2.2)
 
 
+@pytest.mark.slow
 def test_the_search_finds_an_ellipsoid_at_least_as_large():
     result = region_of_attraction(UNSTABLE)
     assert result.volume > 15.99

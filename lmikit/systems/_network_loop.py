@@ -48,7 +48,7 @@ class NetworkLoop:
     @property
     def wiring(self) -> Feedback:
         """Which inputs and outputs remain, and what is measured; its controller is a stand-in."""
-        return self._wired  # type: ignore[attr-defined,no-any-return]
+        return self._wired  # type: ignore[attr-defined]
 
     @property
     def discrete(self) -> bool:

@@ -67,7 +67,8 @@ def neuron_terms(
     """q as a matrix of z; raises nothing, T >= 0 is checked by the claims."""
     N, size = V.shape
     J = ops.of(np.hstack([np.zeros((N, states)), np.eye(N), np.zeros((N, size - states - N))]))
-    alpha, beta = (np.concatenate([np.zeros(0), *(s[i] for s in slopes)]) for i in (0, 1))
+    alpha = np.concatenate([np.zeros(0), *(a for a, _ in slopes)])
+    beta = np.concatenate([np.zeros(0), *(b for _, b in slopes)])
     low, high = J - ops.of(np.diag(alpha)) @ V, ops.of(np.diag(beta)) @ V - J
     half = low.T @ ops.of(np.diag(T)) @ high
     return half + half.T
