@@ -18,6 +18,7 @@ __all__ = ["load_network"]
 _LARGEST_FILE = 2**32  # bytes
 _OF_KINDS = {
     "output": ("onnx",),
+    "input": ("onnx",),
     "logits": ("onnx", "keras"),
     "order": ("safetensors", "torch"),
     "part": ("safetensors", "torch"),
@@ -29,6 +30,7 @@ def load_network(
     activation: Any = None,
     *,
     output: str | None = None,
+    input: str | Sequence[str] | None = None,
     logits: bool = False,
     order: Sequence[str] | None = None,
     part: str | None = None,
@@ -39,7 +41,8 @@ def load_network(
     A `Graph` where it is no chain, and for a `.npz` that `Graph.save` wrote. `activation` is used where
     the file does not name its activations: `.mat`, `.safetensors` and `.npz` that lmikit did not write
     (None: relu), and torch's files and Keras's weights alone, which need it. `output` (the value to stop
-    at) and `logits` (leave off a softmax at the end) are for `.onnx`. `order` (the layers' names in the
+    at), `input` (the inputs meant, or values to begin at) and `logits` (leave off a softmax at the end) are
+    for `.onnx`. `order` (the layers' names in the
     order of the forward pass) and `part` (a prefix of names, or 'actor' or 'critic' of a stable-baselines3
     archive) are for `.safetensors` and torch's files.
 
@@ -55,7 +58,8 @@ def load_network(
     if not os.path.isfile(file):  # Path.is_file raises where a name is too long
         raise InputError(f"{str(file)[:200]} is not a file; expected a network: {', '.join(KINDS)}.")
     kind = kind_of(file.name, read_unpacked(file, _LARGEST_FILE, "network file"))
-    for name, value in {"output": output, "logits": logits, "order": order, "part": part}.items():
+    options = {"output": output, "input": input, "logits": logits, "order": order, "part": part}
+    for name, value in options.items():
         if value and kind not in _OF_KINDS[name]:
             suffixes = ", ".join(s for s, k in KINDS.items() if k in _OF_KINDS[name])
             raise OptionError(f"{name} is for {suffixes} files; {file.name} is none, leave it out.")
@@ -63,7 +67,7 @@ def load_network(
     readers: dict[str, Callable[[], Network | Graph]] = {
         "npz": lambda: Graph.from_file(file) if holds_graph(file) else Network.from_file(file, plain),
         "mat": lambda: Network.from_file(file, plain),
-        "onnx": lambda: from_onnx(file, output=output, logits=logits),
+        "onnx": lambda: from_onnx(file, output=output, input=input, logits=logits),
         "nnet": lambda: from_nnet(file),
         "safetensors": lambda: from_safetensors(file, plain, order=order, part=part),
         "keras": lambda: from_keras_file(file, activation, logits=logits),

@@ -116,8 +116,8 @@ def test_inputs_of_any_shape_are_flattened_in_row_order():
 
 REFUSED = {
     "conv": (
-        model([node("Conv", ["x", "K"], name="conv_1")], {"K": f32(1, 1, 2, 2)}, shape=("n", 1, 4, 4)),
-        "layer conv_1 is an ONNX Conv;",
+        model([node("Conv", ["x", "K"], name="conv_1")], {"K": f32(1, 1, 2, 2, 2)}, shape=("n", 1, 4, 4, 4)),
+        "layer conv_1 is an ONNX Conv of values of shape .*one sample of an image or signal is read",
     ),
     "softmax": (
         model([*HEAD, node("Softmax", ["h"])], WEIGHTS),

@@ -16,9 +16,26 @@ import scipy.sparse as sp
 
 from .._convert import floats
 from .._errors import InputError
-from ..network import AbstractLinearMap, Activation, Identity, Network, SparseMap, resolve_activation
+from ..maps import Convolution2d
+from ..network import (
+    AbstractLinearMap,
+    Activation,
+    Identity,
+    Network,
+    SparseMap,
+    TransposedMap,
+    resolve_activation,
+)
 
-__all__ = ["Chain", "activation_list", "import_error_extra", "natural_key", "normalisation", "refusal"]
+__all__ = [
+    "Chain",
+    "activation_list",
+    "import_error_extra",
+    "natural_key",
+    "normalisation",
+    "refusal",
+    "scaled_rows",
+]
 
 _SUPPORTED = (
     "fully connected layers, the activations that lmikit names, flattening, dropout that is off and batch "
@@ -219,19 +236,47 @@ def _joined(before: _Open, step: _Affine) -> _Open:
 
 
 def _applied(where: str, weight: Any, vector: np.ndarray) -> np.ndarray:
-    if isinstance(weight, SparseMap):
+    if isinstance(weight, AbstractLinearMap):
         return weight.matvec(vector)
     return np.asarray(floats(f"layer {where}", weight) @ vector)
 
 
+def scaled_rows(where: str, weight: Any, rows: np.ndarray) -> Any:
+    """diag(rows) weight in float64; a convolution stays one where its channels are scaled alone."""
+    return _times(where, weight, rows=rows)
+
+
 def _times(where: str, weight: Any, *, rows: Any = None, columns: Any = None) -> Any:
     """The weight with its rows or columns scaled, in float64."""
-    if isinstance(weight, SparseMap):
+    if isinstance(weight, AbstractLinearMap):
+        channels = _channels_times(weight, rows, columns)
+        if channels is not None:
+            return channels
         matrix = weight.to_sparse().tocoo()
         factor = rows[matrix.coords[0]] if columns is None else columns[matrix.coords[1]]
         return SparseMap(sp.csr_array((factor * matrix.data, matrix.coords), shape=weight.shape))
     dense = floats(f"layer {where}", weight)
     return rows[:, None] * dense if columns is None else dense * columns
+
+
+def _channels_times(linear: AbstractLinearMap, rows: Any, columns: Any) -> AbstractLinearMap | None:
+    """A convolution with scaled channels; None for another map, and where a factor varies in a channel."""
+    if isinstance(linear, TransposedMap):
+        swapped = _channels_times(linear.original, columns, rows)
+        return None if swapped is None else TransposedMap(swapped)
+    if not isinstance(linear, Convolution2d):
+        return None
+    shape = linear.input_shape if rows is None else linear.output_shape
+    factors = (columns if rows is None else rows).reshape(shape[0], -1)
+    if (factors != factors[:, :1]).any():
+        return None
+    kernel, each = linear.kernel, factors[:, 0]
+    if rows is None:
+        out, per_group = kernel.shape[:2]
+        group = np.arange(out) // (out // linear.groups)
+        taken = each[group[:, None] * per_group + np.arange(per_group)]
+        return dataclasses.replace(linear, kernel=kernel * taken[:, :, None, None])
+    return dataclasses.replace(linear, kernel=kernel * each[:, None, None, None])
 
 
 def _closed(current: _Open, features: int) -> Any:

@@ -7,6 +7,7 @@ An input of rank 1, or with a first axis of size 1, is read as it stands.
 
 import collections
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from .._errors import BackendMissing, InputError
@@ -22,17 +23,27 @@ __all__ = ["from_onnx"]
 _OLDEST_OPSET = 6  # operators meant something else before
 
 
-def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) -> Network | Graph:
+def from_onnx(
+    model: Any,
+    *,
+    output: str | None = None,
+    input: str | Sequence[str] | None = None,
+    logits: bool = False,
+) -> Network | Graph:
     """What an ONNX model (a path or a ModelProto) computes, with the same outputs to rounding.
 
     A `Network` where the model is a chain, a `Graph` where values meet. Read, in any order of nodes:
-    Gemm and MatMul with a constant on either side, sums and differences of values, Add, Sub, Mul, Div,
-    Max, Min with constants, BatchNormalization in inference mode, ReduceSum, ReduceMean,
-    GlobalAveragePool, the activations that lmikit has, Clip, Dropout without training; Reshape, Flatten,
-    Transpose, Squeeze, Unsqueeze, Slice, Split, Gather, Concat, Expand, Pad with constants; arithmetic of
-    constants and shapes. Inputs of any shape are flattened in row order. `output` names the value to stop
-    at (None: the graph's only output); `logits=True` leaves off a Softmax at the very end. Scalings
-    are folded in float64, which rounds.
+    Gemm and MatMul with a constant on either side, Conv and ConvTranspose of images and signals (groups,
+    dilations, strides, pads, auto_pad), AveragePool, MaxPool and the global ones, sums and differences of
+    values, Add, Sub, Mul, Div, Max, Min, Mean with constants, BatchNormalization in inference mode,
+    ReduceSum, ReduceMean, ReduceL1, ReduceMax, ReduceMin, CumSum, the activations that lmikit has (also
+    SiLU, GELU, Mish and Hardswish written out), Clip, PRelu, Dropout without training; Reshape, Flatten,
+    Transpose, Squeeze, Unsqueeze, Slice, Split, Gather, Concat, Expand, Tile, Pad, Resize and Upsample to
+    the nearest pixel, DepthToSpace, ScatterND and Where at constant places; arithmetic of constants and
+    shapes. Values of any shape are flattened in row order. Several inputs are one input, one after the
+    other in the file's order; `input` names those that are meant, in their order, or other values to begin
+    at whose shapes the file states. `output` names the value to stop at (None: the graph's only output);
+    `logits=True` leaves off a Softmax at the very end. Scalings are folded in float64, which rounds.
 
     Raises InputError naming the node for everything else, BackendMissing without onnx.
     """
@@ -53,7 +64,8 @@ def from_onnx(model: Any, *, output: str | None = None, logits: bool = False) ->
                 "onnx.version_converter."
             )
     with reading("the model", "ONNX"):
-        return _read(onnx, model, output, logits)
+        inputs = [input] if isinstance(input, str) else input
+        return _read(onnx, model, output, inputs, logits)
 
 
 def _refuse_model(model: Any) -> None:
@@ -77,12 +89,14 @@ def _refuse_model(model: Any) -> None:
         )
 
 
-def _read(onnx: Any, model: Any, output: str | None, logits: bool) -> Network | Graph:
+def _read(
+    onnx: Any, model: Any, output: str | None, inputs: Sequence[str] | None, logits: bool
+) -> Network | Graph:
     """For one sample; where the file states several and they are not kept apart, as one input of all."""
-    reader = Reader(onnx, model, output, logits, whole=False)
+    reader = Reader(onnx, model, output, inputs, logits, whole=False)
     try:
         return reader.read()
     except InputError:
         if reader.samples is None or not reader.apart:
             raise
-        return Reader(onnx, model, output, logits, whole=True).read()
+        return Reader(onnx, model, output, inputs, logits, whole=True).read()

@@ -1,5 +1,6 @@
 """The walk through an ONNX graph: nodes in order of dependence, each recorded as a step or folded."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,14 @@ import numpy as np
 from .._errors import InputError
 from ..graph import Graph
 from ..network import Network
+from ._built_steps import model_of_steps
 from ._chain import refusal
 from ._onnx_activations import ACTIVATIONS
 from ._onnx_constants import FOLDED, NOT_LIPSCHITZ, constant_of
-from ._onnx_shapes import MOVES, Call
-from ._onnx_values import OPERATORS, Arithmetic, Tensor, half_clip
-from ._steps import Steps, size_of
+from ._onnx_operators import MOVED, MOVES, OPERATORS
+from ._onnx_shapes import Call, pad_amounts
+from ._onnx_values import Arithmetic, Tensor, half_clip
+from ._steps import Padding, Steps, size_of
 
 __all__ = ["DOMAINS", "Reader"]
 
@@ -24,43 +27,70 @@ _ROOM = 2**24  # entries of everything computed from the file, beside a multiple
 class Reader:
     """Follows the nodes in order of dependence; `values` holds constants and what depends on the input."""
 
-    def __init__(self, onnx: Any, model: Any, output: str | None, logits: bool, whole: bool) -> None:
+    def __init__(
+        self,
+        onnx: Any,
+        model: Any,
+        output: str | None,
+        inputs: Sequence[str] | None,
+        logits: bool,
+        whole: bool,
+    ) -> None:
         self.onnx, self.graph = onnx, model.graph
         self.opset = max(o.version for o in model.opset_import if o.domain in DOMAINS)
         self.values: dict[str, Any] = {t.name: onnx.numpy_helper.to_array(t) for t in self.graph.initializer}
-        name, shape = self._input()
-        several = shape[0] != 1 if len(shape) > 1 else False
-        self.apart = several and not whole
-        self.samples = shape[0] if several and shape[0] > 1 else None
-        shape = (1, *shape[1:]) if self.apart else shape
+        given = self._inputs(inputs)
+        several = [len(shape) > 1 and shape[0] != 1 for _, shape in given]
+        counts = {shape[0] for (_, shape), many in zip(given, several, strict=True) if many}
+        self.apart = all(several) and len(counts) == 1 and not whole
+        self.samples = max(counts) if len(counts) == 1 and max(counts) > 1 else None
+        if not self.apart and counts & {0}:
+            given = [(name, (max(shape[0], 1), *shape[1:])) for name, shape in given]
+        shapes = {name: (1, *shape[1:]) if self.apart else shape for name, shape in given}
+        total = sum(size_of(shape) for shape in shapes.values())
         held = sum(int(value.size) for value in self.values.values())
-        self._refuse_widths(shape, held)
-        self.steps = Steps(size_of(shape), logits=logits, budget=_ROOM + 64 * held)
-        self.values[name] = Tensor(0, shape)
+        self._refuse_widths(total, held)
+        self.steps = Steps(total, logits=logits, budget=_ROOM + 64 * held)
+        start = 0
+        for name, shape in shapes.items():
+            index = np.arange(start, start + size_of(shape))
+            zeros = np.zeros(index.size)
+            step = (
+                self.steps.gather(name, [0], zeros.astype(np.int64), index, zeros) if len(shapes) > 1 else 0
+            )
+            self.values[name] = Tensor(step, shape)
+            start += index.size
         self.output = self._output(output)
 
-    def _input(self) -> tuple[str, tuple[int, ...]]:
-        """The name and shape of the input; 0 for a first size that is left open."""
-        inputs = [value for value in self.graph.input if value.name not in self.values]
-        if len(inputs) != 1:
+    def _inputs(self, wanted: Sequence[str] | None) -> list[tuple[str, tuple[int, ...]]]:
+        """The names and shapes of the inputs in their order; 0 for a first size that is left open."""
+        known = {value.name: value for value in (*self.graph.value_info, *self.graph.input)}
+        own = [value.name for value in self.graph.input if value.name not in self.values]
+        names = own if wanted is None else list(wanted)
+        if not names or len(set(names)) != len(names) or any(name not in known for name in names):
             raise InputError(
-                f"the graph has inputs {[v.name for v in inputs]}; expected exactly one that is no parameter."
+                f"the graph has inputs {str(own)[:200]}, asked for were {str(names)[:200]}; expected one or "
+                "more of them, or other values whose shapes the file states."
             )
-        dims = inputs[0].type.tensor_type.shape.dim
+        return [(name, self._sizes(known[name])) for name in names]
+
+    def _sizes(self, value: Any) -> tuple[int, ...]:
+        dims = value.type.tensor_type.shape.dim
         sizes = [int(d.dim_value) if d.HasField("dim_value") else 0 for d in dims]
         known = sizes[1:] if len(sizes) > 1 else sizes
         if not sizes or min(known) < 1 or sizes[0] < 0:
             raise InputError(
-                f"input {inputs[0].name[:80]!r} has shape {sizes[:8]} (0: unknown); expected (samples, "
-                "...) with every size after the first known, or one axis of known size."
+                f"input {value.name[:80]!r} has shape {sizes[:8]} (0: unknown); expected (samples, "
+                "...) with every size after the first known, or one axis of known size: export the model "
+                "with fixed sizes, or fix them with onnx.tools.update_model_dims."
             )
-        return inputs[0].name, tuple(sizes)
+        return tuple(sizes)
 
-    def _refuse_widths(self, shape: tuple[int, ...], held: int) -> None:
+    def _refuse_widths(self, total: int, held: int) -> None:
         """Features that no weight of the file could take are not worth the memory."""
-        if size_of(shape) > max(_WIDEST, held):
+        if total > max(_WIDEST, held):
             raise InputError(
-                f"the model has {size_of(shape)} input features, but only {held} constants; expected "
+                f"the model has {total} input features, but only {held} constants; expected "
                 "at least a weight for each."
             )
 
@@ -77,7 +107,7 @@ class Reader:
         if not isinstance(result, Tensor):
             what = "is a constant" if result is not None else "is given by none of its nodes"
             raise InputError(f"no chain of nodes leads to {self.output!r} from the input: it {what}.")
-        return self.steps.model(result.step)
+        return model_of_steps(self.steps, result.step)
 
     def _needed(self) -> list[Any]:
         """The nodes that the output depends on, each after those it depends on."""
@@ -134,7 +164,7 @@ class Reader:
         results: list[Any]
         if node.domain not in DOMAINS:
             raise refusal(call.where, call.kind)
-        if kind == "Shape" or (known and (kind in FOLDED or kind not in MOVES)):
+        if kind in ("Shape", "Size") or (known and (kind in FOLDED or kind not in MOVES)):
             results = [constant_of(self.onnx, call, kind, self._shape(operands[0]) if operands else None)]
         elif kind in MOVES:
             results = self._moved(call, kind, operands)
@@ -159,7 +189,11 @@ class Reader:
 
     def _moved(self, call: Call, kind: str, operands: list[Any]) -> list[Any]:
         """Where the entries go, found by moving their numbers about."""
-        used = operands if kind == "Concat" else operands[:1]
+        used = (
+            operands
+            if kind == "Concat"
+            else [operands[k] for k in MOVED.get(kind, (0,)) if k < len(operands)]
+        )
         if kind == "Pad":
             constant = operands[2] if len(operands) > 2 and operands[2] is not None else None
             constant = call.attributes.get("value", 0.0) if constant is None else constant
@@ -189,7 +223,17 @@ class Reader:
             taken = moved.reshape(-1)
             step = self.steps.gather(call.where, parents, *(part[taken] for part in pool))
             results.append(Tensor(step, tuple(moved.shape)))
+        if kind == "Pad":
+            self._remember_padding(call, operands[0], used[1], results[0])
         return results
+
+    def _remember_padding(self, call: Call, value: Any, constant: Any, result: Tensor) -> None:
+        """A padding with zeros, which a convolution after it may take as its own."""
+        amounts = tuple(pad_amounts(len(value.shape), call))
+        grows = any(a for pair in amounts for a in pair) and all(a >= 0 for pair in amounts for a in pair)
+        plain = call.attributes.get("mode", b"constant") in (b"constant", "constant")
+        if grows and plain and isinstance(constant, np.ndarray) and not constant.any():
+            self.steps.paddings[result.step] = Padding(value.step, value.shape, amounts)
 
     def _computed(self, call: Call, kind: str, operands: list[Any]) -> Tensor:
         arithmetic = Arithmetic(self.steps, call, operands)

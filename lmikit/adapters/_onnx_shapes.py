@@ -14,7 +14,7 @@ import numpy as np
 
 from ._chain import refusal
 
-__all__ = ["MOVES", "Call"]
+__all__ = ["SHAPES", "Arrays", "Call", "pad_amounts"]
 
 Arrays = list[np.ndarray]
 
@@ -194,21 +194,41 @@ def _expand(arrays: Arrays, call: Call) -> Arrays:
     return [np.broadcast_to(arrays[0], shape)]
 
 
+def pad_amounts(rank: int, call: Call) -> list[tuple[int, int]]:
+    """(before, after) of each axis of a Pad."""
+    amounts, axes = call.integers("pads", 1), call.integers("axes", 3)
+    axes = list(range(rank)) if axes is None else axes
+    if amounts is None or len(amounts) != 2 * len(axes) or any(not -rank <= axis < rank for axis in axes):
+        raise call.refuse("by amounts that are no constants")
+    pairs = [(0, 0)] * rank
+    for k, axis in enumerate(axes):
+        pairs[axis] = amounts[k], amounts[k + len(axes)]
+    if call.apart and pairs[0] != (0, 0):
+        raise call.refuse(f"by {amounts}", "it would add samples")
+    return pairs
+
+
 def _pad(arrays: Arrays, call: Call) -> Arrays:
-    """arrays[1] holds the constant."""
-    value, amounts = arrays[0], call.integers("pads", 1)
+    """arrays[1] holds the constant; negative amounts cut off."""
+    value, pairs = arrays[0], pad_amounts(arrays[0].ndim, call)
     mode = call.attributes.get("mode", b"constant")
-    if amounts is None or len(amounts) != 2 * value.ndim or mode not in (b"constant", "constant"):
-        raise call.refuse("other than with constants")
-    before, after = amounts[: value.ndim], amounts[value.ndim :]
-    if min(amounts) < 0 or (call.apart and (before[0] or after[0])):
-        raise call.refuse(f"by {amounts}")
-    call.spend(call.where, math.prod(n + a + b for n, a, b in zip(value.shape, before, after, strict=True)))
-    constant = arrays[1].reshape(-1)[0]
-    return [np.pad(value, list(zip(before, after, strict=True)), constant_values=constant)]
+    mode = mode.decode("latin-1") if isinstance(mode, bytes) else str(mode)
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise call.refuse(f"with mode {mode[:40]!r}")
+    sizes = [n + a + b for n, (a, b) in zip(value.shape, pairs, strict=True)]
+    if min(sizes, default=1) < 1:
+        raise call.refuse(f"by {pairs} of shape {value.shape}")
+    call.spend(
+        call.where, math.prod(n + abs(a) + abs(b) for n, (a, b) in zip(value.shape, pairs, strict=True))
+    )
+    more = {"constant_values": arrays[1].reshape(-1)[0]} if mode == "constant" else {}
+    value = np.pad(value, [(max(a, 0), max(b, 0)) for a, b in pairs], mode=mode, **more)  # type: ignore[call-overload]
+    return [
+        value[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(value.shape, pairs, strict=True))]
+    ]
 
 
-MOVES: dict[str, Callable[[Arrays, Call], Arrays]] = {
+SHAPES: dict[str, Callable[[Arrays, Call], Arrays]] = {
     "Concat": _concat,
     "Expand": _expand,
     "Flatten": _flatten,

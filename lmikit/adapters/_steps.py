@@ -1,4 +1,4 @@
-"""A forward pass as recorded steps, which become a `Network` where they are a chain, else a `Graph`.
+"""A forward pass as recorded steps, to be built as a `Network` where they are a chain, else as a `Graph`.
 
 Every value is a vector; what moves entries about (transposing, slicing, concatenating, padding with
 constants) is one kind of step, `GatherStep`, and gathers of gathers are joined exactly, so that layouts
@@ -16,13 +16,24 @@ import scipy.sparse as sp
 
 from .._convert import floats
 from .._errors import InputError
-from ..graph import Graph, GraphBuilder
-from ..network import Activation, Identity, Network, SparseMap, identity_map
-from ._chain import Chain, refusal
+from ..maps import Convolution2d
+from ..network import AbstractLinearMap, Activation, Identity, TransposedMap
+from ._chain import refusal
 
-__all__ = ["ActivationStep", "Steps", "size_of"]
-
-_MOST_TERMS = 4  # of a sum that is kept as one node
+__all__ = [
+    "ActivationStep",
+    "AffineStep",
+    "GatherStep",
+    "LargestStep",
+    "Padding",
+    "ScalingStep",
+    "SoftmaxStep",
+    "SourceStep",
+    "Step",
+    "Steps",
+    "SumStep",
+    "size_of",
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +49,7 @@ class SourceStep:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AffineStep:
-    """weight x + bias; an array, a scipy matrix in CSR form or None for no bias."""
+    """weight x + bias; weight: an array, a scipy matrix in CSR form or a linear map; None for no bias."""
 
     where: str
     parents: tuple[int, ...]
@@ -100,6 +111,19 @@ class GatherStep:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class LargestStep:
+    """Entry i is the largest of the entries windows[i] of the parent."""
+
+    where: str
+    parents: tuple[int, ...]
+    windows: tuple[np.ndarray, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.windows)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class SoftmaxStep:
     """A softmax that is left off; nothing may follow it."""
 
@@ -108,14 +132,26 @@ class SoftmaxStep:
     size: int
 
 
-Step = SourceStep | AffineStep | ScalingStep | ActivationStep | SumStep | GatherStep | SoftmaxStep
+Step = (
+    SourceStep | AffineStep | ScalingStep | ActivationStep | SumStep | GatherStep | LargestStep | SoftmaxStep
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Padding:
+    """What a step pads with zeros: a value of this shape, by (before, after) of each axis."""
+
+    parent: int
+    shape: tuple[int, ...]
+    amounts: tuple[tuple[int, int], ...]
 
 
 class Steps:
-    """Records steps by number and builds what they compute; sizes must fit `budget` together."""
+    """Records steps by number; sizes must fit `budget` together."""
 
     def __init__(self, size: int, *, logits: bool, budget: int) -> None:
         self.steps: list[Step] = [SourceStep(size)]
+        self.paddings: dict[int, Padding] = {}
         self._logits, self._left = logits, budget
 
     def spend(self, where: str, entries: int) -> None:
@@ -138,7 +174,7 @@ class Steps:
     def affine(self, where: str, parent: int, weight: Any, bias: Any = None) -> int:
         """weight x + bias; a gather of distinct entries before a dense weight moves its columns, exactly."""
         before = self.steps[parent]
-        self.spend(where, weight.nnz if sp.issparse(weight) else weight.size)
+        self.spend(where, _entries(weight))
         if weight.shape[1] != before.size:
             raise InputError(
                 f"layer {where} takes {weight.shape[1]} features, but the layers before it give "
@@ -148,17 +184,45 @@ class Steps:
             source = self.steps[before.parents[0]].size
             distinct = np.unique(before.index).size == before.size and not (before.which < 0).any()
             if distinct and source <= 2 * before.size:
-                self.spend(where, weight.shape[0] * source)
-                moved = np.zeros((weight.shape[0], source), dtype=weight.dtype)
-                moved[:, before.index] = weight
-                return self.affine(where, before.parents[0], moved, bias)
+                return self.affine(
+                    where, before.parents[0], self._moved(where, weight, before.index, source), bias
+                )
         return self._append(AffineStep(where, (parent,), weight, bias))
 
+    def _moved(self, where: str, weight: Any, index: np.ndarray, source: int) -> Any:
+        """The weight that takes `source` entries of which its columns are `index`; exact."""
+        if isinstance(weight, AbstractLinearMap):
+            matrix = weight.to_sparse().tocoo()
+            self.spend(where, matrix.nnz)
+            places = matrix.coords[0], index[matrix.coords[1]]
+            return sp.csr_array(sp.coo_array((matrix.data, places), shape=(matrix.shape[0], source)))
+        self.spend(where, weight.shape[0] * source)
+        moved = np.zeros((weight.shape[0], source), dtype=weight.dtype)
+        moved[:, index] = weight
+        return moved
+
+    def _permutation(self, parent: int) -> GatherStep | None:
+        """The step if it is a permutation of the entries of one value."""
+        step = self.steps[parent]
+        if not isinstance(step, GatherStep) or len(step.parents) != 1 or (step.which < 0).any():
+            return None
+        if step.size != self.steps[step.parents[0]].size or np.unique(step.index).size != step.size:
+            return None
+        return step
+
+    def _permuted(self, where: str, step: int, moved: GatherStep) -> int:
+        return self.gather(where, [step], moved.which, moved.index, moved.fill)
+
     def scaling(self, where: str, parent: int, scale: Any, offset: Any) -> int:
-        """scale * x + offset."""
+        """scale * x + offset; after a permutation of entries, before it."""
         size = self.steps[parent].size
         self.spend(where, 2 * size)
         pair = [np.broadcast_to(floats(f"layer {where}", v).reshape(-1), (size,)) for v in (scale, offset)]
+        moved = self._permutation(parent)
+        if moved is not None:
+            back = np.argsort(moved.index)
+            step = self.scaling(where, moved.parents[0], pair[0][back], pair[1][back])
+            return self._permuted(where, step, moved)
         return self._append(ScalingStep(where, (parent,), pair[0], pair[1]))
 
     def activation(self, where: str, parent: int, activation: Activation) -> int:
@@ -168,6 +232,9 @@ class Steps:
         if isinstance(activation, Identity):
             return parent
         activation.slopes_for(size, f"layer {where}")  # refuses parameters of another size
+        moved = self._permutation(parent)
+        if moved is not None and all(np.ndim(v) == 0 for v in activation.parameters().values()):
+            return self._permuted(where, self.activation(where, moved.parents[0], activation), moved)
         return self._append(ActivationStep(where, (parent,), activation, size))
 
     def sum(self, where: str, parents: Sequence[int], signs: Sequence[int]) -> int:
@@ -175,6 +242,14 @@ class Steps:
         size = self.steps[parents[0]].size
         self.spend(where, size * len(parents))
         return self._append(SumStep(where, tuple(parents), tuple(signs), size))
+
+    def largest(self, where: str, parent: int, windows: Sequence[np.ndarray]) -> int:
+        """The largest entry of each window, a list of indices."""
+        self.spend(where, 4 * sum(w.size for w in windows))
+        if all(w.size == 1 for w in windows):
+            index = np.concatenate(list(windows))
+            return self.gather(where, [parent], np.zeros(index.size, np.int64), index, np.zeros(index.size))
+        return self._append(LargestStep(where, (parent,), tuple(windows)))
 
     def softmax(self, where: str, parent: int, what: str) -> int:
         """Left off if it comes last and logits were asked for, refused otherwise."""
@@ -213,96 +288,16 @@ class Steps:
                 return parent
         return self._append(GatherStep(where, tuple(known), new_which, new_index, new_fill))
 
-    def model(self, output: int) -> Network | Graph:
-        """A Network where the steps to `output` are a chain, else a Graph."""
-        if isinstance(self.steps[output], SoftmaxStep):
-            output = self.steps[output].parents[0]
-        path = self._chain(output)
-        return self._graph(output) if path is None else self._network(path)
 
-    def _chain(self, output: int) -> list[Step] | None:
-        path: list[Step] = []
-        while output:
-            step = self.steps[output]
-            if len(step.parents) != 1 or isinstance(step, SumStep):
-                return None
-            path.append(step)
-            output = step.parents[0]
-        return path[::-1]
-
-    def _network(self, path: list[Step]) -> Network:
-        size = self.steps[0].size
-        if not path:
-            return Network.from_arrays([sp.csr_array(sp.eye_array(size))])
-        chain = Chain(features=size)
-        for step in path:
-            if isinstance(step, AffineStep):
-                weight = SparseMap(step.weight) if sp.issparse(step.weight) else step.weight
-                chain.affine(step.where, weight, step.bias)
-            elif isinstance(step, ScalingStep):
-                chain.scaling(step.where, step.scale, step.offset)
-            elif isinstance(step, ActivationStep):
-                chain.activation(step.where, step.activation)
-            elif isinstance(step, GatherStep):
-                chain.affine(step.where, SparseMap(_picks(step, 0, size)), _fill(step))
-            size = step.size
-        return chain.network()
-
-    def _graph(self, output: int) -> Graph:
-        builder = GraphBuilder()
-        values: dict[int, Any] = {0: builder.input(self.steps[0].size)}
-        for k in self._needed(output):
-            step = self.steps[k]
-            given = [values[p] for p in step.parents]
-            if isinstance(step, AffineStep):
-                weight = SparseMap(step.weight) if sp.issparse(step.weight) else step.weight
-                value = weight @ given[0]
-                value = value if step.bias is None else value + floats(f"layer {step.where}", step.bias)
-            elif isinstance(step, ScalingStep):
-                ones = bool((step.scale == 1.0).all())
-                value = (
-                    given[0] if ones else SparseMap(sp.csr_array(sp.diags_array(step.scale))) @ given[0]
-                ) + step.offset
-            elif isinstance(step, ActivationStep):
-                value = builder.apply(step.activation, given[0])
-            elif isinstance(step, SumStep):
-                value = sum(
-                    (v if sign > 0 else -v for v, sign in zip(given[1:], step.signs[1:], strict=True)),
-                    start=given[0] if step.signs[0] > 0 else -given[0],
-                )
-            else:
-                assert isinstance(step, GatherStep)
-                value = self._gathered(step, given)
-            few = len(value.terms) <= _MOST_TERMS
-            values[k] = value if few else identity_map(value.size) @ value
-        return builder.output(values[output])
-
-    def _gathered(self, step: GatherStep, given: list[Any]) -> Any:
-        if len(given) == 1 and not (step.which < 0).any():
-            return given[0][step.index]
-        parts = [SparseMap(_picks(step, k, v.size)) @ v for k, v in enumerate(given)]
-        value = sum(parts[1:], start=parts[0])
-        fill = _fill(step)
-        return value if fill is None else value + fill
-
-    def _needed(self, output: int) -> list[int]:
-        wanted = {output}
-        for k in range(output, 0, -1):
-            if k in wanted:
-                wanted.update(self.steps[k].parents)
-        return sorted(wanted - {0})
-
-
-def _picks(step: GatherStep, parent: int, size: int) -> sp.csr_array:
-    """The 0-1 matrix of the entries that come from one parent."""
-    rows = np.flatnonzero(step.which == parent)
-    matrix = sp.coo_array((np.ones(rows.size), (rows, step.index[rows])), shape=(step.size, size))
-    return sp.csr_array(matrix)
-
-
-def _fill(step: GatherStep) -> np.ndarray | None:
-    constant = step.which < 0
-    return np.where(constant, step.fill, 0.0) if constant.any() else None
+def _entries(weight: Any) -> int:
+    """The numbers that a weight holds and gives."""
+    if isinstance(weight, TransposedMap):
+        return _entries(weight.original)
+    if isinstance(weight, Convolution2d):
+        return int(weight.kernel.size + sum(weight.shape))
+    if isinstance(weight, AbstractLinearMap):
+        return int(weight.to_sparse().nnz)
+    return int(weight.nnz if sp.issparse(weight) else weight.size)
 
 
 def size_of(shape: Sequence[int]) -> int:

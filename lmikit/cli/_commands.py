@@ -72,6 +72,7 @@ def _network(arguments: argparse.Namespace) -> Network | Graph:
         arguments.network,
         activation=arguments.activation,
         output=arguments.output,
+        input=None if arguments.input is None else arguments.input.split(","),
         logits=arguments.logits,
         order=None if arguments.order is None else arguments.order.split(","),
         part=arguments.part,

@@ -161,6 +161,9 @@ def _network_argument(parser: argparse.ArgumentParser) -> None:
         help="for files that do not name their activations (default: relu; torch files need it)",
     )
     parser.add_argument(
+        "--input", metavar="A,B", help=".onnx: the inputs that are meant, or values to begin at, as one input"
+    )
+    parser.add_argument(
         "--output", metavar="NAME", help=".onnx: the value to stop at, where there are several"
     )
     parser.add_argument("--logits", action="store_true", help=".onnx: leave off a softmax at the end")
