@@ -82,7 +82,7 @@ def certified(
     chain: PieceChain, region: AbstractRegion, rows: np.ndarray, semantics: str, search: Search
 ) -> PointCertificate | None:
     """What `certify_point` does for a region, the attack apart."""
-    zero, network = np.zeros(len(rows)), chain.network
+    zero, network = np.zeros(len(rows)), chain.original
     if semantics != "real":
         loss = float(rounding_bound(network, region, rows, semantics).max())
         search = dataclasses.replace(search, target=loss)
@@ -100,7 +100,7 @@ def tally(
     chain: PieceChain, X: np.ndarray, y: np.ndarray, eps: float, norm: str, exact: int, search: Search
 ) -> Tally:
     """The counts of one set of images at one radius."""
-    network, outputs, result = chain.network, chain.network.output_dim, Tally()
+    network, outputs, result = chain.original, chain.original.output_dim, Tally()
     for i, (x, label) in enumerate(zip(X, y, strict=True)):
         rows = np.eye(outputs)[label] - np.delete(np.eye(outputs), label, axis=0)
         region = Ball(x, eps) if norm == "l2" else linf_ball(x, eps)

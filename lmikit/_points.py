@@ -106,14 +106,14 @@ def certify_point(
     `label` None is the class predicted at x. The region is ||x' - x|| <= eps in `norm`, or `region`
     (`lmikit.claims`: Ball, Box, BallAndBox), or, with neither, an l2 ball as large as can be proven.
     An attack comes first where there is a region; then multipliers of the margin dual are
-    searched for within `time_limit` seconds and proven. Known are ReLU, LeakyReLU, PReLU,
+    searched for within `time_limit` seconds and proven. Known are Identity, ReLU, LeakyReLU, PReLU,
     Abs, Tanh, Sigmoid, GELU, SiLU, Softplus, ELU, Mish, Hardtanh and Hardswish.
     `semantics` says whose class it is: "real", the real function of the weights, or "float16",
     "bfloat16", "float32", "float64", any forward pass in that format. Its worst rounding on the region
     (`lmikit.intervals.rounding_bound`) is taken off the margin; a counterexample refutes only if every pass
     has it, and without eps the result is a margin on a slightly smaller ball.
 
-    Raises InputError (shapes, a label out of range, other activations, a linear network),
+    Raises InputError (shapes, a label out of range, other activations),
     OptionError (unknown semantics, eps together with region).
     """
     start = time.perf_counter()
@@ -140,11 +140,8 @@ def checked_point(network: Any, x: Any, label: Any) -> tuple[np.ndarray, int]:
     """x (n_0,) float64 and a label in range; raises InputError."""
     if not isinstance(network, Network):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
-    if network.output_dim < 2 or network.hidden_layers < 1:
-        raise InputError(
-            f"the network has {network.output_dim} outputs and {network.hidden_layers} hidden layers; "
-            "expected at least 2 classes and 1 hidden layer."
-        )
+    if network.output_dim < 2:
+        raise InputError(f"the network has {network.output_dim} output; expected at least 2 classes.")
     value = floats("x", x).ravel()
     if value.size != network.input_dim:
         raise InputError(f"x has shape {np.shape(x)}; expected ({network.input_dim},).")
@@ -183,7 +180,7 @@ def propose(
     inference: Inference = REAL,
 ) -> PointWitness | None:
     """Multipliers for one point; None where the search found nothing to prove."""
-    rows, _ = class_rows(chain.network.output_dim, label)
+    rows, _ = class_rows(chain.original.output_dim, label)
     offsets = np.zeros(len(rows))
     start = time.monotonic()
 
@@ -203,11 +200,11 @@ def propose(
                 found = propose_best(chain, region, rows, offsets, wanted)
         except SolveFailed as error:
             _log.info("no multipliers for a point: %s", error)
-        return with_enclosures(chain.network, region, rows, offsets, found, wanted.target)
+        return with_enclosures(chain.original, region, rows, offsets, found, wanted.target)
 
     try:
         if place is not None:
-            found = margins(place, inference.loss(chain.network, place, rows))
+            found = margins(place, inference.loss(chain.original, place, rows))
             return None if found is None else inference.about(found)
         if isinstance(chain, CurvedChain):
             witness = propose_curve_radius(chain, x, rows, offsets, search, box)
@@ -215,7 +212,7 @@ def propose(
             witness = propose_radius(chain, x, rows, offsets, search, box)
         if inference.real or witness is None:
             return witness
-        return inference.within(chain.network, verify_point(chain.network, witness), margins)
+        return inference.within(chain.original, verify_point(chain.original, witness), margins)
     except (SolveFailed, NotCertified) as error:
         _log.info("no multipliers for a point: %s", error)
         return None

@@ -138,8 +138,8 @@ class _Points:
     ) -> None:
         if not isinstance(network, Network):
             raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
-        if network.output_dim < 2 or network.hidden_layers < 1:
-            raise InputError("the network needs at least 2 outputs and 1 hidden layer.")
+        if network.output_dim < 2:
+            raise InputError("the network needs at least 2 outputs.")
         data = floats("X", X)
         labels = np.asarray(y)
         data = data.reshape(len(data), -1) if data.ndim >= 2 and len(data) else np.zeros((0, 0))

@@ -29,25 +29,19 @@ def propose_best(
 ) -> PointWitness:
     """What the two forms prove together; raises SolveFailed where neither finds anything."""
     start = time.monotonic()
-    forms = (_free, propose_with_intervals)
+    forms = (propose_margins, propose_with_intervals)
     best: PointWitness | None = None
     for form in reversed(forms) if chain.hidden >= _DEEP else forms:
         left = None if search.time_limit is None else search.time_limit - (time.monotonic() - start)
         if left is not None and left <= 0.0 and best is not None:
             break
-        found = form(chain, region, rows, offsets, dataclasses.replace(search, time_limit=left))
+        try:
+            found = form(chain, region, rows, offsets, dataclasses.replace(search, time_limit=left))
+        except SolveFailed:
+            found = None
         best = united([w for w in (best, found) if w is not None])
         if best is not None and best.claim.lower.min() > search.target:
             break
     if best is None:
         raise SolveFailed("neither form of the margin dual has a feasible point for this region.")
     return best
-
-
-def _free(
-    chain: PieceChain, region: AbstractRegion, rows: np.ndarray, offsets: np.ndarray, search: Search
-) -> PointWitness | None:
-    try:
-        return propose_margins(chain, region, rows, offsets, search)
-    except SolveFailed:
-        return None

@@ -18,6 +18,7 @@ from .._errors import InputError
 from ..certificates.point import Site, is_curved, slopes_of_pieces, term_of_kind
 from ..claims import AbstractRegion
 from ..network import Network
+from ._folding import fold
 from ._problem import PieceChain
 
 __all__ = [
@@ -40,23 +41,31 @@ class CurvedChain:
     network: Network
     slopes: PieceChain
 
+    @property
+    def original(self) -> Network:
+        """The network that is asked about; `network` has its linear layers multiplied out."""
+        return self.slopes.folding.original
+
 
 def curved_chain_of(network: Network) -> CurvedChain:
     """The chain of a network with curved activations; raises InputError naming one that has no terms."""
+    folding = fold(network)
+    network = folding.folded
     low, high = [], []
     for k, layer in enumerate(network.layers[:-1]):
         n = layer.linear.shape[0]
         if not is_curved(layer.activation) and slopes_of_pieces(layer.activation, n) is None:
             raise InputError(
-                f"hidden layer {k + 1} has activation {layer.activation.name!r}; certificates at a point "
-                "know relu, leaky_relu, prelu, abs, tanh, sigmoid, gelu, silu, softplus, elu, mish, hardtanh "
-                "and hardswish."
+                f"hidden layer {folding.kept[k] + 1} has activation {layer.activation.name!r}; certificates "
+                "at a point know identity, relu, leaky_relu, prelu, abs, tanh, sigmoid, gelu, silu, "
+                "softplus, elu, mish, hardtanh and hardswish."
             )
         a, b = layer.activation.slopes_for(n, f"hidden layer {k + 1}")
         low.append(np.asarray(a))
         high.append(np.asarray(b))
     biases = tuple(layer.bias for layer in network.layers)
-    return CurvedChain(network, PieceChain(network, network.weights, biases, tuple(low), tuple(high)))
+    slopes = PieceChain(network, network.weights, biases, tuple(low), tuple(high), folding)
+    return CurvedChain(network, slopes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

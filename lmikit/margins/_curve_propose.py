@@ -22,7 +22,7 @@ from ..certificates.point import (
     slopes_of_pieces,
 )
 from ..claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
-from ..network import Network
+from ..network import Identity, Network
 from ._curve_constants import ProposedTerm, curve_range, slopes_at, supporting_lines, touching_parabolas
 from ._curve_model import (
     CurveAnchor,
@@ -300,7 +300,9 @@ def _row_gradient(network: Network, row: np.ndarray, x: np.ndarray) -> tuple[flo
 def problem_of(network: Network) -> PieceChain | CurvedChain:
     """The chain of a network, of two linear pieces where all its activations are; raises InputError."""
     pieces = all(
-        slopes_of_pieces(layer.activation, layer.linear.shape[0]) is not None for layer in network.layers[:-1]
+        isinstance(layer.activation, Identity)
+        or slopes_of_pieces(layer.activation, layer.linear.shape[0]) is not None
+        for layer in network.layers[:-1]
     )
     return chain_of(network) if pieces else curved_chain_of(network)
 
@@ -325,7 +327,8 @@ def propose_curves(
             break
     hunt.complete()
     claim = PointClaim(region, rows, hunt.best, offsets)
-    return PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual with touching terms")
+    found = PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual with touching terms")
+    return chain.slopes.folding.lifted(found)
 
 
 def propose_curve_radius(
@@ -357,4 +360,5 @@ def propose_curve_radius(
     claim = PointClaim(
         ball if box is None else BallAndBox(ball, box), rows, np.zeros(len(rows)), offsets, "radius"
     )
-    return PointWitness(point_digest(chain.network), claim, hunt.groups(), "radius dual with touching terms")
+    found = PointWitness(point_digest(chain.network), claim, hunt.groups(), "radius dual with touching terms")
+    return chain.slopes.folding.lifted(found)

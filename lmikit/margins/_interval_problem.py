@@ -50,8 +50,10 @@ class IntervalProblem:
 
 def interval_problem(chain: PieceChain, region: AbstractRegion) -> IntervalProblem | None:
     """The problem on the region; None where a preactivation has no finite enclosure."""
-    bounds = proven_intervals(chain.network, region)
-    lower, upper = np.concatenate(bounds.lower[:-1]), np.concatenate(bounds.upper[:-1])
+    bounds = proven_intervals(chain.original, region)  # as the proof will ask for them
+    kept = chain.folding.kept
+    lower = np.concatenate([bounds.lower[k] for k in kept])
+    upper = np.concatenate([bounds.upper[k] for k in kept])
     if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
         return None
     left, right = np.concatenate(chain.left), np.concatenate(chain.right)

@@ -17,6 +17,7 @@ from ..claims import AbstractRegion, PointClaim
 from ._ascent import Ascent, ascend_projected
 from ._interval_dual import IntervalDual
 from ._interval_problem import interval_problem
+from ._linear import linear_margins
 from ._problem import PieceChain
 from ._propose import Search
 
@@ -34,6 +35,8 @@ def propose_with_intervals(
     Every row gets multipliers of its own, the worst by CROWN first; a row that stays open ends
     the search where the target is finite.
     """
+    if not chain.hidden:
+        return chain.folding.lifted(linear_margins(chain.network, region, rows, offsets))
     problem = interval_problem(chain, region)
     if problem is None:
         return None
@@ -62,7 +65,8 @@ def propose_with_intervals(
     if not groups or not np.isfinite(best).all():
         return None
     claim = asked.with_lower(best)
-    return PointWitness(point_digest(chain.network), claim, tuple(groups), "margin dual with intervals")
+    found_all = PointWitness(point_digest(chain.network), claim, tuple(groups), "margin dual with intervals")
+    return chain.folding.lifted(found_all)
 
 
 def _climbed(

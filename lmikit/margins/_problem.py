@@ -9,19 +9,29 @@ from .._errors import InputError
 from ..certificates.point import slopes_of_pieces
 from ..claims import AbstractRegion
 from ..network import Network
+from ._folding import Folding, fold
 
 __all__ = ["AnchoredChain", "PieceChain", "chain_of", "place_of"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PieceChain:
-    """What all points of one network share: weights W_0..W_L, biases, pieces, Gram matrix, norms."""
+    """What all points of one network share: weights W_0..W_L, biases, pieces, Gram matrix, norms.
+
+    `network` has no linear hidden layers; `folding` knows the one that has, and the way back to it.
+    """
 
     network: Network
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
     left: tuple[np.ndarray, ...]
     right: tuple[np.ndarray, ...]
+    folding: Folding
+
+    @property
+    def original(self) -> Network:
+        """The network that is asked about."""
+        return self.folding.original
 
     @property
     def hidden(self) -> int:
@@ -71,18 +81,20 @@ class PieceChain:
 
 def chain_of(network: Network) -> PieceChain:
     """The chain of a network; raises InputError naming an activation that is not of two pieces."""
+    folding = fold(network)
+    network = folding.folded
     left, right = [], []
     for k, layer in enumerate(network.layers[:-1]):
         slopes = slopes_of_pieces(layer.activation, layer.linear.shape[0])
         if slopes is None:
             raise InputError(
-                f"hidden layer {k + 1} has activation {layer.activation.name!r}; certificates at a point "
-                "know relu, leaky_relu, prelu and abs."
+                f"hidden layer {folding.kept[k] + 1} has activation {layer.activation.name!r}; certificates "
+                "at a point know relu, leaky_relu, prelu, abs and identity."
             )
         left.append(slopes[0])
         right.append(slopes[1])
     biases = tuple(layer.bias for layer in network.layers)
-    return PieceChain(network, network.weights, biases, tuple(left), tuple(right))
+    return PieceChain(network, network.weights, biases, tuple(left), tuple(right), folding)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from ..certificates.point import MultiplierGroup, PointWitness, TermMultipliers,
 from ..claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
 from ._ascent import ascend_projected
 from ._dual import MarginDual
+from ._linear import linear_margins, linear_radius
 from ._newton import newton_ascent
 from ._problem import PieceChain, place_of
 from ._start import product_multipliers, scales_of, start_for
@@ -150,6 +151,8 @@ def propose_margins(
     Rows are searched for until all are above `search.target`; the first that stays below ends the
     search where the target is finite, since it decides the point.
     """
+    if not chain.hidden:
+        return chain.folding.lifted(linear_margins(chain.network, region, rows, offsets))
     hunt = _Hunt(MarginDual(place_of(chain, region)), rows, offsets, search)
     if region.ball is not None and region.box is not None:  # the ball alone is cheaper, and often enough
         ball = _Hunt(MarginDual(place_of(chain, region.ball)), rows, offsets, search)
@@ -158,7 +161,8 @@ def propose_margins(
     _margin_loop(hunt, search)
     hunt.complete()
     claim = PointClaim(region, rows, hunt.best, offsets)
-    return PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual without intervals")
+    found = PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual without intervals")
+    return chain.folding.lifted(found)
 
 
 def _margin_loop(hunt: _Hunt, search: Search) -> None:
@@ -184,6 +188,9 @@ def propose_radius(
 
     None where some row is not positive at x0 or no positive radius was found.
     """
+    if not chain.hidden:
+        linear = linear_radius(chain.network, x0, rows, offsets, box)
+        return None if linear is None else chain.folding.lifted(linear)
     unit = Ball(x0, 1.0)
     place = place_of(chain, unit if box is None else BallAndBox(unit, box))
     if not (rows @ place.outputs + offsets > 0.0).all():
@@ -203,4 +210,5 @@ def propose_radius(
     region = ball if box is None else BallAndBox(ball, box)
     zero = np.zeros(len(rows))
     claim = PointClaim(region, rows, zero, offsets, "radius")
-    return PointWitness(point_digest(chain.network), claim, hunt.groups(), "radius dual without intervals")
+    found = PointWitness(point_digest(chain.network), claim, hunt.groups(), "radius dual without intervals")
+    return chain.folding.lifted(found)

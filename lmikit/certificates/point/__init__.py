@@ -3,6 +3,7 @@
 from . import _check as _check  # registers the checker
 from . import _curve_terms as _curve_terms  # registers the terms of curved activations
 from . import _interval_terms as _interval_terms  # registers the terms that rest on intervals
+from . import _linear_terms as _linear_terms  # registers the terms of layers without a nonlinearity
 from . import _pieces as _pieces  # registers the terms of two linear pieces
 from ._certificate import PointCertificate, verify_point
 from ._curve_terms import CURVE_TERMS, AbstractCurveTerm
@@ -10,7 +11,7 @@ from ._curves import curve_of, is_curved
 from ._dyadic import Dyadic
 from ._interval_terms import proven_intervals
 from ._pieces import slopes_of_pieces
-from ._proof import looks_definite
+from ._proof import looks_definite, quadratic_form
 from ._terms import AbstractTerm, Site, register_term, term_of_kind
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 
@@ -29,6 +30,7 @@ __all__ = [
     "looks_definite",
     "point_digest",
     "proven_intervals",
+    "quadratic_form",
     "register_term",
     "slopes_of_pieces",
     "term_of_kind",

@@ -13,7 +13,7 @@ from ..._errors import InputError
 from ..._ieee import require_ieee
 from ...claims import PointClaim
 from ...intervals import FORMATS, FloatFormat, local_intervals
-from ...network import Abs, Activation, Hardtanh, Layer, LeakyReLU, Network, PReLU, ReLU
+from ...network import Abs, Activation, Hardtanh, Identity, Layer, LeakyReLU, Network, PReLU, ReLU
 
 __all__ = ["checked_loss"]
 
@@ -23,7 +23,7 @@ _UP = 1.0 + 2.0**-24  # sums of at most 2**20 nonnegative float64 numbers round 
 def checked_loss(network: Network, claim: PointClaim) -> np.ndarray:
     """At least |rows . (computed f(x) - f(x))| on the region, (R,); 0 for "real", infinity for overflow.
 
-    Raises InputError for other activations than ReLU, Abs, LeakyReLU, PReLU and Hardtanh, NotCertified.
+    Raises InputError for others than Identity, ReLU, Abs, LeakyReLU, PReLU and Hardtanh, NotCertified.
     """
     count = len(claim.rows)
     if claim.semantics == "real":
@@ -100,7 +100,7 @@ def _activated(
     top, bottom = np.maximum(high, 0.0), np.maximum(-low, 0.0)
     if isinstance(activation, ReLU):
         return top, np.where(high + error * _UP < 0.0, 0.0, error * _UP + form.tiny)
-    if isinstance(activation, Abs):
+    if isinstance(activation, (Abs, Identity)):
         return np.maximum(top, bottom), error * _UP + form.tiny
     if isinstance(activation, Hardtanh):
         limits = np.array([activation.min_val, activation.max_val])

@@ -14,6 +14,7 @@ import dataclasses
 import math
 
 import numpy as np
+import scipy.sparse as sp
 
 from ...claims import PointClaim
 from ...network import Network
@@ -24,7 +25,7 @@ from ._lagrangian import Lagrangian
 from ._terms import Site, term_of_kind
 from ._witness import MultiplierGroup
 
-__all__ = ["GroupProof", "fault_of", "looks_definite", "prove_group"]
+__all__ = ["GroupProof", "fault_of", "looks_definite", "prove_group", "quadratic_form"]
 
 _LOOKS = 2.0**-30  # of the diagonal: what a proof takes in rounding and slack, and a little more
 _SHARES = (2.0**-33, 2.0**-38, 2.0**-42)  # delta_i / M_ii
@@ -120,6 +121,21 @@ def looks_definite(network: Network, claim: PointClaim, group: MultiplierGroup) 
     except np.linalg.LinAlgError:
         return False
     return True
+
+
+def quadratic_form(
+    network: Network, claim: PointClaim, group: MultiplierGroup
+) -> tuple[sp.csr_array, np.ndarray]:
+    """M (N, N) and f (N, R) in (x, w_1, ..., w_L), in floating point: for proposals, no proof."""
+    lagrangian = Lagrangian(network, claim, group)
+    hessian = lagrangian.hessian()
+    grid: list[list[sp.csr_array | None]] = [[None] * len(hessian.diagonal) for _ in hessian.diagonal]
+    for k, block in enumerate(hessian.diagonal):
+        grid[k][k] = sp.csr_array(np.diag(block) if block.ndim == 1 else block)
+    for k, below in enumerate(hessian.lower):
+        grid[k + 1][k], grid[k][k + 1] = sp.csr_array(below), sp.csr_array(below.T)
+    zero = [np.zeros((w.shape[1], len(group.rows))) for w in lagrangian.weights]
+    return sp.csr_array(sp.block_array(grid)), np.vstack([f.mid for f in lagrangian.gradient(zero)])
 
 
 def _minimiser(hessian: BlockTridiagonal, factor: BlockFactor, linear: list[np.ndarray]) -> list[np.ndarray]:
