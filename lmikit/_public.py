@@ -35,6 +35,8 @@ from ._radius import certified_radius as certified_radius
 from ._radius import pairwise_bounds as pairwise_bounds
 from ._vnnlib import VnnlibResult as VnnlibResult
 from ._vnnlib import verify_vnnlib as verify_vnnlib
+from ._vnnlib_check import VnnlibCheck as VnnlibCheck
+from ._vnnlib_check import check_vnnlib as check_vnnlib
 from ._witness import Witness as Witness
 from .certificates import Certificate as Certificate
 from .certificates import SDPCertificate as SDPCertificate

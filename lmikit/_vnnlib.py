@@ -1,7 +1,6 @@
 """`verify_vnnlib`: does a network satisfy the property of a VNN-LIB file?"""
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -12,6 +11,7 @@ from ._arrays import blas_threads
 from ._errors import InputError, OptionError
 from ._files import write_bytes
 from ._progress import ProgressCallback
+from ._vnnlib_cover import COVER_NAME, Cover, CoverNode, file_name, property_digest, render_cover
 from ._vnnlib_search import CaseSearch, ProvenBox, Satisfied
 from .adapters import VnnlibProperty, read_vnnlib_property
 from .certificates.point import point_digest, slopes_of_pieces
@@ -53,6 +53,7 @@ def verify_vnnlib(
     time_limit: float | None = 60.0,
     *,
     certificates: bool = False,
+    enclosures: bool = False,
     folder: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> VnnlibResult:
@@ -62,7 +63,9 @@ def verify_vnnlib(
     proven on the box for one r, by CROWN's enclosures with every rounding counted or by a certificate
     at a point; boxes are halved until then, within `time_limit` seconds. An attack looks for inputs. With
     `certificates` every refuted box gets a `PointCertificate`; `folder` saves them, box-*.json, with
-    cover.json, which says which alternatives each of them refutes.
+    cover.json: all halvings, what is refuted where, and the counterexample; `check_vnnlib` proves the
+    folder's answer again. With `enclosures` boxes that an enclosure refutes are saved without a certificate
+    of their own: the check encloses them again. That is far quicker.
 
     Raises InputError (a file that cannot be read, other sizes, an activation that is not known),
     OptionError. Known without certificates are all activations of `lmikit.intervals`.
@@ -78,7 +81,10 @@ def verify_vnnlib(
             f"the property has {prop.inputs} inputs and {prop.outputs} outputs; the network has "
             f"{network.input_dim} and {network.output_dim}."
         )
-    store = _Proofs(network, certificates or folder is not None, folder)
+    if enclosures and certificates:
+        raise OptionError("certificates and enclosures are both asked for; expected one of them.")
+    certify = certificates or (folder is not None and not enclosures)
+    store = _Proofs(network, prop, certify, folder)
     deadline = math.inf if time_limit is None else start + time_limit
     with blas_threads(1):
         result = _decided(network, prop, store, deadline, progress)
@@ -90,38 +96,43 @@ def verify_vnnlib(
 class _Proofs:
     """The refuted boxes, kept and written where certificates are wanted."""
 
-    def __init__(self, network: Network, certify: bool, folder: str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self, network: Network, prop: VnnlibProperty, certify: bool, folder: str | os.PathLike[str] | None
+    ) -> None:
         self.network, self.certify = network, certify
         self.chain = _chain(network, certify)
+        self.specification = property_digest(prop)
         self.folder = None if folder is None else pathlib.Path(folder)
-        self.kept: list[tuple[int, ProvenBox]] = []
+        self.kept: list[ProvenBox] = []
+        self.written = 0
+        self.covers = [CoverNode() for _ in prop.cases]
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"{self.folder} cannot be made a folder ({error}).") from error
 
-    def keep(self, case: int, proof: ProvenBox) -> None:
-        if proof.certificate is None or not self.certify:
-            return
-        if self.folder is not None:
-            proof.certificate.save(self.folder / _name(len(self.kept)))
-        self.kept.append((case, proof))
+    def keep(self, proof: ProvenBox) -> int | None:
+        """Keep a certificate; the number of its file, if it is written."""
+        if proof.certificate is None:
+            return None
+        if self.certify:
+            self.kept.append(proof)
+        if self.folder is None:
+            return None
+        self.written += 1
+        proof.certificate.save(self.folder / file_name(self.written - 1))
+        return self.written - 1
 
     def finish(self, result: VnnlibResult) -> None:
-        """Write which file refutes which alternatives of which case."""
+        """Write what the folder says."""
         if self.folder is None:
             return
-        boxes = [
-            {"file": _name(i), "case": case, "alternatives": list(proof.alternatives)}
-            for i, (case, proof) in enumerate(self.kept)
-        ]
-        data = {"verdict": result.verdict, "network": point_digest(self.network), "boxes": boxes}
-        write_bytes(self.folder / "cover.json", (json.dumps(data, indent=1) + "\n").encode("utf-8"))
-
-
-def _name(index: int) -> str:
-    return f"box-{index:06d}.json"
+        found = result.counterexample
+        x = None if found is None else tuple(map(str, found.x))
+        digests = point_digest(self.network), self.specification
+        text = render_cover(Cover(result.verdict, *digests, tuple(self.covers), x))
+        write_bytes(self.folder / COVER_NAME, text.encode("utf-8"))
 
 
 def _chain(network: Network, certify: bool) -> PieceChain | None:
@@ -149,9 +160,10 @@ def _decided(
             case,
             certify=store.certify,
             deadline=deadline,
-            keep=lambda proof, index=index: store.keep(index, proof),  # type: ignore[misc]
+            keep=store.keep,
             progress=progress,
         )
+        store.covers[index] = search.root
         answer = search.run()
         boxes, undecided = boxes + search.boxes, undecided + search.undecided
         if answer == "sat":
@@ -162,4 +174,4 @@ def _decided(
 
 
 def _boxes(store: _Proofs) -> tuple[ProvenBox, ...]:
-    return tuple(proof for _, proof in store.kept)
+    return tuple(store.kept)

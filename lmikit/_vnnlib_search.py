@@ -8,6 +8,7 @@ using symbolic intervals", USENIX Security 2018, for input splitting.)
 
 import dataclasses
 import heapq
+import itertools
 import logging
 import math
 import time
@@ -18,6 +19,7 @@ import numpy as np
 
 from ._errors import NotCertified, SolveFailed
 from ._progress import Progress, ProgressCallback
+from ._vnnlib_cover import Closing, CoverNode
 from .adapters import OutputLimits, VnnlibCase
 from .attacks import attack_conjunction, exact_outputs, sensitivities
 from .certificates.point import (
@@ -28,14 +30,17 @@ from .certificates.point import (
     verify_point,
 )
 from .claims import Box
+from .intervals import CrownOnBoxes
 from .margins import PieceChain, Search, propose_best, propose_with_intervals
 from .network import Network
 
-__all__ = ["CaseSearch", "ProvenBox", "Satisfied"]
+__all__ = ["CaseSearch", "ProvenBox", "Satisfied", "satisfied_at"]
 
 _log = logging.getLogger("lmikit")
 _ROOT, _NODE = {"steps": 100, "restarts": 40}, {"steps": 5, "restarts": 8}
 _FEW_INPUTS = 20  # up to here halving boxes is cheaper than the margin dual, which is tried once
+_BATCH, _NUMBERS = 32, 2**22  # boxes that are enclosed at once, and numbers in an array of theirs
+_ROOM = 1e-11  # a row counts as refuted with this room, so that another computer finds the same
 _FREE_TRIES = 3  # of the margin dual beyond; then a third of the tries has to succeed
 
 
@@ -63,10 +68,16 @@ class ProvenBox:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Open:
-    """A box and the alternatives that are not refuted on it."""
+    """A box, the alternatives that are not refuted on it, and its node of the cover."""
 
-    box: Box
+    lower: np.ndarray
+    upper: np.ndarray
     alternatives: tuple[int, ...]
+    record: CoverNode
+
+    @property
+    def box(self) -> Box:
+        return Box(self.lower, self.upper)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,7 +99,8 @@ class CaseSearch:
     """One case of a property: `run` answers "unsat", "sat" or "unknown".
 
     `chain` None (activations that are not of two pieces) leaves CROWN's enclosures as the only
-    proof; with `certify` every refuted box gets a certificate, without which it is split.
+    proof; with `certify` every refuted box gets a certificate, without which it is split. `keep` takes
+    a refuted box and gives the number of its file, if it wrote one; `root` is the cover of the case.
     """
 
     def __init__(
@@ -99,26 +111,32 @@ class CaseSearch:
         *,
         certify: bool,
         deadline: float,
-        keep: Callable[[ProvenBox], None],
+        keep: Callable[[ProvenBox], int | None],
         progress: ProgressCallback | None = None,
     ) -> None:
         self.network, self.chain, self.case = network, chain, case
         self.certify, self.deadline, self.keep, self.progress = certify, deadline, keep, progress
+        self.crown = CrownOnBoxes(network)
         self.satisfied: Satisfied | None = None
         self.boxes = self.unsplit = 0
         self.tries = self.successes = 0
+        self.root = CoverNode()
+        self.columns = np.linalg.norm(network.weights[0], axis=0)
+        self.ticket = itertools.count(1)
         self.heap: list[tuple[float, int, _Open]] = []
 
     def run(self) -> str:
         """Search until the case is decided or the time is over."""
-        root = _Open(Box(self.case.box.lower, self.case.box.upper), tuple(range(len(self.case.alternatives))))
+        box = self.case.box
+        root = _Open(box.lower, box.upper, tuple(range(len(self.case.alternatives))), self.root)
         if self._attack(root, _ROOT):
             return "sat"
         heapq.heappush(self.heap, (0.0, 0, root))
         while self.heap:
             if time.monotonic() > self.deadline:
                 return "unknown"
-            if self._visit(heapq.heappop(self.heap)[2]):
+            batch = [heapq.heappop(self.heap)[2] for _ in range(min(self._batch_size(), len(self.heap)))]
+            if self._visit(batch):
                 return "sat"
         return "unknown" if self.unsplit else "unsat"
 
@@ -127,64 +145,95 @@ class CaseSearch:
         """Boxes that are neither refuted nor split."""
         return len(self.heap) + self.unsplit
 
-    def _visit(self, node: _Open) -> bool:
-        """Refute what can be refuted on the box and split the rest; True where a point was found."""
-        self.boxes += 1
+    def _batch_size(self) -> int:
+        """As many boxes as keep the arrays of CROWN small."""
+        dims = self.network.dims
+        widest = max(2 * n * max(dims[: k + 1]) for k, n in enumerate(dims[1:], 1))
+        return max(1, min(_BATCH, _NUMBERS // widest))
+
+    def _visit(self, batch: list[_Open]) -> bool:
+        """Refute what can be refuted on the boxes and split the rest; True where a point was found."""
+        self.boxes += len(batch)
         if self.progress is not None:
             self.progress(Progress("boxes", self.boxes, None))
-        bounds = self._enclose(node)
-        closed = self._close(node.box, bounds)
-        rest = bounds.part(~closed)
-        if not rest.alternatives:
-            return False
-        left = _Open(node.box, rest.alternatives)
-        if self._attack(left, _NODE):
+        left = []
+        for node, bounds in zip(batch, self._enclose(batch), strict=True):
+            closed = self._close(node, bounds)
+            rest = bounds.part(~closed)
+            if rest.alternatives:
+                left.append((dataclasses.replace(node, alternatives=rest.alternatives), rest))
+            else:
+                node.record.open = False
+        if left and self._attacked([node for node, _ in left], min(left, key=lambda p: p[1].lower.min())[0]):
             return True
-        self._split(left, rest)
+        if left:
+            self._split(left)
         return False
 
-    def _enclose(self, node: _Open) -> _Bounds:
-        """CROWN's proven bounds: the best row of every alternative."""
-        parts = [self.case.alternatives[a] for a in node.alternatives]
+    def _enclose(self, batch: list[_Open]) -> list[_Bounds]:
+        """CROWN's proven bounds, all boxes at once: the best row of every alternative."""
+        wanted = sorted({a for node in batch for a in node.alternatives})
+        parts = [self.case.alternatives[a] for a in wanted]
         rows = np.vstack([p.coefficients for p in parts])
         offsets = np.concatenate([p.offsets for p in parts])
-        found = proven_intervals(self.network, node.box).margins(rows)
-        lower = np.nextafter(found + offsets, -np.inf)
-        lower = np.where(np.isnan(lower), -np.inf, lower)
-        best, first = [], 0
-        for p in parts:
-            best.append(first + int(lower[first : first + len(p.bounds)].argmax()))
-            first += len(p.bounds)
-        return _Bounds(node.alternatives, rows[best], offsets[best], lower[best])
+        lower, upper = (np.array([getattr(node, side) for node in batch]) for side in ("lower", "upper"))
+        found = self.crown.margins(lower, upper, rows)
+        margins = np.nextafter(found + offsets, -np.inf)
+        ends = np.cumsum([0, *(len(p.bounds) for p in parts)])
+        result = []
+        for b, node in enumerate(batch):
+            best = []
+            for a in node.alternatives:
+                first, last = ends[wanted.index(a)], ends[wanted.index(a) + 1]
+                best.append(first + int(margins[b, first:last].argmax()) if last > first else -1)
+            result.append(self._chosen(node, np.array(best), rows, offsets, margins[b]))
+        return result
 
-    def _close(self, box: Box, bounds: _Bounds) -> np.ndarray:
+    @staticmethod
+    def _chosen(
+        node: _Open,
+        best: np.ndarray,
+        rows: np.ndarray,
+        offsets: np.ndarray,
+        margins: np.ndarray,
+    ) -> _Bounds:
+        lower = np.where(best < 0, -np.inf, margins[best])  # an alternative without rows always holds
+        return _Bounds(node.alternatives, rows[best], offsets[best], lower)
+
+    def _close(self, node: _Open, bounds: _Bounds) -> np.ndarray:
         """Which alternatives are refuted on the box, the proofs handed to `keep`."""
-        closed = bounds.lower > 0.0
+        closed = bounds.lower > _ROOM * (1.0 + np.abs(bounds.offsets))
         if closed.any():
             part = bounds.part(closed)
             if not self.certify:
-                self.keep(ProvenBox(box, part.alternatives, None))
+                self._kept(node, ProvenBox(node.box, part.alternatives, None))
             else:
-                closed[closed] = self._certified(box, part, propose_with_intervals)
+                closed[closed] = self._certified(node, part, propose_with_intervals)
         if not closed.all() and self._dual_pays():
             few = self.network.input_dim <= _FEW_INPUTS
-            won = self._certified(box, bounds.part(~closed), propose_with_intervals if few else propose_best)
+            propose = propose_with_intervals if few else propose_best
+            won = self._certified(node, bounds.part(~closed), propose)
             self.tries += 1
             self.successes += int(won.any())
             closed[~closed] = won
         return closed
 
+    def _kept(self, node: _Open, proof: ProvenBox) -> None:
+        node.record.closings.append(Closing(proof.alternatives, self.keep(proof)))
+
     def _dual_pays(self) -> bool:
         free = 1 if self.network.input_dim <= _FEW_INPUTS else _FREE_TRIES
         return self.chain is not None and self.tries < free + 3 * self.successes
 
-    def _certified(self, box: Box, part: _Bounds, propose: Callable[..., PointWitness | None]) -> np.ndarray:
+    def _certified(
+        self, node: _Open, part: _Bounds, propose: Callable[..., PointWitness | None]
+    ) -> np.ndarray:
         """Which of the rows are proven positive by a certificate."""
         assert self.chain is not None, "verify_vnnlib has seen to it"
         nothing = np.zeros(len(part.alternatives), dtype=bool)
         search = Search(time_limit=max(0.01, min(self.deadline - time.monotonic(), 30.0)))
         try:
-            witness = propose(self.chain, box, part.rows, part.offsets, search)
+            witness = propose(self.chain, node.box, part.rows, part.offsets, search)
             if witness is None:
                 return nothing
             certificate = verify_point(self.network, witness)
@@ -193,67 +242,100 @@ class CaseSearch:
             return nothing
         proven = certificate.claim.lower > 0.0
         if proven.any():
-            self.keep(ProvenBox(box, part.part(proven).alternatives, certificate))
+            self._kept(node, ProvenBox(node.box, part.part(proven).alternatives, certificate))
         return proven
+
+    def _attacked(self, nodes: list[_Open], worst: _Open) -> bool:
+        """Look at the middle of every box, and attack on the worst one."""
+        middles = np.array([node.box.anchor for node in nodes])
+        outputs = self.network(middles)
+        for node, x, y in zip(nodes, middles, outputs, strict=True):
+            for a in node.alternatives:
+                rows = self.case.alternatives[a]
+                if self._holds(float((rows.coefficients @ y + rows.offsets).max(initial=-math.inf)), rows):
+                    self.satisfied = self._satisfied(x, a, rows)
+                if self.satisfied is not None:
+                    return True
+        return self._attack(worst, _NODE)
 
     def _attack(self, node: _Open, effort: dict[str, int]) -> bool:
         for a in node.alternatives:
             rows = self.case.alternatives[a]
             x, value = node.box.anchor, -math.inf
             if len(rows.bounds):
-                limits = (node.box.lower, node.box.upper)
                 x, value = attack_conjunction(
-                    self.network, limits, rows.coefficients, rows.offsets, seed=self.boxes, **effort
+                    self.network,
+                    (node.lower, node.upper),
+                    rows.coefficients,
+                    rows.offsets,
+                    seed=self.boxes,
+                    **effort,
                 )
-            if value <= 1e-9 * (1.0 + float(np.abs(rows.offsets).max(initial=0.0))):
+            if self._holds(value, rows):
                 self.satisfied = self._satisfied(x, a, rows)
             if self.satisfied is not None or time.monotonic() > self.deadline:
                 break
         return self.satisfied is not None
 
+    @staticmethod
+    def _holds(value: float, rows: OutputLimits) -> bool:
+        """Whether the largest row is so small that it is worth to decide it exactly."""
+        return value <= 1e-9 * (1.0 + float(np.abs(rows.offsets).max(initial=0.0)))
+
     def _satisfied(self, x: np.ndarray, alternative: int, rows: OutputLimits) -> Satisfied | None:
         """x moved into the box as the file states it, if its rows hold there beyond doubt."""
         inside = tuple(map(_within, x.tolist(), self.case.lower, self.case.upper))
-        if all(
-            slopes_of_pieces(layer.activation, layer.linear.shape[0]) is not None
-            for layer in self.network.layers[:-1]
-        ):
-            y = exact_outputs(self.network, inside)
-            held = all(
-                sum((Fraction(c) * v for c, v in zip(row, y, strict=True) if c), Fraction(0)) <= bound
-                for row, bound in zip(rows.coefficients.tolist(), rows.bounds, strict=True)
-            )
-            return Satisfied(inside, tuple(map(float, y)), alternative) if held else None
-        near = np.array([float(v) for v in inside])
-        if not rows.bounds:
-            return Satisfied(inside, tuple(self.network(near).tolist()), alternative)
-        around = Box(np.nextafter(near, -np.inf), np.nextafter(near, np.inf))
-        least = proven_intervals(self.network, around).margins(-rows.coefficients)
-        held = all(
-            math.isfinite(v) and Fraction(v) + bound >= 0
-            for v, bound in zip(least.tolist(), rows.bounds, strict=True)
-        )
-        return Satisfied(inside, tuple(self.network(near).tolist()), alternative) if held else None
+        return satisfied_at(self.network, inside, rows, alternative)
 
-    def _split(self, node: _Open, bounds: _Bounds) -> None:
-        """Halve the box along the coordinate that matters most."""
-        lower, upper = node.box.lower, node.box.upper
+    def _split(self, left: list[tuple[_Open, _Bounds]]) -> None:
+        """Halve every box along the coordinate that matters most: width times derivative of the worst row."""
+        lower, upper = (np.array([getattr(node, side) for node, _ in left]) for side in ("lower", "upper"))
         middle = lower + (upper - lower) / 2.0
-        points = np.vstack([middle, lower, upper])
-        worst = int(bounds.lower.argmin())
-        slope = sensitivities(self.network, points, bounds.rows[worst])
-        columns = np.linalg.norm(self.network.weights[0], axis=0)
-        size = slope + 0.1 * columns * (slope.max() / max(float(columns.max()), 1e-300)) + 1e-12 * columns
+        worst = [int(bounds.lower.argmin()) for _, bounds in left]
+        rows = np.array([bounds.rows[w] for w, (_, bounds) in zip(worst, left, strict=True)])
+        slopes = sensitivities(self.network, np.vstack([middle, lower, upper]), np.tile(rows, (3, 1)))
+        slopes = slopes.reshape(3, *lower.shape).mean(axis=0)
+        steepest = slopes.max(axis=1, keepdims=True) / max(float(self.columns.max()), 1e-300)
+        size = slopes + self.columns * (0.1 * steepest + 1e-12)
         score = np.where((lower < middle) & (middle < upper), (upper - lower) * size + 1e-300, -1.0)
-        i = int(score.argmax())
-        if score[i] < 0.0:
-            self.unsplit += 1
-            return
-        for side in (0, 1):
-            low, high = lower.copy(), upper.copy()
-            (high if side == 0 else low)[i] = middle[i]
-            child = _Open(Box(low, high), node.alternatives)
-            heapq.heappush(self.heap, (float(bounds.lower[worst]), 2 * self.boxes + side, child))
+        for b, (node, bounds) in enumerate(left):
+            i = int(score[b].argmax())
+            if score[b, i] < 0.0:
+                self.unsplit += 1
+                continue
+            self._halve(node, i, float(middle[b, i]), float(bounds.lower[worst[b]]))
+
+    def _halve(self, node: _Open, i: int, at: float, bound: float) -> None:
+        for side, record in enumerate(node.record.halved(i, at)):
+            low, high = node.lower.copy(), node.upper.copy()
+            (high if side == 0 else low)[i] = at
+            child = _Open(low, high, node.alternatives, record)
+            heapq.heappush(self.heap, (bound, next(self.ticket), child))
+
+
+def satisfied_at(
+    network: Network, x: tuple[Fraction, ...], rows: OutputLimits, alternative: int
+) -> Satisfied | None:
+    """x with its outputs if every row of the alternative holds there, in rationals or by enclosure."""
+    if all(
+        slopes_of_pieces(layer.activation, layer.linear.shape[0]) is not None for layer in network.layers[:-1]
+    ):
+        y = exact_outputs(network, x)
+        held = all(
+            sum((Fraction(c) * v for c, v in zip(row, y, strict=True) if c), Fraction(0)) <= bound
+            for row, bound in zip(rows.coefficients.tolist(), rows.bounds, strict=True)
+        )
+        return Satisfied(x, tuple(map(float, y)), alternative) if held else None
+    near = np.array([float(v) for v in x])
+    if not rows.bounds:
+        return Satisfied(x, tuple(network(near).tolist()), alternative)
+    around = Box(np.nextafter(near, -np.inf), np.nextafter(near, np.inf))
+    least = proven_intervals(network, around).margins(-rows.coefficients)
+    held = all(
+        math.isfinite(v) and Fraction(v) + bound >= 0
+        for v, bound in zip(least.tolist(), rows.bounds, strict=True)
+    )
+    return Satisfied(x, tuple(network(near).tolist()), alternative) if held else None
 
 
 def _within(x: float, lower: Fraction, upper: Fraction) -> Fraction:

@@ -5,13 +5,14 @@ from fractions import Fraction
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from strategies import demo_network, networks
 from test_certificates_environment import FLUSH_TO_ZERO, in_thread, needs_x86_glibc, set_mxcsr
 
 from lmikit import InputError, LeakyReLU, Network, NotCertified, OptionError
 from lmikit.claims import Ball, BallAndBox, Box
-from lmikit.intervals import crown_margin, local_intervals
+from lmikit.intervals import CrownOnBoxes, crown_margin, local_intervals
 from lmikit.network import PReLU
 
 RATIONAL = ("relu", "abs", "leaky_relu", "hardtanh")
@@ -181,3 +182,26 @@ def test_per_neuron_slopes_follow_their_neurons():
     bounds = local_intervals(network, Box([-1.0, -1.0], [1.0, 1.0]))
     assert np.allclose(bounds.lower[1], (-0.5, 0.0), atol=1e-9)
     assert np.allclose(bounds.upper[1], (1.0, 2.0), atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", LeakyReLU(0.1)], ids=str)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_batch_of_boxes_is_as_rigorous_as_one(activation, sparse):
+    """Sound on samples with zero tolerance, and equal to one box at a time up to rounding."""
+    rng = np.random.default_rng(8)
+    weights = [rng.standard_normal(s) for s in ((7, 3), (6, 7), (5, 6), (2, 5))]
+    weights = [scipy.sparse.csr_array(w) for w in weights] if sparse else weights
+    network = Network.from_arrays(weights, [rng.standard_normal(n) for n in (7, 6, 5, 2)], activation)
+    center, half = rng.standard_normal((9, 3)), rng.uniform(0.0, 0.5, (9, 3))
+    half[0] = 0.0
+    lower, upper = center - half, center + half
+    rows = np.array([[1.0, 0.0], [-1.0, 2.0], [0.0, -1.0]])
+    found = CrownOnBoxes(network).margins(lower, upper, rows)
+    for k in range(9):
+        np.testing.assert_allclose(
+            found[k], crown_margin(network, Box(lower[k], upper[k]), rows), rtol=1e-12, atol=1e-12
+        )
+        x = rng.uniform(lower[k], upper[k], (200, 3))
+        assert (found[k] <= (network(x) @ rows.T).min(axis=0) + 1e-13).all()
+    with pytest.raises(InputError, match="the boxes have shapes"):
+        CrownOnBoxes(network).margins(lower[:, :2], upper[:, :2], rows)

@@ -108,18 +108,12 @@ def test_every_refuted_box_gets_a_certificate_and_the_boxes_cover(hat, tmp_path,
     hat.save(file)
     assert main(["vnnlib", str(file), str(path), "--save", str(folder), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    cover = json.loads((folder / "cover.json").read_text())
-    assert said["verdict"] == cover["verdict"] == "unsat"
-    assert said["certificates"] == len(cover["boxes"]) > 0
-    points = np.random.default_rng(1).uniform(-1, 1, (200, 2))
-    covered = np.zeros((200, 2), dtype=bool)
-    for entry in cover["boxes"]:
-        certificate = lmikit.PointCertificate.load(folder / entry["file"], hat)
-        assert (certificate.claim.lower > 0.0).any()
-        box = certificate.claim.region
-        inside = ((box.lower <= points) & (points <= box.upper)).all(axis=1)
-        covered[np.ix_(inside, entry["alternatives"])] = True
-    assert covered.all()
+    files = sorted(folder.glob("box-*.json"))
+    assert said["verdict"] == "unsat"
+    assert said["certificates"] == len(files) > 0
+    for name in files:
+        assert (lmikit.PointCertificate.load(name, hat).claim.lower > 0.0).any()
+    assert lmikit.check_vnnlib(folder, hat, path).verdict == "proven"
 
 
 def test_the_command_prints_the_verdict_first_and_ends_with_zero(hat, tmp_path, capsys):

@@ -73,7 +73,7 @@ def exact_outputs(network: Network, x: Sequence[Fraction]) -> list[Fraction]:
     raise InputError(f"layer {k} has activation {layer.activation.name!r}; exact values need pieces.")
 
 
-def sensitivities(network: Network, x: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """The mean of |d (row . f) / d x_i| over the points x (B, n_0), shape (n_0,): an estimate."""
-    _, gradient = _descent(network, x, np.broadcast_to(row, (len(x), row.size)))
-    return np.asarray(np.abs(gradient).mean(axis=0))
+def sensitivities(network: Network, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """|d (rows[b] . f) / d x_i| at the points x (B, n_0), rows (B, m): an estimate, (B, n_0)."""
+    _, gradient = _descent(network, x, rows)
+    return np.asarray(np.abs(gradient))

@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from . import _commands, _vnnlib
+
+    run = _commands.check_certificate if arguments.property is None else _vnnlib.check_folder
+    return run(arguments)
+
+
 def _bound_commands(command: Command) -> None:
     from . import _commands, _inspect, _region
 
@@ -100,8 +107,13 @@ def _bound_commands(command: Command) -> None:
     _lower_option(bound, False)
     _region.add_region_arguments(bound)
 
-    check = command("check", _commands.check_certificate, "check a certificate against a network")
-    check.add_argument("certificate", metavar="CERT", help="a certificate file written by 'bound --save'")
+    check = command("check", _check, "check a certificate against a network")
+    check.add_argument(
+        "certificate", metavar="CERT", help="a certificate file written by --save, or a folder of 'vnnlib'"
+    )
+    check.add_argument(
+        "--property", metavar="SPEC", help="the .vnnlib file whose answer the folder CERT is to prove"
+    )
     _network_argument(check)
     check.add_argument("--exact", action="store_true", help="check in exact integer arithmetic")
 

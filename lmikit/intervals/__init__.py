@@ -1,5 +1,6 @@
 """Rigorous bounds on a region: interval and linear (CROWN) enclosures of every preactivation."""
 
+from ._batch import CrownOnBoxes
 from ._elementary import decaying_exp
 from ._enclosure import Enclosure
 from ._functions import Profile, profile_of
@@ -8,6 +9,7 @@ from ._intervals import LocalIntervals, LocalSlopes, crown_margin, local_interva
 
 __all__ = [
     "FORMATS",
+    "CrownOnBoxes",
     "Enclosure",
     "FloatFormat",
     "LocalIntervals",

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._domain import Domain
 from ._enclosure import above, below
-from ._rounding import SAFE, TINY, U, gamma, norm_above
+from ._rounding import SAFE, TINY, U, gamma, norm_above, sums, times
 
 __all__ = ["lower_bounds"]
 
@@ -17,9 +17,12 @@ _STEPS = 30
 
 
 def lower_bounds(domain: Domain, a: np.ndarray) -> np.ndarray:
-    """Per row of a (m, n_0) a number at or below A x for every x of the domain, (m,)."""
+    """Per row of a (m, n_0) a number at or below A x for every x of the domain, (m,).
+
+    For a batch of boxes, a (B, m, n_0) or one (m, n_0) for all of them: (B, m).
+    """
     finite_ball, box = np.isfinite(domain.radius), domain.has_box
-    found = np.full(a.shape[0], -np.inf)
+    found = np.full(a.shape[-2], -np.inf)
     if finite_ball:
         found = np.maximum(found, _on_ball(domain, a))
     if box:
@@ -45,8 +48,8 @@ def _on_box(domain: Domain, a: np.ndarray) -> np.ndarray:
     half = above(np.maximum(domain.upper - middle, middle - domain.lower))
     size = np.abs(a)
     scale = np.abs(middle) + half
-    error = gamma(middle.size + 4) * SAFE * (size @ scale) + TINY * (1.0 + scale.sum())
-    return below(below(a @ middle - size @ half) - error)
+    error = gamma(middle.shape[-1] + 4) * SAFE * times(size, scale) + TINY * (1.0 + sums(scale))
+    return below(below(times(a, middle) - times(size, half)) - error)
 
 
 def _split(domain: Domain, a: np.ndarray) -> np.ndarray:

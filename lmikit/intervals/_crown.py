@@ -5,7 +5,8 @@ kept as  r >= A x_j + d - e  on the domain, x_j the values after hidden layer j.
 entries of A meet the line below, negative ones the line above; through W_{j-1}: A <- A' W, d <- d + A' b.
 A is whatever the floats are; what a rounding changed in A is paid for in e, with |v_j| and |x_{j-1}|
 bounded by the intervals of the layers already done, so that one matrix-vector product per step pays
-for all of them (`_rounding`).
+for all of them (`_rounding`). A batch of boxes has a leading axis: A (B, m, n), d and e (B, m), lines (B, n);
+each product of the batch is a sum of as many products as without it, so the same constants hold.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from ._concretise import lower_bounds
 from ._domain import Domain
 from ._enclosure import below
 from ._relaxation import Relaxation
-from ._rounding import SAFE, TINY, U, gamma
+from ._rounding import SAFE, TINY, U, gamma, sums, times
 
 __all__ = ["Affine", "affine_of", "crown_lower"]
 
@@ -57,7 +58,7 @@ def crown_lower(
     rows: np.ndarray,
     depth: int,
 ) -> np.ndarray:
-    """Numbers at or below rows (m, n) times the affine map `depth` of x on the domain, (m,).
+    """Numbers at or below rows (m, n) times the affine map `depth` of x on the domain, (m,) or (B, m).
 
     `relaxations` are those of the hidden layers 1..depth at least.
     """
@@ -82,19 +83,27 @@ def _through_map(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(A W, d + A b, e + their cost); `argument` bounds |v| where A itself was rounded once."""
     size = np.abs(a)
-    n = a.shape[1]
+    n = a.shape[-1]
     shifted = d + a @ affine.bias
     cost = gamma(n + 2) * (size @ np.abs(affine.bias) + np.abs(d))
     cost = cost + TINY * (1.0 + np.abs(affine.bias).sum())
     if argument is not None:
-        cost = cost + U * SAFE * (size @ argument) + TINY * (1.0 + argument.sum())
-    return np.asarray(a @ affine.matrix), shifted, e + cost * SAFE
+        cost = cost + U * SAFE * times(size, argument) + TINY * (1.0 + sums(argument))
+    return _product(a, affine.matrix), shifted, e + cost * SAFE
+
+
+def _product(a: np.ndarray, matrix: Any) -> np.ndarray:
+    """A W; a batch as one product of a taller matrix."""
+    if a.ndim == 2:
+        return np.asarray(a @ matrix)
+    return np.asarray(a.reshape(-1, a.shape[-1]) @ matrix).reshape(*a.shape[:-1], -1)
 
 
 def _rounding_of_map(affine: Affine, a: np.ndarray, values: np.ndarray) -> np.ndarray:
     """What the rounding of A W may change in A W x, |x| <= values."""
-    reach = affine.size @ values
-    return (gamma(a.shape[1] + 1) * (np.abs(a) @ reach) + TINY * (1.0 + values.sum() + reach.sum())) * SAFE
+    reach = values @ affine.size.T
+    tiny = TINY * (1.0 + sums(values) + sums(reach))
+    return (gamma(a.shape[-1] + 1) * times(np.abs(a), reach) + tiny) * SAFE
 
 
 def _through_activation(
@@ -102,8 +111,9 @@ def _through_activation(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(A', d', e') with A phi(v) + d >= A' v + d' up to e'; the rounding of A' is paid by the next map."""
     positive, negative = np.maximum(a, 0.0), np.minimum(a, 0.0)
-    line = positive * r.low_slope + negative * r.up_slope
-    constant = d + (positive @ r.low + negative @ r.up)
+    line = positive * r.low_slope[..., None, :] + negative * r.up_slope[..., None, :]
+    constant = d + (times(positive, r.low) + times(negative, r.up))
     largest = np.maximum(np.abs(r.low), np.abs(r.up))
-    cost = gamma(2 * a.shape[1] + 4) * (np.abs(a) @ largest + np.abs(d)) + TINY * (1.0 + largest.sum())
+    tiny = TINY * (1.0 + sums(largest))
+    cost = gamma(2 * a.shape[-1] + 4) * (times(np.abs(a), largest) + np.abs(d)) + tiny
     return line, constant, e + cost * SAFE

@@ -16,7 +16,7 @@ class Domain:
     """{x : ||x - center||_2 <= radius, lower <= x <= upper}, exactly as these floats say.
 
     `radius` is infinite where there is no ball, `lower` and `upper` (n_0,) where there is no box;
-    with a box alone `center` lies in it.
+    with a box alone `center` lies in it. A batch of boxes has arrays (B, n_0).
     """
 
     center: np.ndarray
@@ -35,6 +35,11 @@ class Domain:
             -unbounded if box is None else box.lower,
             unbounded if box is None else box.upper,
         )
+
+    @classmethod
+    def boxes(cls, lower: np.ndarray, upper: np.ndarray) -> "Domain":
+        """A batch of boxes (B, n_0)."""
+        return cls(np.clip(lower + (upper - lower) / 2.0, lower, upper), math.inf, lower, upper)
 
     @property
     def has_box(self) -> bool:

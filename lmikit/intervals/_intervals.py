@@ -18,7 +18,7 @@ from ._domain import Domain
 from ._enclosure import above, below
 from ._functions import Profile, profile_of
 from ._relaxation import Relaxation, local_slopes, relaxation
-from ._rounding import SAFE, TINY, gamma
+from ._rounding import SAFE, TINY, gamma, sums
 
 __all__ = ["LocalIntervals", "LocalSlopes", "crown_margin", "local_intervals"]
 
@@ -148,6 +148,23 @@ def _enclosed(
     low_slopes: Sequence[np.ndarray] | None,
 ) -> LocalIntervals:
     maps, domain = affine_maps(network), Domain.of(region)
+    lowers, uppers, found = enclose(maps, domain, method, profiles, low_slopes)
+    for array in (*lowers, *uppers):
+        array.setflags(write=False)
+    return LocalIntervals(network, region, tuple(lowers), tuple(uppers), tuple(found))
+
+
+def enclose(
+    maps: Sequence[Affine],
+    domain: Domain,
+    method: Method,
+    profiles: Sequence[Profile],
+    low_slopes: Sequence[np.ndarray] | None = None,
+) -> tuple[list[np.ndarray], list[np.ndarray], list[Relaxation]]:
+    """Bounds of every preactivation on the domain, (n_k,) or (B, n_k), one pair per map, and relaxations.
+
+    One profile per hidden layer, in the order of the maps.
+    """
     lowers: list[np.ndarray] = []
     uppers: list[np.ndarray] = []
     found: list[Relaxation] = []
@@ -165,9 +182,7 @@ def _enclosed(
         uppers.append(high)
         if k < len(profiles):
             found.append(relaxation(profiles[k], low, high, None if low_slopes is None else low_slopes[k]))
-    for array in (*lowers, *uppers):
-        array.setflags(write=False)
-    return LocalIntervals(network, region, tuple(lowers), tuple(uppers), tuple(found))
+    return lowers, uppers, found
 
 
 def _by_crown(
@@ -176,18 +191,17 @@ def _by_crown(
     n = maps[k].bias.size
     both = np.vstack([np.eye(n), -np.eye(n)])
     lower = crown_lower(maps, found, domain, both, k)
-    return lower[:n], -lower[n:]
+    return lower[..., :n], -lower[..., n:]
 
 
 def interval_step(affine: Affine, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Enclosures of W x + b for low <= x <= high."""
+    """Enclosures of W x + b for low <= x <= high, (n,) or (B, n)."""
     middle = 0.5 * low + 0.5 * high
     half = above(np.maximum(high - middle, middle - low))
-    spread = affine.size @ half
+    spread = half @ affine.size.T
     scale = np.abs(middle) + half
-    error = gamma(affine.fan_in + 4) * (affine.size @ scale + np.abs(affine.bias)) + TINY * (
-        1.0 + scale.sum()
-    )
+    tiny = TINY * (1.0 + sums(scale))
+    error = gamma(affine.fan_in + 4) * (scale @ affine.size.T + np.abs(affine.bias)) + tiny
     reach = above(above(spread) + error * SAFE)
-    center = np.asarray(affine.matrix @ middle) + affine.bias
+    center = np.asarray(middle @ affine.matrix.T) + affine.bias
     return below(center - reach), above(center + reach)

@@ -9,7 +9,7 @@ rounding up to 2**30 terms, and `TINY` per entry its underflows.
 
 import numpy as np
 
-__all__ = ["SAFE", "TINY", "U", "gamma", "norm_above"]
+__all__ = ["SAFE", "TINY", "U", "gamma", "norm_above", "sums", "times"]
 
 U = 2.0**-53
 SAFE = 1.0 + 2.0**-20
@@ -29,3 +29,17 @@ def norm_above(a: np.ndarray) -> np.ndarray:
     scaled = a * scale[..., None]
     norm = np.sqrt((scaled * scaled).sum(axis=-1)) * (1.0 + gamma(n + 8)) + 2.0**-400
     return np.asarray(np.nextafter(norm / scale, np.inf))
+
+
+def times(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """a @ x for a vector x (n,), or for a batch of vectors (B, n), one for each of a (B, m, n) or all of a
+    (m, n).
+
+    Also in a batch every entry is a sum of n products.
+    """
+    return np.asarray(a @ x if x.ndim == 1 else (a @ x[..., None])[..., 0])
+
+
+def sums(x: np.ndarray) -> np.ndarray:
+    """The sum along the last axis, which is kept, to be added to vectors of another length."""
+    return np.asarray(x.sum(axis=-1, keepdims=True))
