@@ -9,19 +9,19 @@ from typing import Any, overload
 from . import methods as _methods
 from ._comparison import Comparison, ComparisonRow
 from ._errors import InputError, LmikitError, OptionError
-from ._graph_api import graph_bound
+from ._graph_api import graph_bound, implicit_bound
 from ._local import local_lipschitz
 from ._progress import ProgressCallback
 from ._proving import least_proven
 from .certificates import Certificate
-from .certificates.graph import GraphCertificate
+from .certificates.graph import GraphCertificate, ImplicitCertificate
 from .certificates.local import LocalCertificate
 from .claims import AbstractRegion
 from .graph import Graph, chain_graph, graph_lower_bound
 from .graph._witness import as_norm
 from .lmi import SDP, ConicProgram, Problem, Solution, Status
 from .methods import AbstractMethod, LipSDP
-from .network import LowerBound, Network
+from .network import LinearFractional, LowerBound, Network
 from .network import lower_bound as chain_lower_bound
 from .solvers import AbstractSolver, Clarabel, choose
 from .solvers._base import check_time_limit
@@ -70,8 +70,21 @@ def lipschitz(
 ) -> LocalCertificate: ...
 
 
+@overload
 def lipschitz(
-    network: Network | Graph,
+    network: LinearFractional,
+    method: AbstractMethod | None = None,
+    *,
+    norm: None = None,
+    region: None = None,
+    solver: AbstractSolver | None = None,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> ImplicitCertificate: ...
+
+
+def lipschitz(
+    network: Network | Graph | LinearFractional,
     method: AbstractMethod | None = None,
     *,
     norm: tuple[float, float] | None = None,
@@ -79,12 +92,14 @@ def lipschitz(
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
-) -> Certificate | GraphCertificate | LocalCertificate:
+) -> Certificate | GraphCertificate | ImplicitCertificate | LocalCertificate:
     """Prove a global Lipschitz bound L of a network or graph: ||f(x) - f(x')||_q <= L ||x - x'||_p.
 
     `norm` (p, q), each of 1, 2, math.inf, is (2, 2) where it is not given. A `Graph` gets a
     `GraphCertificate`, and so does any network with `norm` given. With `region` (`lmikit.claims`: Ball, Box,
     BallAndBox) the bound holds for all x, x' in it and is never above the global one: a `LocalCertificate`.
+    A `LinearFractional` may be implicit (N_vw any matrix, as in equilibrium networks): the
+    `ImplicitCertificate` says too that its equations have exactly one solution.
 
     `method` proposes the multipliers (None: exact LipSDP, one multiplier per neuron);
     `solver` is for methods that solve SDPs (None: the method's own default; a named solver is
@@ -96,8 +111,13 @@ def lipschitz(
     Raises InputError (not a Network), OptionError (not a method, or a solver for a method
     that uses none), SolveFailed (infeasible, unbounded or failed solve) and NotCertified.
     """
-    _require_network(network)
     method = LipSDP() if method is None else method
+    if isinstance(network, LinearFractional):
+        _require_method(method, solver)
+        if norm is not None or region is not None:
+            raise OptionError("norm or region is given with an implicit network; its bound is l2 and global.")
+        return implicit_bound(network, method, solver=solver, time_limit=time_limit, progress=progress)
+    _require_network(network)
     _require_method(method, solver)
     if region is not None:
         if not isinstance(network, Network) or norm is not None:

@@ -1,21 +1,23 @@
-"""Wiring for graphs: a chain goes the way of chains, everything else through the eliminated form."""
+"""Wiring for graphs and implicit networks: a chain goes the way of chains, the rest through one LMI."""
 
 import logging
 
 import numpy as np
 
-from ._errors import InputError, NotCertified, SolveFailed
+from ._errors import InputError, NotCertified, OptionError, SolveFailed
 from ._progress import ProgressCallback
 from ._proving import least_proven
 from ._witness import Witness
-from .certificates.graph import GraphCertificate, verify_graph
+from .certificates.graph import GraphCertificate, ImplicitCertificate, verify_graph, verify_implicit
 from .formulations import scale_witness
 from .graph import Graph, GraphWitness, Part
 from .graph._chain import chain_with_layers
-from .methods import AbstractMethod
-from .solvers import AbstractSolver
+from .methods import AbstractMethod, LipSDP
+from .methods._graph import solved_implicit
+from .network import LinearFractional
+from .solvers import AbstractSolver, LowRank
 
-__all__ = ["graph_bound"]
+__all__ = ["graph_bound", "implicit_bound"]
 
 _log = logging.getLogger("lmikit")
 _L2 = (2.0, 2.0)
@@ -75,3 +77,22 @@ def _of_chain(graph: Graph, place: tuple[int, ...], witness: Witness) -> GraphCe
         return verify_graph(graph, found, repair=False)
     except NotCertified:
         return verify_graph(graph, found)
+
+
+def implicit_bound(
+    form: LinearFractional,
+    method: AbstractMethod,
+    *,
+    solver: AbstractSolver | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> ImplicitCertificate:
+    """The bound of an implicit network by one multiplier per neuron."""
+    if not form.neurons:
+        raise InputError("the form has no neurons; take Network.from_arrays([N_yx]).")
+    if not isinstance(method, LipSDP) or method.multipliers != "neuron":
+        raise OptionError(f"{method.label} is for chains and graphs; implicit networks need LipSDP().")
+    chosen = solver or (None if method.tol is None else LowRank(tol=method.tol))
+    rho, T, lowest = solved_implicit(form, solver=chosen, time_limit=time_limit, progress=progress)
+    label = f"{method.label}, {type(chosen or LowRank()).__name__}"
+    return verify_implicit(form, rho, T, produced_by=label, optimum_at_least=lowest)

@@ -4,16 +4,21 @@ import dataclasses
 import math
 import time
 
+import numpy as np
+
 from .._errors import InputError, SolveFailed
 from .._progress import ProgressCallback
+from ..formulations._point import lowest_gain, positive_theta
 from ..formulations.graph import GraphGain, GraphNorms
+from ..formulations.iqc import Dissipation, SlopeRestricted
 from ..graph import Apply, Graph, GraphWitness, without_groups
 from ..graph._form import eliminate
 from ..graph._witness import as_norm
 from ..lmi import Status
+from ..network import LinearFractional
 from ..solvers import AbstractSolver, Clarabel, LowRank
 
-__all__ = ["norm_product", "solved_gain", "solved_norms"]
+__all__ = ["norm_product", "solved_gain", "solved_implicit", "solved_norms"]
 
 _DENSE = 1000  # neurons of a graph without levels
 _CEILING = 4000  # neurons of a graph whose linear skips are local in other coordinates
@@ -53,6 +58,21 @@ def solved_gain(
     witness = problem.witness(solution)
     name = f"{label}, {solution.solver or type(chosen).__name__}"
     return dataclasses.replace(witness, produced_by=name, rewritten=smaller is not None)
+
+
+def solved_implicit(
+    form: LinearFractional,
+    *,
+    solver: AbstractSolver | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> tuple[float, np.ndarray, float | None]:
+    """(rho, T, optimum at least) of an implicit network; raises SolveFailed, also where no bound exists."""
+    problem = Dissipation(form, [SlopeRestricted(form.alpha, form.beta)])
+    solution = (solver or LowRank()).solve(problem.sdp(), time_limit=time_limit, progress=progress)
+    y = positive_theta(solution)
+    T = 0.5 * y[:-1] / y[-1]
+    return 1.0 / y[-1], np.maximum(T, 1e-10 * T.max()), lowest_gain(solution.bound_on_optimum)
 
 
 def _rewritten(graph: Graph) -> Graph | None:

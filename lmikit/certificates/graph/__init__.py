@@ -1,6 +1,8 @@
-"""Certificates of graphs: any norms of input and output, any nonlinearity with a quadratic constraint."""
+"""Certificates of graphs and implicit networks: any nonlinearity with a quadratic constraint."""
 
 from . import _check as _check  # registers its checker
+from . import _check_implicit as _check_implicit  # registers its checker
 from ._certificate import GraphCertificate, verify_graph
+from ._implicit import ImplicitCertificate, verify_implicit
 
-__all__ = ["GraphCertificate", "verify_graph"]
+__all__ = ["GraphCertificate", "ImplicitCertificate", "verify_graph", "verify_implicit"]

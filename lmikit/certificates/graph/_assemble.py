@@ -22,7 +22,7 @@ from ...graph._witness import Part
 from ...nonlinear import AbstractGroups
 from .._verified_cholesky import BlockTridiagonal
 
-__all__ = ["Assembled", "assemble"]
+__all__ = ["Assembled", "NodeForm", "assemble", "slope_form"]
 
 _U = 2.0**-53
 _OUT = -1  # the output block, which stands last
@@ -33,7 +33,7 @@ Factor = tuple[np.ndarray, np.ndarray] | EnclosedMatrix  # a diagonal with its e
 
 
 @dataclasses.dataclass(frozen=True)
-class _NodeForm:
+class NodeForm:
     """w'ww w + 2 w'wv v + v'vv v of one node; None is zero."""
 
     ww: EnclosedMatrix
@@ -138,7 +138,7 @@ def _columns(e: EnclosedMatrix, columns: np.ndarray) -> EnclosedMatrix:
     return e.T.rows(columns).T
 
 
-def _add_form(blocks: Blocks, k: int, own: _NodeForm, rows: dict[int, EnclosedMatrix]) -> None:
+def _add_form(blocks: Blocks, k: int, own: NodeForm, rows: dict[int, EnclosedMatrix]) -> None:
     _add(blocks, k, k, own.ww)
     if own.wv is not None:
         for s, e in rows.items():
@@ -161,13 +161,13 @@ def _times(factor: Factor, e: EnclosedMatrix) -> EnclosedMatrix:
     return factor @ e if isinstance(factor, EnclosedMatrix) else e.rows_times(*factor)
 
 
-def _form_of(node: Apply, kept: np.ndarray, t: np.ndarray) -> _NodeForm:
+def _form_of(node: Apply, kept: np.ndarray, t: np.ndarray) -> NodeForm:
     if isinstance(node.function, AbstractGroups):
         return _group_form(node.function, kept, t)
-    return _slope_form(node.alpha[kept], node.beta[kept], t[kept])
+    return slope_form(node.alpha[kept], node.beta[kept], t[kept])
 
 
-def _slope_form(alpha: np.ndarray, beta: np.ndarray, t: np.ndarray) -> _NodeForm:
+def slope_form(alpha: np.ndarray, beta: np.ndarray, t: np.ndarray) -> NodeForm:
     """2T, -S T, 2 Pi T; s = fl(fl(alpha + beta) t), q = fl(2 fl(alpha beta) t): two roundings each."""
     total = alpha + beta
     one_sided = (alpha == 0.0) | (beta == 0.0)  # then alpha + beta is exact and alpha beta is 0
@@ -176,14 +176,14 @@ def _slope_form(alpha: np.ndarray, beta: np.ndarray, t: np.ndarray) -> _NodeForm
     s_error = np.where(plain, 0.0, 4.0 * _U * np.abs(s) + 2.0**-1060 * (1.0 + t))
     q = 2.0 * ((alpha * beta) * t)
     q_error = np.where(one_sided, 0.0, 4.0 * _U * np.abs(q) + 2.0**-1060 * (1.0 + t))
-    return _NodeForm(
+    return NodeForm(
         EnclosedMatrix(np.diag(2.0 * t)),
         None if (alpha == -beta).all() else (s, s_error),
         None if one_sided.all() else (q, q_error),
     )
 
 
-def _group_form(function: AbstractGroups, kept: np.ndarray, t: np.ndarray) -> _NodeForm:
+def _group_form(function: AbstractGroups, kept: np.ndarray, t: np.ndarray) -> NodeForm:
     """ww = lam N N' + B mu B', vv = -(lam N N' + B nu B'), wv = B (nu - mu) B' / 2, group by group."""
     g = function.group_size
     N, B = EnclosedMatrix(function.norm_directions), EnclosedMatrix(function.identities)
@@ -198,7 +198,7 @@ def _group_form(function: AbstractGroups, kept: np.ndarray, t: np.ndarray) -> _N
         difference = B @ ((nu + -mu) @ B.T)
         blocks[1].append(EnclosedMatrix(0.5 * difference.mid, difference.rad))
     ww, wv, vv = (_block_diagonal(b) for b in blocks)
-    return _NodeForm(ww, wv if wv.mid.any() or wv.rad is not None else None, vv)
+    return NodeForm(ww, wv if wv.mid.any() or wv.rad is not None else None, vv)
 
 
 def _unpacked(values: np.ndarray, k: int) -> tuple[float, EnclosedMatrix, EnclosedMatrix]:

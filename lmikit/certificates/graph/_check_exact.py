@@ -17,7 +17,7 @@ from ...graph._witness import Part
 from ...nonlinear import AbstractGroups
 from ._exact_matrix import ExactMatrix
 
-__all__ = ["exact_norm_margin", "exact_part_margin"]
+__all__ = ["exact_norm_margin", "exact_part_margin", "matrix_margin"]
 
 _BITS = 60
 _SHIFTS = (4.0, 30.0, 0.5, 250.0)
@@ -38,7 +38,7 @@ def exact_part_margin(graph: Graph, part: Part) -> float | None:
         return None
     blocks = _blocks(graph, part, V, Y, kept)
     order = [0, *(k for k in graph.applied if kept[k].size), _OUT]
-    return _margin(blocks, order)
+    return matrix_margin(blocks, order)
 
 
 def _one_column(rows: Rows, column: int) -> Rows:
@@ -184,7 +184,7 @@ def _group_forms(
     )
 
 
-def _margin(blocks: Blocks, order: list[int]) -> float:
+def matrix_margin(blocks: Blocks, order: list[int]) -> float:
     sizes = [blocks[s, s].shape[0] if (s, s) in blocks else 0 for s in order]
     place = {s: i for i, s in enumerate(order)}
     pairs = [(place[a], place[b]) for a, b in blocks]
@@ -292,4 +292,4 @@ def exact_norm_margin(entries: np.ndarray, gain: float) -> float:
         return 0.0  # at most one entry per row and column: the norm is the largest of them, and here it fits
     ends = {(0, 0): np.full(columns, gain), (1, 1): np.full(rows, gain)}
     blocks = {key: ExactMatrix.of(np.diag(d)) for key, d in ends.items()}
-    return _margin({**blocks, (1, 0): ExactMatrix.of(entries)}, [0, 1])
+    return matrix_margin({**blocks, (1, 0): ExactMatrix.of(entries)}, [0, 1])
