@@ -1,6 +1,6 @@
 """LMIs for control: analysis of linear systems, with results that are proven for the exact float data."""
 
-from ..systems import Feedback, NetworkLoop, System, as_system
+from ..systems import Feedback, NetworkLoop, NormBlock, RepeatedGain, Sector, System, UncertainLoop, as_system
 from ._network_loops import AttractionResult, loop_gain, region_of_attraction
 from ._norms import h2_norm, h_infinity_norm
 from ._passivity import passivity
@@ -8,6 +8,7 @@ from ._regions import Region, disc, half_plane, sector
 from ._result import ControlResult
 from ._stability import lyapunov, poles
 from ._synthesis import Design, h2_feedback, h_infinity_feedback, lqr
+from ._uncertainty import absolute_stability, robust_gain, sector_loop
 
 __all__ = [
     "AttractionResult",
@@ -15,8 +16,13 @@ __all__ = [
     "Design",
     "Feedback",
     "NetworkLoop",
+    "NormBlock",
     "Region",
+    "RepeatedGain",
+    "Sector",
     "System",
+    "UncertainLoop",
+    "absolute_stability",
     "as_system",
     "disc",
     "h2_feedback",
@@ -30,5 +36,7 @@ __all__ = [
     "passivity",
     "poles",
     "region_of_attraction",
+    "robust_gain",
     "sector",
+    "sector_loop",
 ]

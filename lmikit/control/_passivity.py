@@ -18,7 +18,7 @@ from ._result import ControlResult, Proposal, attempt
 from ._riccati import continuous, crossings, frequency_witness, h_infinity_peak, riccati
 from ._stability import as_subject, lyapunov_matrix, rounded, symmetric_part
 
-__all__ = ["passivity"]
+__all__ = ["least_real_part", "passivity"]
 
 _SLACKS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 _GRIDS = (2.0**-24, 2.0**-12, 2.0**-4, 1.0)
@@ -43,7 +43,7 @@ def passivity(system: Any) -> ControlResult:
     if not is_stable(plant):
         return unstable(subject, "passivity", started)
     smooth = continuous(plant)
-    estimate, frequency = _least(smooth)
+    estimate, frequency = least_real_part(smooth)
     proven = None
     if abs(estimate) < 1e-9:
         proven = attempt(subject, _exact_storage(plant), reasons)
@@ -64,7 +64,7 @@ def _hermitian(smooth: System, frequency: float) -> np.ndarray:
     return np.asarray((G + G.conj().T) / 2)
 
 
-def _least(smooth: System) -> tuple[float, float]:
+def least_real_part(smooth: System) -> tuple[float, float]:
     """(the least eigenvalue of the Hermitian part over all frequencies, where), by level sets."""
     values = np.linalg.eigvals(smooth.A) if smooth.states else np.zeros(1)
     far = 1e7 * (1.0 + float(np.abs(values).max()))

@@ -3,5 +3,15 @@
 from ._feedback import Feedback
 from ._network_loop import NetworkLoop
 from ._state_space import System, as_system
+from ._uncertain import NormBlock, RepeatedGain, Sector, UncertainLoop
 
-__all__ = ["Feedback", "NetworkLoop", "System", "as_system"]
+__all__ = [
+    "Feedback",
+    "NetworkLoop",
+    "NormBlock",
+    "RepeatedGain",
+    "Sector",
+    "System",
+    "UncertainLoop",
+    "as_system",
+]

@@ -5,6 +5,7 @@ from ._claims import AbstractControlClaim
 from ._loops import LoopGain, RegionOfAttraction
 from ._norms import H2Norm, HInfinityNorm, NotPassive, Passive
 from ._stability import Lyapunov, NoCommonLyapunov, PoleOutside, PolesInRegion
+from ._uncertainty import RobustGain
 
 __all__ = [
     "AbstractControlClaim",
@@ -19,5 +20,6 @@ __all__ = [
     "PoleOutside",
     "PolesInRegion",
     "RegionOfAttraction",
+    "RobustGain",
     "verify_control",
 ]

@@ -1,0 +1,165 @@
+"""Uncertainty around a linear system: p = Delta(q), block by block, known by its class only."""
+
+import abc
+import dataclasses
+import functools
+import hashlib
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._convert import as_number, floats
+from .._errors import InputError
+from ._state_space import System
+
+__all__ = ["AbstractBlock", "NormBlock", "RepeatedGain", "Sector", "UncertainLoop"]
+
+
+class AbstractBlock(abc.ABC):
+    """A class of operators from `inputs` signals q to `outputs` signals p."""
+
+    kind: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def inputs(self) -> int:
+        """How many signals q the block reads."""
+
+    @property
+    @abc.abstractmethod
+    def outputs(self) -> int:
+        """How many signals p it gives."""
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """The class in words and exact numbers."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sector(AbstractBlock):
+    """p_i = phi_i(q_i, t) with (p_i - lower_i q_i)(upper_i q_i - p_i) >= 0 for all q_i and t.
+
+    `memoryless`: phi_i does not depend on time, which admits Popov's multipliers. lower <= upper, (k,).
+    """
+
+    kind: ClassVar[str] = "sector"
+    lower: np.ndarray
+    upper: np.ndarray
+    memoryless: bool = False
+
+    def __post_init__(self) -> None:
+        lower, upper = (np.atleast_1d(floats(n, getattr(self, n))) for n in ("lower", "upper"))
+        if lower.ndim != 1 or lower.shape != upper.shape or (lower > upper).any():
+            raise InputError("a sector needs lower <= upper, numbers or vectors of one length.")
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+
+    @property
+    def inputs(self) -> int:
+        return int(self.lower.size)
+
+    @property
+    def outputs(self) -> int:
+        return int(self.lower.size)
+
+    def describe(self) -> str:
+        ends = [[a.hex(), b.hex()] for a, b in zip(self.lower.tolist(), self.upper.tolist(), strict=True)]
+        return f"sector {ends} {'memoryless' if self.memoryless else 'any'}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NormBlock(AbstractBlock):
+    """Causal operators with an L2 (l2) gain of at most `bound`, from `inputs` to `outputs` signals."""
+
+    kind: ClassVar[str] = "norm"
+    bound: float
+    inputs: int = 1  # type: ignore[assignment]
+    outputs: int = 1  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        bound = as_number("bound", self.bound)
+        if not bound >= 0.0 or self.inputs < 1 or self.outputs < 1:
+            raise InputError(
+                f"bound is {bound!r}; expected a number >= 0, and at least one input and output."
+            )
+        object.__setattr__(self, "bound", bound)
+
+    def describe(self) -> str:
+        return f"norm {float(self.bound).hex()} {self.inputs} {self.outputs}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RepeatedGain(AbstractBlock):
+    """p = delta(t) q with one real delta(t), |delta(t)| <= bound, repeated on `size` signals."""
+
+    kind: ClassVar[str] = "repeated"
+    bound: float
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        bound = as_number("bound", self.bound)
+        if not bound >= 0.0 or self.size < 1:
+            raise InputError(f"bound is {bound!r}; expected a number >= 0, and size >= 1.")
+        object.__setattr__(self, "bound", bound)
+
+    @property
+    def inputs(self) -> int:
+        return self.size
+
+    @property
+    def outputs(self) -> int:
+        return self.size
+
+    def describe(self) -> str:
+        return f"repeated {float(self.bound).hex()} {self.size}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UncertainLoop:
+    """A system with inputs (p, d) and outputs (q, e), p = Delta(q) with Delta diagonal in `blocks`.
+
+    The blocks take the first inputs and outputs of the system in their order; d and e are what
+    remains. Raises InputError where the system has too few. Not checked: that the loop is well posed.
+    """
+
+    system: System
+    blocks: tuple[AbstractBlock, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        if not all(isinstance(b, AbstractBlock) for b in self.blocks):
+            raise InputError("blocks holds something else; expected Sector, NormBlock or RepeatedGain.")
+        p, q = self.uncertain
+        if p > self.system.inputs or q > self.system.outputs:
+            raise InputError(
+                f"the blocks give {p} signals and read {q}; the system has {self.system.inputs} inputs and "
+                f"{self.system.outputs} outputs."
+            )
+
+    @property
+    def uncertain(self) -> tuple[int, int]:
+        """How many signals p and q there are."""
+        return sum(b.outputs for b in self.blocks), sum(b.inputs for b in self.blocks)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the system and of the classes."""
+        text = f"lmikit-uncertain 1 {self.system.digest} " + "; ".join(b.describe() for b in self.blocks)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    def at(self, *gains: Any) -> System:
+        """The system with p_i = gain_i q_i, one number or matrix per block, rounded: for simulation."""
+        p, q = self.uncertain
+        delta = np.zeros((p, q))
+        row = column = 0
+        for block, gain in zip(self.blocks, gains, strict=True):
+            value = np.asarray(gain, dtype=np.float64)
+            full = value if value.ndim == 2 else value * np.eye(block.outputs, block.inputs)
+            delta[row : row + block.outputs, column : column + block.inputs] = full
+            row, column = row + block.outputs, column + block.inputs
+        S = self.system
+        loop = np.linalg.solve(np.eye(p) - delta @ S.D[:q, :p], delta)  # p = loop (C_q x + D_qd d)
+        A = S.A + S.B[:, :p] @ loop @ S.C[:q]
+        B = S.B[:, p:] + S.B[:, :p] @ loop @ S.D[:q, p:]
+        C = S.C[q:] + S.D[q:, :p] @ loop @ S.C[:q]
+        return System(A, B, C, S.D[q:, p:] + S.D[q:, :p] @ loop @ S.D[:q, p:], S.dt)
