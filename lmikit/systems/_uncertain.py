@@ -73,8 +73,8 @@ class NormBlock(AbstractBlock):
 
     kind: ClassVar[str] = "norm"
     bound: float
-    inputs: int = 1  # type: ignore[assignment]
-    outputs: int = 1  # type: ignore[assignment]
+    inputs: int = 1
+    outputs: int = 1
 
     def __post_init__(self) -> None:
         bound = as_number("bound", self.bound)
