@@ -15,8 +15,9 @@ from ._errors import InputError, NotCertified, OptionError, SolveFailed
 from ._point_semantics import Inference
 from ._progress import ProgressCallback
 from .attacks import Attack, attack_margins, upper_values
-from .certificates.point import PointCertificate, PointWitness, verify_point
+from .certificates.point import PointCertificate, PointWitness, point_network, verify_point
 from .claims import AbstractRegion, Ball, Box, PointClaim, linf_ball
+from .graph import Graph
 from .margins import (
     CurvedChain,
     PieceChain,
@@ -88,7 +89,7 @@ def class_rows(outputs: int, label: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def certify_point(
-    network: Network,
+    network: Network | Graph,
     x: Any,
     label: int | None = None,
     eps: float | None = None,
@@ -107,7 +108,8 @@ def certify_point(
     (`lmikit.claims`: Ball, Box, BallAndBox), or, with neither, an l2 ball as large as can be proven.
     An attack comes first where there is a region; then multipliers of the margin dual are
     searched for within `time_limit` seconds and proven. Known are Identity, ReLU, LeakyReLU, PReLU,
-    Abs, Tanh, Sigmoid, GELU, SiLU, Softplus, ELU, Mish, Hardtanh and Hardswish.
+    Abs, Tanh, Sigmoid, GELU, SiLU, Softplus, ELU, Mish, Hardtanh and Hardswish; of graphs those that are
+    chains, with MaxMin too.
     `semantics` says whose class it is: "real", the real function of the weights, or "float16",
     "bfloat16", "float32", "float64", any forward pass in that format. Its worst rounding on the region
     (`lmikit.intervals.rounding_bound`) is taken off the margin; a counterexample refutes only if every pass
@@ -117,6 +119,7 @@ def certify_point(
     OptionError (unknown semantics, eps together with region).
     """
     start = time.perf_counter()
+    network = point_network(network)
     x, label = checked_point(network, x, label)
     inference = Inference(semantics)
     place = region_of(x, eps, region, norm)
@@ -136,10 +139,8 @@ def certify_point(
     return settled(network, label, place, witness, refuted, attack_margin, seconds)
 
 
-def checked_point(network: Any, x: Any, label: Any) -> tuple[np.ndarray, int]:
+def checked_point(network: Network, x: Any, label: Any) -> tuple[np.ndarray, int]:
     """x (n_0,) float64 and a label in range; raises InputError."""
-    if not isinstance(network, Network):
-        raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
     if network.output_dim < 2:
         raise InputError(f"the network has {network.output_dim} output; expected at least 2 classes.")
     value = floats("x", x).ravel()

@@ -22,8 +22,9 @@ from ._point_semantics import Inference
 from ._points import PointResult, class_rows, counts, propose, refutation, region_of, settled
 from ._progress import Progress, ProgressCallback
 from .attacks import Attack, attack_margins
-from .certificates.point import PointCertificate, PointWitness, point_digest
+from .certificates.point import PointCertificate, PointWitness, point_digest, point_network
 from .claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
+from .graph import Graph
 from .margins import CurvedChain, PieceChain, Search, problem_of
 from .network import Network
 
@@ -80,7 +81,7 @@ class PointTable:
 
 
 def certify_points(
-    network: Network,
+    network: Network | Graph,
     X: Any,
     y: Any,
     eps: float | None = None,
@@ -136,8 +137,7 @@ class _Points:
     def __init__(
         self, network: Any, X: Any, y: Any, eps: float | None, norm: str, box: tuple[Any, Any] | None
     ) -> None:
-        if not isinstance(network, Network):
-            raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
+        network = point_network(network)
         if network.output_dim < 2:
             raise InputError("the network needs at least 2 outputs.")
         data = floats("X", X)

@@ -6,6 +6,7 @@ from ._graph import Graph
 from ._known import OneLipschitz
 from ._lower import graph_lower_bound
 from ._nodes import Affine, Apply, Input
+from ._pairs import pairs_as_neurons
 from ._rewriting import without_groups
 from ._witness import GraphWitness, Part
 
@@ -23,5 +24,6 @@ __all__ = [
     "graph_chain",
     "graph_lower_bound",
     "is_chain",
+    "pairs_as_neurons",
     "without_groups",
 ]

@@ -35,8 +35,11 @@ def propose_best(
         left = None if search.time_limit is None else search.time_limit - (time.monotonic() - start)
         if left is not None and left <= 0.0 and best is not None:
             break
+        wanted = dataclasses.replace(search, time_limit=left)
+        if form is propose_margins and chain.hidden >= _DEEP:
+            wanted = dataclasses.replace(wanted, newton=0)  # seconds per row, for next to nothing
         try:
-            found = form(chain, region, rows, offsets, dataclasses.replace(search, time_limit=left))
+            found = form(chain, region, rows, offsets, wanted)
         except SolveFailed:
             found = None
         best = united([w for w in (best, found) if w is not None])

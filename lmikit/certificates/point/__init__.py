@@ -12,6 +12,7 @@ from ._dyadic import Dyadic
 from ._interval_terms import proven_intervals
 from ._pieces import slopes_of_pieces
 from ._proof import looks_definite, quadratic_form
+from ._subject import point_network
 from ._terms import AbstractTerm, Site, register_term, term_of_kind
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 
@@ -29,6 +30,7 @@ __all__ = [
     "is_curved",
     "looks_definite",
     "point_digest",
+    "point_network",
     "proven_intervals",
     "quadratic_form",
     "register_term",

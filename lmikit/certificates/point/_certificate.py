@@ -9,12 +9,14 @@ import numpy as np
 from ..._arrays import blas_threads
 from ..._errors import InputError, NotCertified
 from ...claims import Ball, BallAndBox, PointClaim
+from ...graph import Graph
 from ...network import Network
 from .._float_environment import require_ieee
 from .._kinds import AbstractCertificate
 from ._enclosed_rows import enclosed_bounds, enclosed_fault
 from ._inference import inference_loss
 from ._proof import GroupProof, fault_of, prove_group
+from ._subject import point_network
 from ._terms import term_of_kind
 from ._witness import PointWitness, point_digest
 
@@ -66,7 +68,7 @@ class PointCertificate(AbstractCertificate):
         return render_point(self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], network: Network) -> "PointCertificate":
+    def load(cls, path: str | os.PathLike[str], network: Network | Graph) -> "PointCertificate":
         """Read a certificate and prove it again for `network`, precisely as it stands.
 
         Raises InputError where the file cannot be read or is malformed, NotCertified where it
@@ -82,9 +84,10 @@ class PointCertificate(AbstractCertificate):
         return f"PointCertificate: {what} (proven){by}\n  {self.claim.sentence}"
 
 
-def verify_point(network: Network, witness: PointWitness, *, repair: bool = True) -> PointCertificate:
+def verify_point(network: Network | Graph, witness: PointWitness, *, repair: bool = True) -> PointCertificate:
     """Prove rows[r].f(x) + offsets[r] >= lower[r] for every x of the region and every row r.
 
+    A graph is proven as the chain that `lmikit.graph.pairs_as_neurons` makes of it, exactly.
     A claim about float inferences is what is proven of the real function less the largest rounding of
     a forward pass on the region (`lmikit.intervals.rounding_bound`).
 
@@ -97,8 +100,7 @@ def verify_point(network: Network, witness: PointWitness, *, repair: bool = True
     another network's, a term is not valid, a sign is wrong or no proof was found. Assumed, not
     checked: LAPACK's Cholesky and triangular solves divide by diagonal entries only.
     """
-    if not isinstance(network, Network):
-        raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
+    network = point_network(network)
     if not isinstance(witness, PointWitness):
         raise InputError(f"witness is a {type(witness).__name__}; expected a PointWitness.")
     claim = witness.claim

@@ -22,15 +22,15 @@ from ._format_read import parse_point
 from ._format_write import FORMAT
 from ._inference_check import checked_loss
 from ._proof import fault_of
+from ._subject import point_network
 from ._witness import PointWitness, point_digest
 
 __all__ = ["check_point"]
 
 
 def check_point(text: str, network: Any, exact: bool) -> CheckResult:
-    """The checker of `lmikit-point-cert` files; raises InputError for what is no Network."""
-    if not isinstance(network, Network):
-        raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network.")
+    """The checker of `lmikit-point-cert` files; raises InputError for what is no chain."""
+    network = point_network(network)
     return guarded(
         lambda: parse_point(text),
         lambda witness: _checked(witness, network, exact),
