@@ -12,6 +12,8 @@ first level has alpha beta != 0.
 Rounding. -S T R: as in `_lifted` for the value of R, plus |s t| rad(R). 2 R_i' q R_j with
 q = fl(2 fl(alpha beta) t), m terms: (m + 8) u |R_i|'|q||R_j| + rad(R_i)'|q|(|R_j| + rad(R_j)) +
 |R_i|'|q| rad(R_j), and underflow as there.
+
+The matrix of a graph (`lmikit.certificates.graph`) is formed by code of its own, and says why.
 """
 
 from collections.abc import Sequence
