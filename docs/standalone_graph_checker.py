@@ -282,6 +282,8 @@ class Subject:
             w = np.zeros((picked.size, width))
             w[np.arange(picked.size), picked] = 1.0
             return exact(w), [picked.size, width], sha(b"select %dx%d\n" % w.shape, picked)
+        if kind == "convolution":
+            return self.convolution(data)
         parts = [self.map(m) for m in items(fields(data, "map parts")[1])]
         matrices = [m for m, _, _ in parts]
         if kind == "transposed" and len(parts) == 1:
@@ -299,6 +301,34 @@ class Subject:
         head = b"%s %dx%d\n" % (name.encode(), *result[0].shape)
         whole = hashlib.sha256(head + "".join(s for _, _, s in parts).encode()).hexdigest()
         return result, list(result[0].shape), whole
+
+    def convolution(self, data):
+        """y[o, i, j] = sum of K[o, c, a, b] x[g(o) + c, s i + d a - p, s j + d b - p], zeros outside."""
+        _, _, image, stride, pads, dilation, count = fields(
+            data, "map dtype input stride padding dilation groups"
+        )
+        K = self.arrays.pop().astype("<f8")
+        (out, each, *taps), (channels, *size) = K.shape, (integer(n, 1, 2**20) for n in items(image))
+        need(integer(count, 1, out) * each == channels and out % count == 0, "a convolution's groups")
+        steps = [[integer(n, 1, 2**20) for n in items(pair)] for pair in (stride, dilation)]
+        pads = [[integer(n, 0, 2**20) for n in items(pair)] for pair in items(pads)]
+        need(len(size) == 2 == len(pads) and all(len(v) == 2 for v in (*steps, *pads)), "a convolution")
+        width = [
+            (n + sum(p) - d * (k - 1) - 1) // s + 1
+            for n, k, s, d, p in zip(size, taps, *steps, pads, strict=True)
+        ]
+        need(min(width) >= 1, "a convolution without an output")
+        w = np.zeros((out, *width, channels, *size))
+        for o, c, a, b in np.ndindex(out, each, *taps):
+            for i, j in np.ndindex(*width):
+                row = steps[0][0] * i + steps[1][0] * a - pads[0][0]
+                column = steps[0][1] * j + steps[1][1] * b - pads[1][0]
+                if 0 <= row < size[0] and 0 <= column < size[1]:
+                    w[o, i, j, o // (out // count) * each + c, row, column] = K[o, c, a, b]
+        facts = [K.shape, (channels, *size), *map(tuple, steps[:1]), tuple(map(tuple, pads)), tuple(steps[1])]
+        digest = sha(f"convolution2d F64 {[*facts, count]}\n".encode(), K)
+        w = w.reshape(out * width[0] * width[1], -1)
+        return exact(w), list(w.shape), digest
 
 
 def sha(head, *arrays):

@@ -37,14 +37,16 @@ def test_every_kind_of_map_and_parameter_comes_back(tmp_path):
     sparse = SparseMap(sp.csr_array(np.array([[0.0, 0.1], [0.0, 0.0]])))
     pick = SelectMap([1, 0], 2)
     stack = lmikit.maps.StackMap((DenseMap(np.ones((1, 2))), DenseMap(np.zeros((1, 2)))))
-    maps = (dense, sparse, pick, pick.T, stack, dense + pick, DenseMap(np.eye(2)) @ dense)
+    kernel = np.float32([[[[0.5, 0.1]]]])
+    convolution = lmikit.maps.Convolution2d(kernel, (1, 1, 2), (1, 2), ((0, 0), (1, 1)), 1)
+    maps = (dense, sparse, pick, pick.T, stack, dense + pick, DenseMap(np.eye(2)) @ dense, convolution)
     last = Affine(maps, (1,) * len(maps), np.array([0.1, -0.2]))
     slopes = lmikit.graph.Apply(lmikit.Slopes([-0.1, 0.0], [1.0, 0.3]), 0, 2)
     graph = Graph((Input(2), slopes, last))
     graph.save(tmp_path / "a.npz")
     found = Graph.from_file(tmp_path / "a.npz")
     assert found.digest == graph.digest
-    assert found.nodes[2].maps[0].source_dtype == "F32"
+    assert found.nodes[2].maps[0].source_dtype == found.nodes[2].maps[-1].source_dtype == "F32"
 
 
 def saved(folder):

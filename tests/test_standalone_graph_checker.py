@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import lmikit
 from lmikit import SpectralProduct
 from lmikit.graph import Affine, Graph, GraphBuilder, Input, chain_graph
-from lmikit.maps import DenseMap, SelectMap, SparseMap, StackMap
+from lmikit.maps import Convolution2d, DenseMap, SelectMap, SparseMap, StackMap
 from lmikit.network import resolve_activation
 from lmikit.nonlinear import MaxMinPairs, Reflect, SortGroups
 from lmikit.testing import demo_network
@@ -97,13 +97,26 @@ def test_it_reads_every_kind_of_map(tmp_path):
     sparse = SparseMap(sp.csr_array(np.array([[0.0, 0.1], [0.0, 0.0]])))
     pick = SelectMap([1, 0], 2)
     stack = StackMap((DenseMap(np.ones((1, 2))), DenseMap(np.zeros((1, 2)))))
-    maps = (single, sparse, pick, sparse.T, stack, DenseMap(np.eye(2)) + pick, pick @ single)
+    kernel = np.float32([[[[0.5], [0.1]]], [[[0.2], [-0.3]]]])
+    convolution = Convolution2d(kernel, (1, 2, 1), (2, 1), ((1, 1), (0, 0)), (2, 1))
+    maps = (convolution, single, sparse, pick, sparse.T, stack, DenseMap(np.eye(2)) + pick, pick @ single)
     graph = Graph((Input(2), Affine(maps, (0,) * len(maps), np.zeros(2))))
     certificate = lmikit.lipschitz(graph)
     paths = saved(tmp_path, graph, certificate)
     assert checker.check(*paths) == ("l2", "l2", certificate.bound)
     Graph((Input(2), Affine((*maps[:-1], single), (0,) * len(maps), np.zeros(2)))).save(paths[1])
     assert not accepted(*paths)
+
+
+def test_it_reads_convolutions(tmp_path):
+    rng, g = np.random.default_rng(0), GraphBuilder()
+    x = g.input(2 * 4 * 4)
+    first = Convolution2d(rng.standard_normal((4, 1, 3, 3)) / 3.0, (2, 4, 4), 2, 1, 1, 2)
+    back = Convolution2d(rng.standard_normal((2, 4, 2, 1)), (4, 2, 2), 1, ((0, 1), (0, 0)))
+    h = g.apply(MaxMinPairs(), back @ g.relu(first @ x))
+    graph = g.output(dense(rng, 2, 8) @ h)
+    certificate = lmikit.lipschitz(graph)
+    assert checker.check(*saved(tmp_path, graph, certificate)) == ("l2", "l2", certificate.bound)
 
 
 def test_a_constant_output(tmp_path):

@@ -4,7 +4,8 @@
 {"node": "affine", "parents": [...], "maps": [...]} (the arrays of its maps, then its bias) and
 {"node": "apply", "parent": p, "function": name, "parameters": {...}}. Maps are
 {"map": "dense" | "sparse", "dtype": ...} (an array; data, indices, indptr, shape),
-{"map": "select", "size": n} (indices), {"map": "transposed" | "stack" | "sum" | "product", "parts": [...]}.
+{"map": "select", "size": n} (indices), {"map": "transposed" | "stack" | "sum" | "product", "parts": [...]},
+{"map": "convolution", "dtype", "input": [c, h, w], "stride", "padding", "dilation", "groups"} (the kernel).
 """
 
 import io
@@ -20,6 +21,7 @@ import scipy.sparse as sp
 from .._convert import as_float64
 from .._errors import InputError
 from .._files import read_unpacked, write_bytes
+from ..maps import Convolution2d
 from ..network import AbstractLinearMap, Activation, DenseMap, SelectMap, SparseMap, TransposedMap
 from ..network._compound_maps import ProductMap, StackMap, SumMap
 from ..network._file_entries import LARGEST_FILE, load_entries
@@ -90,6 +92,16 @@ def _map_out(linear: AbstractLinearMap, arrays: list[np.ndarray]) -> dict[str, A
     if isinstance(linear, SelectMap):
         arrays.append(linear.indices)
         return {"map": "select", "size": linear.size}
+    if isinstance(linear, Convolution2d):
+        dtype = "F32" if linear.source_dtype == "BF16" else linear.source_dtype  # which it is read as
+        arrays.append(_narrow(linear.kernel, dtype))
+        numbers = {name: getattr(linear, name) for name in ("stride", "padding", "dilation", "groups")}
+        return {
+            "map": "convolution",
+            "dtype": dtype,
+            "input": list(linear.input_shape),
+            **numbers,
+        }
     kinds = {"transposed": TransposedMap, "stack": StackMap, "sum": SumMap, "product": ProductMap}
     for name, kind in kinds.items():
         if isinstance(linear, kind):
@@ -184,6 +196,8 @@ class _Reader:
             _, size = _fields(item, name, "map size")
             indices = self._integers(name)
             return SelectMap(indices, self._spent(size, name))
+        if kind == "convolution":
+            return self._convolution(item, name)
         _, parts = _fields(item, name, "map parts")
         if depth >= _DEEPEST or not isinstance(parts, list):
             raise InputError(f"{name}: parts is no list, or inside more than {_DEEPEST} maps.")
@@ -199,6 +213,17 @@ class _Reader:
         matrix = sp.csr_array((values.copy(), indices, pointers), shape=(rows, columns))
         matrix.check_format(full_check=True)
         return SparseMap(matrix, _fitting(name, values, dtype))
+
+    def _convolution(self, item: Any, name: str) -> Convolution2d:
+        _, dtype, shape, *numbers = _fields(item, name, "map dtype input stride padding dilation groups")
+        kernel, _ = self._floats(name, 4)
+        fitting = _fitting(name, kernel, dtype)
+        found = Convolution2d(_narrow(kernel, fitting), shape, *numbers)
+        for size in found.shape:
+            self._spent(size, name)
+        if found.source_dtype != fitting:
+            raise InputError(f"{name} has a kernel of {found.source_dtype}; its text says {fitting}.")
+        return found
 
     def _array(self, name: str) -> Any:
         key = f"a{self._next}"

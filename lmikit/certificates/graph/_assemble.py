@@ -8,10 +8,10 @@ sigma <= 0 on increments,
 
 and the matrix is [[E_0'D_in E_0 + sum of forms, -Y'], [-Y, D_out]], z in the order of the levels.
 
-`lmikit.certificates._assemble` forms the same matrix for chains whose linear neurons were eliminated. It stays
-apart on purpose: it is the oracle of this one (a chain has both, and tests compare them within their radii,
-which is worth nothing if they share code), and it leaves rho open on a diagonal input block, from which the
-repair of chains reads the least rho, where this one has D_in, D_out and forms of whole groups.
+`lmikit.certificates._assemble` forms the same matrix for chains whose linear neurons were eliminated. It
+stays apart on purpose: it is the oracle of this one (a chain has both, and tests compare them within their
+radii, which is worth nothing if they share code), and it leaves rho open on a diagonal input block, from
+which the repair of chains reads the least rho, where this one has D_in, D_out and forms of whole groups.
 """
 
 import dataclasses
