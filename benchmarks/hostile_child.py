@@ -114,6 +114,8 @@ def _readers(folder: pathlib.Path) -> dict[str, Any]:
     }
     readers |= dict.fromkeys(("npz", "mat", "onnx", "nnet", "safetensors"), lmikit.load_network)
     readers |= {"dat-s": read_sdpa, "cbf": read_cbf, "vnnlib": lmikit.adapters.read_vnnlib}
+    readers["pt"] = lambda path: lmikit.adapters.from_state_dict(path, "relu")
+    readers |= dict.fromkeys(("h5", "keras"), lmikit.adapters.from_keras_file)
     return readers | {"state": TrainingState.load}
 
 
@@ -125,7 +127,8 @@ def command_of(kind: str, path: pathlib.Path, folder: pathlib.Path) -> list[str]
         return ["check", str(path), str(folder / (SUBJECT_SDP if kind == "sdp" else SUBJECT_NET))]
     if kind in ("dat-s", "cbf"):
         return ["solve", str(path), "--time-limit", "5"]
-    return ["bound", str(path), "--method", "spectral-product"]
+    stated = ["--activation", "relu"] if kind == "pt" else []
+    return ["bound", str(path), *stated, "--method", "spectral-product"]
 
 
 def _answer(

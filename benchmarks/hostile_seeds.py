@@ -1,8 +1,11 @@
 """A valid file of every kind that lmikit reads; hostile files are made from them."""
 
+import importlib.util
+import io
 import itertools
 import json
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -50,6 +53,8 @@ def write_seeds(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     }
     net.save(paths["npz"])
     _write_foreign(net, paths)
+    _write_checkpoint(net, folder, paths)
+    _write_keras(net, folder, paths)
     paths["nnet"].write_text(NNET, encoding="utf-8")
     paths["vnnlib"].write_text(VNNLIB, encoding="utf-8")
     write_sdpa(problem, paths["dat-s"])
@@ -94,6 +99,49 @@ def _write_foreign(net: Network, paths: dict[str, pathlib.Path]) -> None:
     tensors = {f"net.{2 * k}.weight": w for k, w in enumerate(net.weights)}
     tensors |= {f"net.{2 * k}.bias": np.array(layer.bias) for k, layer in enumerate(net.layers)}
     safetensors.numpy.save_file(tensors, paths["safetensors"])
+
+
+def _write_checkpoint(net: Network, folder: pathlib.Path, paths: dict[str, pathlib.Path]) -> None:
+    """A torch checkpoint; none where torch is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    state = {}
+    for k, layer in enumerate(net.layers):
+        state[f"net.{2 * k}.weight"] = torch.tensor(net.weights[k].copy())
+        state[f"net.{2 * k}.bias"] = torch.tensor(np.array(layer.bias))
+    paths["pt"] = folder / "seed.pt"
+    torch.save({"state_dict": state, "epoch": 3}, paths["pt"])
+
+
+def _write_keras(net: Network, folder: pathlib.Path, paths: dict[str, pathlib.Path]) -> None:
+    """Keras files of both layouts, as Keras writes them; none where h5py is not installed."""
+    if importlib.util.find_spec("h5py") is None:
+        return
+    import h5py
+
+    names = [f"dense_{k}" for k in range(len(net.layers))]
+    layers = [
+        {"class_name": "Dense", "config": {"name": name, "activation": activation}}
+        for name, activation in zip(names, ["relu"] * (len(names) - 1) + ["linear"], strict=True)
+    ]
+    config = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+    paths["h5"], paths["keras"] = folder / "seed.h5", folder / "seed.keras"
+    with h5py.File(paths["h5"], "w") as file:
+        file.attrs["model_config"] = config
+        root = file.create_group("model_weights")
+        for name, layer in zip(names, net.layers, strict=True):
+            root[f"{name}/{name}/kernel:0"] = layer.linear.to_dense().T
+            root[f"{name}/{name}/bias:0"] = layer.bias
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for k, layer in enumerate(net.layers):
+            place = "layers/dense" + (f"_{k}" if k else "")
+            file[f"{place}/vars/0"], file[f"{place}/vars/1"] = layer.linear.to_dense().T, layer.bias
+    with zipfile.ZipFile(paths["keras"], "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", stream.getvalue())
 
 
 def _certificates(net: Network, problem: SDP) -> dict[str, lmikit.certificates.AbstractCertificate]:
