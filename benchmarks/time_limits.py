@@ -41,6 +41,7 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=float, default=2.0)
+    parser.add_argument("--only", nargs="*", default=[], help="solvers, by name")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/results/time_limits.md"))
     arguments = parser.parse_args()
     ready = {info.name for info in available() if info.ready}
@@ -54,7 +55,7 @@ def main() -> None:
         "|---|---|---:|---|---|",
     ]
     for solver in concrete_solvers():
-        if solver.__name__ not in ready:
+        if solver.__name__ not in ready or (arguments.only and solver.__name__ not in arguments.only):
             continue
         for name, sdp in problems().items():
             started = time.perf_counter()

@@ -1,5 +1,6 @@
 """Claims relative to the data: small data, problems whose points are all far out, rows that must vanish."""
 
+import itertools
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ from lmikit import InputError, OptionError
 from lmikit.lmi import LMI, SDP, Problem, Status, block
 from lmikit.lmi._residuals import relative_violations
 from lmikit.solvers import SCS, Clarabel, Dense, LowRank, choose
+from lmikit.solvers._geometric import geometric
 
 SOLVERS = [Dense(), Clarabel(), LowRank(), SCS(max_iterations=5000), SCS(tol=1e-4, max_iterations=5000)]
 each = pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: f"{type(s).__name__} {s.tol}")
@@ -164,3 +166,46 @@ def test_dense_takes_every_way_to_the_schur_complement():
         assert schur.matrix(V, R) == pytest.approx(
             np.array(expected), rel=1e-9, abs=1e-9 * np.abs(expected).max()
         )
+
+
+def _reciprocal(smallest):
+    """min x s.t. [[x, 1], [1, smallest]] PSD: the optimum is 1 / smallest."""
+    problem = Problem()
+    x = problem.scalar()
+    problem.subject_to(block([[x, 1.0], [1.0, smallest]]) >> 0)
+    problem.minimise(x)
+    return problem.compile(), 1.0 / smallest
+
+
+def _squares(steps):
+    """min x_n s.t. x_1 >= 10, x_{k+1} >= x_k^2: the optimum is 10^(2^(n - 1))."""
+    problem = Problem()
+    x = [problem.scalar() for _ in range(steps)]
+    problem.subject_to(x[0] >= 10.0)
+    for before, after in itertools.pairwise(x):
+        problem.subject_to(block([[after, before], [before, 1.0]]) >> 0)
+    problem.minimise(x[-1])
+    return problem.compile(), 10.0**2 ** (steps - 1)
+
+
+@pytest.mark.parametrize("solver", [None, LowRank(), Clarabel(), Dense()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(("sdp", "optimum"), [_reciprocal(1e-12), _squares(5)], ids=["1e12", "1e16"])
+def test_optima_that_are_very_large_are_found_after_scaling(solver, sdp, optimum):
+    solution = lmikit.solve(sdp, solver)
+    assert solution.status is Status.SOLVED
+    assert solution.objective == pytest.approx(optimum, rel=1e-6)
+    assert solution.bound_on_optimum == pytest.approx(optimum, rel=1e-6)
+
+
+def test_geometric_scaling_is_the_same_problem():
+    sdp, _ = _squares(4)
+    scaling = geometric(sdp)
+    y = np.array([11.0, 150.0, 3e4, 1e9])
+    inner = scaling.scaled(y)
+    assert np.array_equal(scaling.point(inner), y)
+    assert scaling.sdp.objective(inner) * scaling.objective == sdp.objective(y)
+    for ours, theirs, d in zip(scaling.sdp.lmis, sdp.lmis, scaling.rows, strict=True):
+        expected = theirs.evaluate(y).toarray() * d * d[:, None]
+        assert np.array_equal(ours.evaluate(inner).toarray(), expected)
+    assert (np.abs(np.log2(np.abs(inner))) < 8).all()
+    assert geometric(SDP(np.ones(1), (), G=sp.csc_array([[-1.0]]), h=np.array([-1.0]))) is None

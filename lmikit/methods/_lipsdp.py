@@ -33,6 +33,7 @@ from ._start import closed_form_start
 __all__ = ["LipSDP", "default_solver"]
 
 
+_LEAST_LIMIT = 0.5  # seconds: on a busy machine less would leave even small networks unfinished
 _INSIDE = 0.5  # the start's F, relative to its least rho: strictly feasible
 
 
@@ -98,7 +99,11 @@ class LipSDP(AbstractMethod):
         time_limit: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> Witness:
-        """A witness at the optimum; `time_limit` (seconds) bounds the solver's part of the work."""
+        """A witness at the optimum; `time_limit` (seconds) bounds the solver's part of the work.
+
+        Limits below half a second count as half a second: small networks are then solved whatever the limit.
+        """
+        time_limit = None if time_limit is None else max(time_limit, _LEAST_LIMIT)
         clock = _Clock(time_limit)
         if any(is_wide(layer.linear) for layer in network.layers):
             witness = SpectralProduct().propose(network)

@@ -10,12 +10,22 @@ import numpy as np
 
 from ..lmi import LMI, SDP, aggregate_pattern
 
-__all__ = ["dense_blocks", "dense_bytes", "dense_flops", "free_bytes", "rows_bytes", "rows_seconds"]
+__all__ = [
+    "dense_blocks",
+    "dense_bytes",
+    "dense_flops",
+    "dense_seconds",
+    "free_bytes",
+    "rows_bytes",
+    "rows_seconds",
+]
 
 _DENSE = 0.4  # share of nonzeros from which chordal decomposition brings nothing
 _BYTES = 50.0  # per pair of rows of one block: system, factor and ordering, measured
 _RATE = 4e9  # flops per second of a sparse factorisation
 _ITERATIONS = 15
+_SETUP = 5e-7  # seconds per nonzero: presolve, equilibration, columns
+_DENSE_RATE = 2e10  # flops per second of dense products
 
 
 def _order(lmi: LMI) -> int:
@@ -62,6 +72,12 @@ def dense_flops(sdp: SDP) -> float:
     m = float(sdp.variables)
     each = sum(25.0 * n**3 + min(4.0 * n**3 * m + 0.5 * n * n * m * m, 1e3 * n * n * m) for n in _sizes(sdp))
     return m**3 / 3.0 + each
+
+
+def dense_seconds(sdp: SDP) -> float:
+    """What `Dense` does between two looks at the clock: its set-up, and one iteration."""
+    entries = sum(lmi.E.nnz + lmi.P.nnz + lmi.Q.nnz + lmi.F0.nnz for lmi in sdp.lmis) + sdp.A.nnz + sdp.G.nnz
+    return _SETUP * entries + dense_flops(sdp) / _DENSE_RATE
 
 
 def _sizes(sdp: SDP) -> list[float]:

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from ..lmi import LMI, SDP, SOC, Dual
 
-__all__ = ["Equilibrium", "equilibrate"]
+__all__ = ["Equilibrium", "equilibrate", "scaled_problem"]
 
 _ROUNDS = 12
 
@@ -30,6 +30,7 @@ class Equilibrium:
     G: np.ndarray
     A: np.ndarray
     socs: np.ndarray
+    objective: float = 1.0  # the scaled objective is the given one divided by this
 
     def point(self, y: np.ndarray) -> np.ndarray:
         """y of the problem as given."""
@@ -41,9 +42,10 @@ class Equilibrium:
 
     def dual(self, dual: Dual) -> Dual:
         """The multipliers of the problem as given."""
-        X = tuple(X * d * d[:, None] for X, d in zip(dual.X, self.rows, strict=True))
-        s = tuple(e * part for e, part in zip(self.socs, dual.s, strict=True))
-        return dataclasses.replace(dual, X=X, z=self.G * dual.z, v=self.A * dual.v, s=s)
+        t = self.objective
+        X = tuple(t * X * d * d[:, None] for X, d in zip(dual.X, self.rows, strict=True))
+        s = tuple(t * e * part for e, part in zip(self.socs, dual.s, strict=True))
+        return dataclasses.replace(dual, X=X, z=t * self.G * dual.z, v=t * self.A * dual.v, s=s)
 
 
 def equilibrate(sdp: SDP, *, rows: bool) -> Equilibrium:
@@ -72,6 +74,18 @@ def equilibrate(sdp: SDP, *, rows: bool) -> Equilibrium:
         y = y * _root(np.max(columns, axis=0))
     y, g, a, e = (_power(part) for part in (y, g, a, e))
     d = [_power(part) for part in d]
+    return scaled_problem(sdp, y, tuple(d), g, a, e)
+
+
+def scaled_problem(
+    sdp: SDP,
+    y: np.ndarray,
+    d: tuple[np.ndarray, ...],
+    g: np.ndarray,
+    a: np.ndarray,
+    e: np.ndarray,
+) -> Equilibrium:
+    """The problem with these factors, all powers of two."""
     D = sp.diags_array(y)
     scaled = SDP(
         c=sdp.c * y,
@@ -83,7 +97,7 @@ def equilibrate(sdp: SDP, *, rows: bool) -> Equilibrium:
         socs=tuple(SOC(f * soc.C @ D, f * soc.d, soc.name) for f, soc in zip(e, sdp.socs, strict=True)),
         H=None if sdp.H is None else sp.csc_array(D @ sdp.H @ D),
     )
-    return Equilibrium(scaled, y, tuple(d), g, a, e)
+    return Equilibrium(scaled, y, d, g, a, e)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

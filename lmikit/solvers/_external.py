@@ -24,10 +24,13 @@ from ._checks import (
 )
 from ._child import solve_in_child
 from ._cost import rows_seconds
-from ._equilibrate import equilibrate
+from ._equilibrate import Equilibrium, equilibrate
+from ._geometric import geometric
 from ._presolve import Presolved, presolve
 
 __all__ = ["ExternalSolver", "Raw", "Start", "Tolerances", "better", "constant_raw", "finish", "reduced_run"]
+
+Scale = bool | Callable[[SDP], Equilibrium | None]  # whether to equilibrate, or another scaling
 
 _LOG = logging.getLogger(__name__)
 _QUICK = 0.5  # seconds; what is predicted to end sooner needs no process that can be ended
@@ -149,9 +152,12 @@ class ExternalSolver(AbstractSolver):
     ) -> Solution:
         """The first attempt whose claim passes the checks, else the best of them."""
         best: Solution | None = None
-        for solver, scaled in self._attempts():
+        attempts: list[tuple[Any, Scale]] = [*self._attempts(), (self, geometric)]
+        for solver, scaled in attempts:
             left = None if time_limit is None else time_limit - (time.perf_counter() - started)
             if best is not None and left is not None and left <= 0:
+                break
+            if scaled is geometric and best is not None and best.status is not Status.FAILED:
                 break
             if best is not None:
                 how = "with scaled data" if scaled else "with other options"
@@ -225,9 +231,12 @@ def reduced_run(
     warm_start: Start,
     run: Callable[[SDP, Start], Raw],
     *,
-    scaled: bool,
+    scaled: Scale,
 ) -> Raw:
-    """`run` on the problem without rows that must vanish, scaled if asked for; in the terms of the whole."""
+    """`run` on the problem without rows that must vanish, scaled if asked for; in the terms of the whole.
+
+    `scaled` may be a scaling of its own; where that gives None there is nothing to run, which is FAILED.
+    """
     small = presolve(sdp)
     inner = sdp if small is None else small.sdp
     if inner.variables == 0:
@@ -241,7 +250,9 @@ def reduced_run(
             start = start[small.kept]
         if scaled:
             assert not isinstance(start, Solution)
-            scaling = equilibrate(inner, rows=True)
+            scaling = scaled(inner) if callable(scaled) else equilibrate(inner, rows=True)
+            if scaling is None:
+                return Raw(Status.FAILED, None, None, 0, "no other scaling")
             raw = run(scaling.sdp, None if start is None else scaling.scaled(start))
             y = None if raw.y is None else scaling.point(raw.y)
             raw = dataclasses.replace(raw, y=y, dual=None if raw.dual is None else scaling.dual(raw.dual))

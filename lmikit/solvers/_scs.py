@@ -81,7 +81,7 @@ class SCS(AbstractConeSolver):
         """SCS looks at its clock between iterations, not while it factors or decomposes."""
         m, rows = float(sdp.variables), sum(0.5 * lmi.size**2 for lmi in sdp.lmis)
         largest = float(max((lmi.size for lmi in sdp.lmis), default=0))
-        return 1e-9 * (m * m * min(rows, 1e3 * m) + 300.0 * largest**3)
+        return 5e-9 * (m * m * min(rows, 1e3 * m) + 100.0 * largest**3)
 
     def _run_cones(
         self,

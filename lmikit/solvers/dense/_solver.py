@@ -12,15 +12,18 @@ from ..._errors import OptionError
 from ..._progress import ProgressCallback
 from ...lmi import SDP, Solution, Status
 from .._base import AbstractSolver
-from .._cost import dense_bytes, free_bytes
+from .._child import solve_in_child
+from .._cost import dense_bytes, dense_seconds, free_bytes
 from .._equilibrate import Equilibrium, equilibrate
 from .._external import Raw, Tolerances, better, constant_raw, finish, reduced_run
+from .._geometric import geometric
 from ._interior import Limits, Outcome, solve_program
 from ._program import Program
 
 __all__ = ["Dense"]
 
 _SMALL = 150  # order of the largest matrix below which several threads only cost time
+_SHARE = 0.2  # of a time limit: what is predicted to take more runs where it can be ended
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,28 @@ class Dense(AbstractSolver):
         time_limit: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> Solution:
-        """Minimise; `warm_start` is checked and has no use. Raises OptionError where memory would not do."""
+        """Minimise; `warm_start` is checked and has no use. Raises OptionError where memory would not do.
+
+        With a `time_limit` that the set-up or a few iterations may exceed, the work is done in a process of
+        its own, which is ended soon after the limit; its steps are not reported then.
+        """
+        started = time.perf_counter()
+        self._check_call(sdp, warm_start, time_limit)
+        if time_limit is not None and dense_seconds(sdp) > _SHARE * time_limit:
+            answer = solve_in_child(self, sdp, warm_start, float(time_limit), started)
+            if answer is not None:
+                return answer
+        return self.solve_here(sdp, warm_start=warm_start, time_limit=time_limit, progress=progress)
+
+    def solve_here(
+        self,
+        sdp: SDP,
+        *,
+        warm_start: np.ndarray | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Solution:
+        """`solve` in this process; the clock is looked at between pieces of work."""
         started = time.perf_counter()
         self._check_call(sdp, warm_start, time_limit)
         if sdp.variables == 0:
@@ -84,8 +108,10 @@ class Dense(AbstractSolver):
             solution = finish(sdp, raw, self._tolerances(), "Dense", started)
             if solution.status in (Status.INACCURATE, Status.FAILED) and time.perf_counter() < deadline:
                 raw = reduced_run(sdp, None, lambda problem, _: self._once(problem, limits), scaled=True)
-                again = finish(sdp, raw, self._tolerances(), "Dense", started)
-                solution = better(solution, again)
+                solution = better(solution, finish(sdp, raw, self._tolerances(), "Dense", started))
+            if solution.status is Status.FAILED and time.perf_counter() < deadline:
+                raw = reduced_run(sdp, None, lambda problem, _: self._once(problem, limits), scaled=geometric)
+                solution = better(solution, finish(sdp, raw, self._tolerances(), "Dense", started))
         return solution
 
     def _tolerances(self) -> Tolerances:

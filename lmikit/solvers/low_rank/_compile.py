@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import math
+import time
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,11 @@ from ._chain import BlockTridiagonal
 from ._ordering import levels_of
 from ._terms import Group, factor_of
 
-__all__ = ["Chain", "Compiled", "compile_sdp"]
+__all__ = ["Chain", "Compiled", "OutOfTime", "compile_sdp"]
+
+
+class OutOfTime(Exception):
+    """Raised between two pieces of work after the deadline; it never leaves this room."""
 
 
 @dataclasses.dataclass
@@ -81,6 +87,14 @@ class Compiled:
     h: Any
     variables: np.ndarray
     degree: int  # order of all blocks and inequalities together
+    deadline: float = (
+        math.inf
+    )  # `time.perf_counter` value at which work is given up, also within an iteration
+
+    def check_time(self) -> None:
+        """Raise OutOfTime after the deadline."""
+        if time.perf_counter() > self.deadline:
+            raise OutOfTime
 
     def original(self, y: Any) -> np.ndarray:
         """y in the order of the SDP, on the host."""
@@ -100,7 +114,7 @@ class Compiled:
         return out - self.G.T @ z if self.h.size else out
 
 
-def compile_sdp(am: ArrayModule, sdp: SDP, *, merge: bool = True) -> Compiled:
+def compile_sdp(am: ArrayModule, sdp: SDP, *, merge: bool = True, deadline: float = math.inf) -> Compiled:
     """Terms grouped by level; variables that own exactly one term come first, level by level.
 
     `merge` joins small neighbouring levels (see `levels_of`).
@@ -129,6 +143,7 @@ def compile_sdp(am: ArrayModule, sdp: SDP, *, merge: bool = True) -> Compiled:
         h=am.asarray(sdp.h),
         variables=variables,
         degree=sum(chain.order for chain in chains) + sdp.h.size,
+        deadline=deadline,
     )
 
 

@@ -51,6 +51,7 @@ class SchurFactor:
                 out *= self.scale[:, None]
                 index = xp.arange(out.shape[0])
                 out[index, index] = 1.0 + ridge
+                problem.check_time()
                 if problem.am.cholesky_in_place(out):
                     return
         raise SolveFailed("the Schur complement is not positive definite: the data are too badly scaled.")

@@ -13,16 +13,16 @@ from ..._errors import SolveFailed
 from ..._progress import Progress, ProgressCallback
 from ...lmi import Status
 from ._chain import Markov, inner
-from ._compile import Compiled
+from ._compile import Compiled, OutOfTime
 from ._direction import Iterate, SchurFactor
 from ._iterative import IterativeSchur
 from ._start import Start
 from ._state import Dual, complementarity, dual_at, dual_objective
 from ._step import Neighbourhood, Step, corrected_step
 
-__all__ = ["INTERRUPTED", "Limits", "Outcome", "solve_interior"]
+__all__ = ["INTERRUPTED", "TIME_LIMIT", "Limits", "Outcome", "solve_interior"]
 
-INTERRUPTED = "interrupted"
+INTERRUPTED, TIME_LIMIT = "interrupted", "time limit"
 _FRACTION, _FRACTION_SHORT = 0.95, 0.6  # of the way to the boundary: of full steps, and of tiny ones
 _BACK = (1.0, 0.9, 0.7, 0.4, 0.1)  # of the step lengths, until the step succeeds
 _STALL = 5  # iterations without progress
@@ -120,6 +120,8 @@ class _Run:
                 self.iteration += 1
         except KeyboardInterrupt:
             return self._outcome(Status.LIMIT, INTERRUPTED, limited=True)
+        except OutOfTime:
+            return self._outcome(Status.LIMIT, TIME_LIMIT, limited=True)
         except SolveFailed as error:
             return self._stopped(str(error))
 
@@ -199,7 +201,7 @@ class _Run:
         if self.interrupted:
             return self._outcome(Status.LIMIT, INTERRUPTED, limited=True)
         if time.perf_counter() >= limits.deadline:
-            return self._outcome(Status.LIMIT, "time limit", limited=True)
+            return self._outcome(Status.LIMIT, TIME_LIMIT, limited=True)
         if self.iteration >= limits.iterations:
             return self._outcome(Status.LIMIT, "iteration limit", limited=True)
         return self._stalled(measures)

@@ -89,15 +89,16 @@ def schur_complement(problem: Compiled, X: list[Markov], R: list[Markov], out: A
     """out (m, m) := the sum over the LMIs; only its lower triangle is meaningful."""
     out[...] = 0.0
     for chain, x, r in zip(problem.chains, X, R, strict=True):
-        _add_chain(chain, x, r, out)
+        _add_chain(problem, chain, x, r, out)
 
 
-def _add_chain(chain: Chain, X: Markov, R: Markov, out: Any) -> None:
+def _add_chain(problem: Compiled, chain: Chain, X: Markov, R: Markov, out: Any) -> None:
     simple, shared = _panels(chain, X, R), _panels(chain, X, R)
     start = chain.levels[0].simple_variables.start
     seen: list[tuple[slice, Level]] = []  # the columns of `shared` by level
     count = 0
     for k, level in enumerate(chain.levels):
+        problem.check_time()
         for panel in simple:
             panel.advance(k, level.simple)
         for panel in shared:

@@ -16,19 +16,22 @@ from ..._errors import InputError, OptionError
 from ..._progress import ProgressCallback
 from ...lmi import SDP, Solution, Status
 from .._base import AbstractSolver, check_time_limit
+from .._external import Raw, Tolerances, finish
+from .._geometric import geometric
 from ._answer import solution_of
-from ._compile import Compiled, compile_sdp
+from ._compile import Compiled, OutOfTime, compile_sdp
 from ._direction import SchurFactor
-from ._interior_point import INTERRUPTED, Limits, solve_interior
+from ._interior_point import INTERRUPTED, TIME_LIMIT, Limits, Outcome, solve_interior
 from ._iterative import IterativeSchur
 from ._scaling import Scaling
 from ._small import solve_small
-from ._start import Start, starting_point
+from ._start import Start, starting_point, warm_point
 from ._state import point_at
 
 __all__ = ["LowRank"]
 
 _ROUGH, _ROUGH_TOL = 4, 1e-2  # iterations and relative gap for the segments of a deep start
+_GRACE = 0.25  # seconds that an iteration under way at the limit gets beside the limit once more
 _PROBE = 600  # order of the product that tells whether threads help
 _WIDE = 300  # level from which all steps use all threads
 _SLACKS = (10.0, 1e3)  # of an infeasible start, relative to the data; the next where one jams
@@ -110,8 +113,29 @@ class LowRank(AbstractSolver):
             raise OptionError(f"LowRank does not solve this problem: {objection}")
         started = time.perf_counter()
         deadline = math.inf if time_limit is None else started + time_limit
-        am = array_module(self.array_module)
         limits = Limits(self.tol, self.max_iterations, deadline, started, progress)
+        solution = self._once(sdp, warm_start, time_limit, limits)
+        if solution.status is Status.FAILED and time.perf_counter() < deadline:
+            return self._rescaled(sdp, limits) or solution
+        return solution
+
+    def _rescaled(self, sdp: SDP, limits: Limits) -> Solution | None:
+        """Again with data scaled so that feasible points are near 1; None where that does not help."""
+        scaling = geometric(sdp)
+        if scaling is None:
+            return None
+        found = self._once(scaling.sdp, None, None, limits)
+        y = None if found.y is None else scaling.point(found.y)
+        dual = None if found.dual is None else scaling.dual(found.dual)
+        raw = Raw(found.status, y, dual, found.iterations, found.native_status)
+        allowed = Tolerances(max(self.tol, 1e-8), max(1e-6, 10 * self.tol))
+        solution = finish(sdp, raw, allowed, "LowRank", limits.started)
+        return None if solution.status is Status.FAILED else solution
+
+    def _once(
+        self, sdp: SDP, warm_start: np.ndarray | None, time_limit: float | None, limits: Limits
+    ) -> Solution:
+        am, started = array_module(self.array_module), limits.started
         with blas_threads(1 if self.threads is None else self.threads), np.errstate(all="ignore"):
             if self.memory_limit is None and am.name == "numpy":
                 small = solve_small(am, sdp, warm_start, limits)
@@ -119,16 +143,29 @@ class LowRank(AbstractSolver):
                     return small
             scaling = Scaling.of(am, sdp)
             scaled = scaling.apply(sdp)
-            problem = compile_sdp(am, scaled)
+            latest = math.inf if time_limit is None else limits.deadline + time_limit + _GRACE
+            problem = compile_sdp(am, scaled, deadline=latest)
             warm = None if warm_start is None else warm_start / scaling.y
-            schur = self._schur(problem)
             with self._many_threads() if _widest(problem) >= _WIDE else contextlib.nullcontext():
-                for size in _SLACKS:
-                    start = starting_point(problem, scaled, warm, size, self._improver(limits))
-                    outcome = solve_interior(problem, start, limits, schur)
-                    if start.point.feasible or outcome.status is not Status.FAILED or outcome.limited:
-                        break
+                outcome = self._outcome(problem, scaled, warm, limits)
         return solution_of(sdp, problem, scaling, outcome, started)
+
+    def _outcome(self, problem: Compiled, sdp: SDP, warm: np.ndarray | None, limits: Limits) -> Outcome:
+        """Of the first start that leads somewhere; the warm start itself where time runs out before."""
+        schur = self._schur(problem)
+        try:
+            for size in _SLACKS:
+                start = starting_point(problem, sdp, warm, size, self._improver(limits))
+                outcome = solve_interior(problem, start, limits, schur)
+                if start.point.feasible or outcome.status is not Status.FAILED or outcome.limited:
+                    break
+        except OutOfTime:
+            known = warm_point(problem, warm)
+            if known is None:
+                return Outcome(Status.FAILED, TIME_LIMIT, None, None, math.nan, -math.inf, 0, True)
+            objective = float(problem.c @ known.y)
+            return Outcome(Status.LIMIT, TIME_LIMIT, known.y, None, objective, -math.inf, 0, True)
+        return outcome
 
     def _schur(self, problem: Compiled) -> SchurFactor | IterativeSchur:
         if self._fits(problem):

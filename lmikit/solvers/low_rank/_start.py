@@ -13,7 +13,7 @@ from ._compile import Chain, Compiled, compile_sdp
 from ._segments import Solve, improved
 from ._state import Point, point_at
 
-__all__ = ["Start", "level_by_level", "starting_point"]
+__all__ = ["Start", "level_by_level", "starting_point", "warm_point"]
 
 _RETREATS = (0.0, 0.5, 0.9, 0.99, 1.0)
 _INSIDE = 0.75  # of the way to the boundary, level by level
@@ -45,18 +45,23 @@ def starting_point(
     A start of our own is preferred: from points near the boundary, where the best ones are, the
     method needs twice the iterations. The warm start serves where there is none, and as incumbent.
     """
-    warm = None
-    if warm_start is not None and np.isfinite(warm_start).all():
-        warm = _retreated(problem, problem.internal(warm_start))
+    warm = warm_point(problem, warm_start)
     point, y = _easy(problem), None
     if point is None and len(problem.chains) == 1:
-        fine = compile_sdp(problem.am, sdp, merge=False)
+        fine = compile_sdp(problem.am, sdp, merge=False, deadline=problem.deadline)
         y = level_by_level(fine)
         y = None if y is None else problem.internal(fine.original(y))
         point = None if y is None else point_at(problem, y)
         if point is not None and solve is not None:
             return _better(problem, point, warm, solve)
     return Start(point or warm or _infeasible(problem, y, size), warm, _dominance(problem))
+
+
+def warm_point(problem: Compiled, warm_start: np.ndarray | None) -> Point | None:
+    """The incumbent that a warm start gives."""
+    if warm_start is None or not np.isfinite(warm_start).all():
+        return None
+    return _retreated(problem, problem.internal(warm_start))
 
 
 def _better(problem: Compiled, point: Point, warm: Point | None, solve: Solve) -> Start:
@@ -132,6 +137,7 @@ def level_by_level(problem: Compiled) -> Any | None:
     y = xp.zeros(problem.c.size)
     leading = None
     for k, level in enumerate(chain.levels):
+        problem.check_time()
         rows = level.simple_variables
         free = problem.c[rows] == 0
         test = _LevelTest(chain, k, leading, free)

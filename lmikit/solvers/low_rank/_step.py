@@ -94,9 +94,11 @@ class Neighbourhood:
             guess = (1.1 * guess.ahead.inside, 1.1 * guess.above.inside)
 
         def dual(t: float) -> bool:
+            self.problem.check_time()
             return self.dual_holds(direction, t)
 
         def point(t: float) -> bool:
+            self.problem.check_time()
             return self.point_after(direction, t) is not None
 
         ahead = Bracket.near(dual, guess[0] or 1.0, max(_SMALLEST, beat))
