@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 
 from ._errors import InputError, LmikitError
 from ._progress import ProgressCallback
@@ -49,10 +50,13 @@ def local_lipschitz(
     )
     best: LocalCertificate | None = None
     failure: LmikitError | None = None
-    for slopes in (local, everywhere):
+    start = time.monotonic()
+    for slopes, share in ((local, 0.5), (everywhere, 1.0)):
+        spent = time.monotonic() - start
+        left = None if time_limit is None else max(share * time_limit - spent, 0.1 * time_limit)
         try:
             inner = least_proven(
-                with_slopes(network, slopes), method, solver=solver, time_limit=time_limit, progress=progress
+                with_slopes(network, slopes), method, solver=solver, time_limit=left, progress=progress
             )
             found = verify_local(network, region, slopes, inner.witness, repair=False)
         except LmikitError as error:

@@ -27,6 +27,7 @@ PAGES = (
     "howto/method",
     "howto/certificate",
     "theory/lipsdp",
+    "theory/local",
     "training",
     "graphs",
     "proven_sdp",

@@ -2,12 +2,14 @@
 
 import json
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from lmikit import Network, NotCertified, check, lipschitz, local_lipschitz
 from lmikit.certificates.local import LocalCertificate, verify_local
-from lmikit.claims import Ball, Box
+from lmikit.claims import Ball, BallAndBox, Box
 from lmikit.network import GELU, Tanh
 
 EXAMPLE = Network.from_arrays(
@@ -46,6 +48,40 @@ def test_pairs_of_the_region_and_the_global_bound(activation):
     x = center + 0.4 * directions / np.maximum(np.linalg.norm(directions, axis=2, keepdims=True), 1.0) / 1.01
     rise = np.linalg.norm(network(x[0]) - network(x[1]), axis=1)
     assert (rise <= certificate.bound * np.linalg.norm(x[0] - x[1], axis=1) * (1.0 + 1e-12)).all()
+    assert check(certificate, network).ok
+
+
+REGIONS = ("box", "flat box", "ball", "ball and box")
+
+
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(REGIONS),
+    activation=st.sampled_from(["relu", "tanh", "abs"]),
+)
+def test_local_is_between_sampled_jacobians_and_the_global_bound(seed, kind, activation):
+    """On every kind of region, through the one public door."""
+    rng = np.random.default_rng(seed)
+    network = Network.from_arrays(
+        [rng.standard_normal(s) for s in ((5, 3), (4, 5), (2, 4))],
+        [rng.standard_normal(n) for n in (5, 4, 2)],
+        activation,
+    )
+    center, half = rng.standard_normal(3), rng.uniform(0.05, 0.8, 3)
+    half[0] = 0.0 if kind == "flat box" else half[0]
+    box, ball = Box(center - half, center + half), Ball(center, float(rng.uniform(0.1, 1.0)))
+    region = {"ball": ball, "ball and box": BallAndBox(ball, box)}.get(kind, box)
+    certificate = lipschitz(network, region=region)
+    assert certificate.bound <= lipschitz(network).bound * (1.0 + 1e-7)
+    x = (
+        rng.uniform(box.lower, box.upper, (60, 3))
+        if region.box is not None
+        else center + ball.radius * 0.57 * rng.uniform(-1, 1, (60, 3))
+    )
+    x = np.array([point for point in x if region.contains(point)] or [region.anchor])
+    norms = [np.linalg.norm(network.jacobian(point), 2) for point in x]
+    assert np.nanmax([0.0, *norms]) <= certificate.bound * (1.0 + 1e-12)
     assert check(certificate, network).ok
 
 
