@@ -36,9 +36,23 @@ def _save(figure: Any, path: str | os.PathLike[str]) -> None:
         raise InputError(
             f"{target}: cannot write {suffix or 'a file without ending'}; expected .png, .svg or .pdf."
         )
+    write_bytes(target, _drawn(figure, suffix[1:]))
+
+
+def _drawn(figure: Any, kind: str) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format=suffix[1:], dpi=150)
-    write_bytes(target, stream.getvalue())
+    figure.savefig(stream, format=kind, dpi=150)
+    return stream.getvalue()
+
+
+def bounds_svg(comparison: Comparison) -> bytes:
+    """The picture of `bound_against_time` as SVG; raises BackendMissing without matplotlib."""
+    return _drawn(_bounds(comparison), "svg")
+
+
+def accuracy_svg(table: PointTable, attacked: Mapping[float, float] | None = None) -> bytes:
+    """The picture of `accuracy_against_radius` as SVG; raises BackendMissing and InputError as it does."""
+    return _drawn(_accuracy(table, attacked), "svg")
 
 
 def bound_against_time(comparison: Comparison, path: str | os.PathLike[str]) -> None:
@@ -46,6 +60,10 @@ def bound_against_time(comparison: Comparison, path: str | os.PathLike[str]) -> 
 
     Raises BackendMissing without matplotlib and InputError where `path` cannot be written.
     """
+    _save(_bounds(comparison), path)
+
+
+def _bounds(comparison: Comparison) -> Any:
     figure, axes = _figure(7.0, 4.2)
     proven = [row for row in comparison.rows if row.bound is not None and row.bound > 0]
     marks = "osD^vP*Xhp<>"
@@ -70,7 +88,7 @@ def bound_against_time(comparison: Comparison, path: str | os.PathLike[str]) -> 
     axes.set_title("Proven bounds of network " + "-".join(map(str, comparison.dims)))
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
-    _save(figure, path)
+    return figure
 
 
 def accuracy_against_radius(
@@ -83,6 +101,10 @@ def accuracy_against_radius(
     from above. Raises BackendMissing without matplotlib and InputError where `path` cannot be written
     or the table holds no radii.
     """
+    _save(_accuracy(table, attacked), path)
+
+
+def _accuracy(table: PointTable, attacked: Mapping[float, float] | None) -> Any:
     radii = table.radius[np.isfinite(table.radius) & table.right]
     if not radii.size:
         raise InputError("the table holds no radii; expected that of certify_points without eps.")
@@ -109,4 +131,4 @@ def accuracy_against_radius(
     axes.set_title("Accuracy that no input within the radius can change")
     axes.grid(visible=True, alpha=0.25)
     axes.legend(loc="best", fontsize=8, frameon=False)
-    _save(figure, path)
+    return figure

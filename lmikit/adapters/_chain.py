@@ -9,6 +9,7 @@ normalisation) are folded into the weight beside them, in float64.
 """
 
 import dataclasses
+import logging
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ __all__ = [
     "refusal",
     "scaled_rows",
 ]
+
+_log = logging.getLogger("lmikit.adapters")
 
 _SUPPORTED = (
     "fully connected layers, the activations that lmikit names, flattening, dropout that is off and batch "
@@ -248,6 +251,7 @@ def scaled_rows(where: str, weight: Any, rows: np.ndarray) -> Any:
 
 def _times(where: str, weight: Any, *, rows: Any = None, columns: Any = None) -> Any:
     """The weight with its rows or columns scaled, in float64."""
+    _log.info("layer %s: a scaling is folded into the weight beside it, in float64", where)
     if isinstance(weight, AbstractLinearMap):
         channels = _channels_times(weight, rows, columns)
         if channels is not None:

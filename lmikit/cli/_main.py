@@ -94,7 +94,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _bound_commands(command: Command) -> None:
-    from . import _commands, _inspect, _region
+    from . import _commands, _inspect, _page, _region
 
     bound = command("bound", _commands.bound, "prove a Lipschitz bound of a network")
     _network_argument(bound)
@@ -126,6 +126,11 @@ def _bound_commands(command: Command) -> None:
 
     inspect = command("inspect", _inspect.inspect, "a network as it is read: layers, shapes, activations")
     _network_argument(inspect)
+
+    page = command("report", _page.write_report, "all of this as one self-contained page (HTML)")
+    _network_argument(page)
+    _page.add_report_arguments(page)
+    _solve_options(page)
 
 
 def _sdp_commands(command: Command) -> None:

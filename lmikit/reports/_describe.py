@@ -1,0 +1,98 @@
+"""A network as plain data: layers or nodes, shapes, entries, activations, and the methods that take it."""
+
+from typing import Any
+
+from .._api import default_methods
+from ..graph import Affine, Apply, Graph
+from ..maps import Convolution2d
+from ..methods import AbstractMethod, LipSDP
+from ..network import AbstractLinearMap, Activation, DenseMap, Network, SparseMap, TransposedMap
+
+__all__ = ["describe", "maps_of", "methods_for"]
+
+
+def methods_for(network: Network | Graph) -> list[AbstractMethod]:
+    """The methods, with default options, that take this network."""
+    methods = list(default_methods())
+    if isinstance(network, Network):
+        return methods
+    own = [m for m in methods if type(m).propose_graph is not AbstractMethod.propose_graph]
+    return [m for m in own if not isinstance(m, LipSDP) or m.multipliers == "neuron"]
+
+
+def describe(network: Network | Graph) -> dict[str, Any]:
+    """Kind, sizes, entries, digest, layers or nodes, and per method what it does with the network."""
+    chain = isinstance(network, Network)
+    rows = _layers(network) if isinstance(network, Network) else _nodes(network)
+    maps = [m for row in rows for m in ([row] if chain else row.get("maps", []))]
+    taken = list(dict.fromkeys(m.cli_name for m in methods_for(network)))
+    return {
+        "kind": "chain" if chain else "graph",
+        "inputs": network.input_dim,
+        "outputs": network.output_dim,
+        "hidden_neurons": network.hidden_neurons,
+        "entries": sum(m["entries"] for m in maps),
+        "digest": network.digest,
+        "methods": taken,
+        "not_for_it": {m.cli_name: "needs a chain" for m in default_methods() if m.cli_name not in taken},
+        "layers" if chain else "nodes": rows,
+    }
+
+
+def maps_of(network: Network | Graph) -> list[tuple[str, AbstractLinearMap]]:
+    """(where, map) of every linear map."""
+    if isinstance(network, Network):
+        return [(f"layer {k}", layer.linear) for k, layer in enumerate(network.layers)]
+    return [
+        (f"node {k}" + (f", from {p}" if len(node.maps) > 1 else ""), linear)
+        for k, node in enumerate(network.nodes)
+        if isinstance(node, Affine)
+        for linear, p in zip(node.maps, node.parents, strict=True)
+    ]
+
+
+def _map(linear: AbstractLinearMap) -> dict[str, Any]:
+    known = {DenseMap: "dense", SparseMap: "sparse"}
+    inner = linear.original if isinstance(linear, TransposedMap) else linear
+    kind = known.get(type(inner), type(inner).__name__)
+    row = {
+        "map": kind + (", transposed" if inner is not linear else ""),
+        "shape": list(linear.shape),
+        "entries": int(linear.nonzeros().size),
+        "stored_as": getattr(inner, "source_dtype", "F64"),
+    }
+    if isinstance(inner, Convolution2d):
+        row |= {
+            "kernel": list(inner.kernel.shape),
+            "images": [*inner.input_shape],
+            "to": [*inner.output_shape],
+        }
+        row |= {"stride": list(inner.stride), "padding": [list(p) for p in inner.padding]}
+    return row
+
+
+def _activation(activation: Any) -> dict[str, Any]:
+    if not isinstance(activation, Activation):
+        return {"activation": activation.name}
+    settings = {k: v for k, v in activation.parameters().items() if isinstance(v, (int, float, str))}
+    return {"activation": activation.name, "settings": settings}
+
+
+def _layers(network: Network) -> list[dict[str, Any]]:
+    return [{**_map(layer.linear), **_activation(layer.activation)} for layer in network.layers]
+
+
+def _nodes(graph: Graph) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for node in graph.nodes:
+        row: dict[str, Any] = {
+            "node": type(node).__name__.lower(),
+            "size": node.size,
+            "parents": list(node.parents),
+        }
+        if isinstance(node, Affine):
+            row["maps"] = [_map(linear) for linear in node.maps]
+        elif isinstance(node, Apply):
+            row |= _activation(node.function)
+        rows.append(row)
+    return rows
