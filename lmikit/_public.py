@@ -33,6 +33,7 @@ from ._radius import PairwiseBounds as PairwiseBounds
 from ._radius import certified_accuracy as certified_accuracy
 from ._radius import certified_radius as certified_radius
 from ._radius import pairwise_bounds as pairwise_bounds
+from ._torus_api import torus_lipschitz as torus_lipschitz
 from ._vnnlib import VnnlibResult as VnnlibResult
 from ._vnnlib import verify_vnnlib as verify_vnnlib
 from ._vnnlib_check import VnnlibCheck as VnnlibCheck
@@ -46,6 +47,7 @@ from .certificates.cells import CellCertificate as CellCertificate
 from .certificates.graph import GraphCertificate as GraphCertificate
 from .certificates.local import LocalCertificate as LocalCertificate
 from .certificates.point import PointCertificate as PointCertificate
+from .certificates.torus import TorusCertificate as TorusCertificate
 from .graph import Graph as Graph
 from .graph import GraphBuilder as GraphBuilder
 from .methods import RSLMI as RSLMI

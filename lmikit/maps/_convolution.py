@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from .._convert import as_float64
 from .._errors import InexactScaling, InputError
 from ..network import AbstractLinearMap, SparseMap, TransposedMap
+from ..network._maps import LARGEST_DENSE
 from ._geometry import Axis, axes_of, image_shape, pair
 
 __all__ = ["Convolution2d", "convolution1d", "transposed_convolution2d"]
@@ -136,6 +137,16 @@ class Convolution2d(AbstractLinearMap):
         targets = np.broadcast_to((np.arange(out) * height * width)[:, None, None] + target, shape)
         kept = values != 0.0
         return sp.csr_array((values[kept], (targets[kept], source[kept])), shape=self.shape)
+
+    def to_dense(self) -> np.ndarray:
+        rows, columns = self.shape
+        if rows * columns > LARGEST_DENSE:
+            raise InputError(
+                f"a convolution of {self.input_shape} to {self.output_shape} has {rows * columns:.2g} "
+                f"entries unrolled; expected at most {LARGEST_DENSE:.2g}. torus_lipschitz bounds "
+                "networks of convolutions without unrolling them."
+            )
+        return super().to_dense()
 
     def scaled(self, pow2: int) -> "Convolution2d":
         with np.errstate(over="ignore", under="ignore"):

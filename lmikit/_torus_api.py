@@ -1,0 +1,63 @@
+"""`torus_lipschitz`: bounds of convolutional networks whose unrolled matrices are never built."""
+
+import logging
+import time
+
+from ._errors import InputError, LmikitError
+from ._progress import Progress, ProgressCallback
+from .certificates.torus import TorusCertificate, verify_torus
+from .formulations.torus import exchanged, fast_torus
+from .graph import Graph, chain_graph
+from .network import Network
+from .torus import TorusForm, TorusWitness, torus_form
+
+__all__ = ["torus_lipschitz"]
+
+_log = logging.getLogger("lmikit")
+_LARGEST_ORDER = 1500  # rows per frequency up to which the LMI is solved
+
+
+def torus_lipschitz(
+    network: Network | Graph,
+    *,
+    cells: tuple[int, int] | None = None,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> TorusCertificate:
+    """Prove ||f(x) - f(x')||_2 <= L ||x - x'||_2 of a convolutional network with one multiplier per channel.
+
+    Images are embedded in a torus of `cells` cells (None: the least admissible; every larger one is valid and
+    may show a slightly different bound), where zero padding becomes circular and the inequality splits into
+    one small matrix per frequency (docs/convolutions.md). Fast, a scalar per layer, is always proven; where
+    the output is an image the multipliers per channel that are best on the torus are solved for as well, in
+    at most `time_limit` seconds. The least proven bound is returned; it is at most the product of the layers'
+    norms on the torus and at least what one multiplier per neuron shows of the network unrolled.
+
+    Read: convolutions with zero padding, strides, dilation, groups, their adjoints, average pooling, sums
+    before an activation, slopes per channel, and a chain of fully connected layers at the end. Raises
+    InputError for anything else and for an inadmissible torus, SolveFailed and NotCertified.
+    """
+    if isinstance(network, Network):
+        network = chain_graph(network)
+    if not isinstance(network, Graph):
+        raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network or Graph.")
+    begin = time.perf_counter()
+    form = torus_form(network, cells)
+    best = verify_torus(network, fast_torus(form))
+    if progress is not None:
+        progress(Progress("Fast on the torus", 0, objective=best.bound, seconds=time.perf_counter() - begin))
+    left = None if time_limit is None else time_limit - (time.perf_counter() - begin)
+    if (left is not None and left <= 0.0) or not _solvable(form):
+        return best
+    try:
+        witness: TorusWitness = exchanged(form, time_limit=left, progress=progress)
+        found = verify_torus(network, witness)
+    except LmikitError as error:
+        _log.warning("the torus LMI gave no bound (%s); Fast is proven instead", error)
+        return best
+    return found if found.bound <= best.bound else best
+
+
+def _solvable(form: TorusForm) -> bool:
+    order = sum(form.size(k) for k in (0, *form.nodes))
+    return form.head is None and bool(form.nodes) and order <= _LARGEST_ORDER
