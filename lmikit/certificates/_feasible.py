@@ -7,6 +7,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
 
+from .._eigen import top_eigenvalue
 from ._lifted import Chain
 
 __all__ = ["always_feasible", "largest_eigenvalue", "largest_square"]
@@ -61,6 +62,6 @@ def largest_eigenvalue(gram: np.ndarray) -> float:
             )
             return float(found[0])
     try:
-        return float(scipy.linalg.eigvalsh(gram, subset_by_index=[n - 1, n - 1], check_finite=False)[0])
+        return top_eigenvalue(gram)
     except np.linalg.LinAlgError:
         return math.inf

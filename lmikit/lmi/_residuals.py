@@ -4,11 +4,11 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from .._arrays import blas_threads
 from .._convert import floats
+from .._eigen import least_eigenvalue
 from .._errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def minimum_eigenvalue(matrix: Any) -> float:
         return np.inf
     dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
     with blas_threads(1 if n < _SMALL else None):
-        return float(scipy.linalg.eigvalsh(dense, subset_by_index=[0, 0])[0])
+        return least_eigenvalue(dense)
 
 
 def _cone_margin(x: np.ndarray) -> float:

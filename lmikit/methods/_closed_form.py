@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from .._eigen import top_eigenvalue
 from .._errors import OptionError
 from ._closed_form_members import member_shapes, refined_member, scaled_members, sensitivities
 from ._eclipse_pass import dominated
 from ._proposal import AbstractChainMethod, Run
-from ._recursion import Chain, Evaluation, advance, evaluate, finish, first_gram, gradient, top_eigenvalue
+from ._recursion import Chain, Evaluation, advance, evaluate, finish, first_gram, gradient
 
 __all__ = ["ClosedForm", "better", "closed_form"]
 

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from .._eigen import top_eigenvalue
 from .._errors import OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
 from .._witness import Witness
@@ -20,7 +21,7 @@ from ._eclipse_pass import dominated, fast_pass
 from ._layer_scaling import layer_scaled
 from ._lipsdp import default_solver
 from ._proposal import Run as Ascent
-from ._recursion import Chain, Evaluation, Step, advance, chain_of, finish, first_gram, top_eigenvalue
+from ._recursion import Chain, Evaluation, Step, advance, chain_of, finish, first_gram
 
 __all__ = ["Eclipse"]
 

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from .._eigen import top_eigenvalue
 from .._errors import SolveFailed
-from ._recursion import Chain, Evaluation, advance, exact_shift, finish, first_gram, rescaled, top_eigenvalue
+from ._recursion import Chain, Evaluation, advance, exact_shift, finish, first_gram, rescaled
 
 __all__ = ["dominated", "fast_pass"]
 

@@ -34,8 +34,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import blas, eigh, lapack
+from scipy.linalg import blas, lapack
 
+from .._eigen import top_eigenpair
 from ..network import Network
 
 __all__ = [
@@ -51,7 +52,6 @@ __all__ = [
     "first_gram",
     "gradient",
     "rescaled",
-    "top_eigenvalue",
 ]
 
 # c/r beyond this cancels digits in the compact form of Lemma 1; the first form has no differences.
@@ -146,15 +146,6 @@ def exact_shift(weight: np.ndarray, wanted: int) -> int:
     return max(0, min(wanted, room))
 
 
-def top_eigenvalue(a: np.ndarray) -> float:
-    """lambda_max of a symmetric matrix."""
-    n = a.shape[0]
-    if n == 1:
-        return float(a[0, 0])
-    values, _, _, _, info = lapack.dsyevr(a, compute_v=0, range="I", il=n, iu=n)
-    return float(values[0]) if info == 0 else math.nan
-
-
 def advance(chain: Chain, k: int, g: np.ndarray, d: np.ndarray) -> tuple[Step, np.ndarray] | None:
     """(step, W_k X_k^-1 W_k') for hidden layer k = 1..L from g = W_{k-1} X_{k-1}^-1 W_{k-1}' and
     d = 1/Lambda_k; None where K of Lemma 1 is not positive definite."""
@@ -189,10 +180,8 @@ def finish(gram: np.ndarray, steps: Sequence[Step]) -> Evaluation | None:
     """The evaluation whose last matrix W_L X_L^-1 W_L' is `gram`."""
     if not np.isfinite(gram).all():
         return None
-    n = gram.shape[0]
-    values, vectors = eigh(gram, subset_by_index=(n - 1, n - 1), check_finite=False)
-    rho = float(values[0])
-    return Evaluation(rho, vectors[:, 0], tuple(steps), tuple(s.d for s in steps))
+    rho, vector = top_eigenpair(gram)
+    return Evaluation(rho, vector, tuple(steps), tuple(s.d for s in steps))
 
 
 def evaluate(chain: Chain, d: Sequence[np.ndarray]) -> Evaluation | None:

@@ -16,8 +16,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import eigh
 
+from .._eigen import top_eigenpair
 from ._recursion import Chain, Evaluation, advance, finish, first_gram
 
 __all__ = ["RelativePoint", "evaluate_relative", "relative_gradient", "relative_point"]
@@ -63,11 +63,10 @@ def _edge(chain: Chain, k: int, gram: np.ndarray, shape: np.ndarray) -> tuple[fl
     """(lambda_k, S^-1/2 r~ q)."""
     scale = chain.kappa[k - 1] * chain.gain[k - 1] / np.sqrt(shape)
     matrix = scale[:, None] * gram * scale
-    n = matrix.shape[0]
     if not np.isfinite(matrix).all():
         return math.nan, scale
-    values, vectors = eigh(matrix, subset_by_index=(n - 1, n - 1), check_finite=False)
-    return float(values[0]), scale * vectors[:, 0]
+    value, vector = top_eigenpair(matrix)
+    return value, scale * vector
 
 
 def relative_point(chain: Chain, at: Evaluation, smallest: float) -> RelativePoint | None:

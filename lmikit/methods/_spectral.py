@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from .._arrays import blas_threads
+from .._eigen import top_eigenvalue
 from .._errors import InputError
 from .._progress import ProgressCallback
 from .._witness import Witness
@@ -18,7 +19,7 @@ from ..network import AbstractLinearMap, Network, is_wide, perron_weights
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
 from ._graph import norm_product
-from ._recursion import UNSCALED_POW2, exact_shift, top_eigenvalue
+from ._recursion import UNSCALED_POW2, exact_shift
 
 __all__ = ["SpectralProduct"]
 

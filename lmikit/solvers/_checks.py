@@ -18,6 +18,7 @@ import dataclasses
 import numpy as np
 import scipy.linalg
 
+from .._eigen import least_eigenvalue
 from ..lmi import SDP, Dual
 from ..lmi._residuals import relative_violations, usual_size
 from ._refine import absolute_gradient, absolute_offset, projected, refined
@@ -84,7 +85,7 @@ def bound_slack(sdp: SDP, y: np.ndarray, dual: Dual) -> float:
 def _min_eigenvalue(X: np.ndarray) -> float:
     if X.shape[0] == 0:
         return np.inf
-    return float(scipy.linalg.eigvalsh(X, subset_by_index=[0, 0])[0])
+    return least_eigenvalue(X)
 
 
 def _soc_margin(point: np.ndarray) -> float:

@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy.linalg
+
+from .._eigen import top_eigenpair
 
 __all__ = ["AbstractPairwiseGain", "NonexpansiveGain", "ProductGain", "top_direction"]
 
@@ -73,9 +74,7 @@ def top_direction(w: np.ndarray) -> tuple[float, np.ndarray]:
     """(sigma, u v'), the largest singular value and its gradient."""
     wide = w.shape[0] <= w.shape[1]
     gram = w @ w.T if wide else w.T @ w
-    n = len(gram)
-    values, vectors = scipy.linalg.eigh(gram, subset_by_index=(n - 1, n - 1), check_finite=False)
-    sigma = float(np.sqrt(max(values[0], 0.0)))
-    one = vectors[:, 0]
+    value, one = top_eigenpair(gram)
+    sigma = float(np.sqrt(max(value, 0.0)))
     other = (w.T @ one if wide else w @ one) / w.dtype.type(sigma if sigma else 1.0)
     return sigma, np.outer(one, other) if wide else np.outer(other, one)

@@ -16,6 +16,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from ..._arrays import array_module
+from ..._eigen import least_eigenvalue
 from ._blocks import Part, part_columns
 from ._schur import schur_block
 
@@ -132,7 +133,7 @@ class Semidefinite(AbstractCone):
         return np.eye(self.part.order)
 
     def least(self, x: np.ndarray) -> float:
-        return float(scipy.linalg.eigvalsh(x, check_finite=False, subset_by_index=[0, 0])[0])
+        return least_eigenvalue(x)
 
     def rescale(self, S: np.ndarray, Z: np.ndarray) -> bool:
         am = array_module()
