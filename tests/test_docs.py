@@ -31,6 +31,7 @@ PAGES = (
     "training",
     "graphs",
     "proven_sdp",
+    "control",
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")

@@ -16,6 +16,7 @@ from ..certificates.control._arithmetic import Floats
 from ..certificates.control._loops import Pairs, local_sectors, loop_maps
 from ..certificates.control._sectors import enclose_equilibrium
 from ..lmi import Problem, block, diag
+from ..proving import prove
 from ..solvers import AbstractSolver
 from ..systems import NetworkLoop
 from ._result import ControlResult, Proposal, attempt, undecided
@@ -118,9 +119,10 @@ def _gain_proposals(loop: NetworkLoop, estimate: float, solver: AbstractSolver |
 class AttractionResult:
     """Proven of a loop without inputs: {x : (x - x*)'P (x - x*) <= 1} is invariant and attracted to x*.
 
-    verdict "proven" or "undecided" (an ellipsoid that is not found says nothing). The equilibrium x* lies
-    within `radius` of `center`, entry by entry. `delta` bounds the first preactivations' distance from those
-    at x*; `volume` is that of the ellipsoid, in floating point. Truth-valued.
+    verdict "proven" or "undecided" (an ellipsoid that is not found says nothing of the loop). The
+    equilibrium x* lies within `radius` of `center`, entry by entry. `delta` bounds the first
+    preactivations' distance from those at x*; `volume` is that of the ellipsoid, in floating point.
+    Truth-valued.
     """
 
     verdict: str
@@ -188,6 +190,8 @@ def region_of_attraction(
     best = ellipsoids.at(delta) if delta is not None else ellipsoids.largest()
     seconds = time.perf_counter() - started
     if best is None:
+        if delta is not None:
+            ellipsoids.explained()
         reasons = tuple(ellipsoids.reasons) or ("the LMI has no solution, says the solver.",)
         return AttractionResult("undecided", None, center, radius, math.nan, math.nan, None, reasons, seconds)
     certificate, used = best
@@ -226,6 +230,12 @@ class _Ellipsoids:
     radius: float
     solver: AbstractSolver | None
     reasons: list[str] = dataclasses.field(default_factory=list)
+    last: Problem | None = None
+
+    def explained(self) -> None:
+        """Where an ellipsoid was asked for one delta: is the LMI proven to have no solution?"""
+        if self.last is not None and prove(self.last, self.solver).status == "infeasible":
+            self.reasons.append("the LMI for this delta is proven to have no solution")
 
     def at(self, delta: float) -> tuple[ControlCertificate, float] | None:
         certificate = attempt(self.loop, self._proposals(delta), self.reasons)
@@ -273,6 +283,7 @@ class _Ellipsoids:
                 r = row[None, :]
                 problem.add(block([[np.array([[delta**2]]), r], [r.T, P]]) >> 0, margin=margin)
             problem.minimise(P.trace())
+            self.last = problem
             solution = solve(problem.compile(), self.solver)
             if solution.y is None or solution.status.name in ("INFEASIBLE", "UNBOUNDED"):
                 return
