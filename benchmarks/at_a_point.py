@@ -220,7 +220,7 @@ def main() -> None:
     }
     for part in arguments.parts.split(","):
         if part == "radius":
-            lines += radii(subject, subject.right[:40], min(arguments.exact, 10), others)
+            lines += radii(subject, subject.right[:40], arguments.exact, others)
         else:
             index = subject.right[:30] if part == "linf" else subject.right
             result = margins(subject, part, index, arguments.exact)
