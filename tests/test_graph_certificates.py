@@ -310,6 +310,24 @@ def test_seven_pairs_of_norms(norm):
     assert change.max() <= certificate.bound
 
 
+def test_ends_that_are_single_channels_are_l2_gains():
+    """q = infinity is the largest gain of one output, p = 1 that of one input; a constant output counts 0."""
+    rng = np.random.default_rng(4)
+    first, last, skip = dense(rng, 5, 3), dense(rng, 3, 5), dense(rng, 3, 3)
+    last[2], skip[2] = 0.0, 0.0
+
+    def net(rows, columns):
+        g = GraphBuilder()
+        x = g.input(len(columns))
+        return g.output(last[rows] @ g.relu(first[:, columns] @ x) + skip[np.ix_(rows, columns)] @ x)
+
+    every = [0, 1, 2]
+    by_row = max(lmikit.lipschitz(net([i], every)).bound for i in (0, 1))
+    by_column = max(lmikit.lipschitz(net(every, [j])).bound for j in every)
+    assert lmikit.lipschitz(net(every, every), norm=(2, INF)).bound == pytest.approx(by_row, rel=1e-6)
+    assert lmikit.lipschitz(net(every, every), norm=(1, 2)).bound == pytest.approx(by_column, rel=1e-6)
+
+
 def test_norms_and_options_that_are_refused():
     network = demo_network()
     for norm in ((2, 3), 2, (2,), ("2", 2)):

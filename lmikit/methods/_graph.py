@@ -11,10 +11,10 @@ from .._progress import ProgressCallback
 from ..formulations._point import lowest_gain, positive_theta
 from ..formulations.graph import GraphGain, GraphNorms
 from ..formulations.iqc import Dissipation, SlopeRestricted
-from ..graph import Apply, Graph, GraphWitness, without_groups
+from ..graph import Apply, Graph, GraphWitness, Part, without_groups
 from ..graph._form import eliminate
 from ..graph._witness import as_norm
-from ..lmi import Status
+from ..lmi import SDP, Status
 from ..network import LinearFractional
 from ..solvers import AbstractSolver, Clarabel, LowRank
 
@@ -115,17 +115,49 @@ def solved_norms(
     p, q = as_norm(norm)
     rows = range(graph.output_dim) if q == math.inf else (None,)
     columns = range(graph.input_dim) if p == 1.0 else (None,)
-    chosen = solver or (Clarabel() if tol is None else Clarabel(tol=tol))
     deadline = None if time_limit is None else time.perf_counter() + time_limit
-    parts = []
+    parts, names = [], []
     for row in rows:
         for column in columns:
-            problem = GraphNorms(graph, (p, q), row, column)
             left = None if deadline is None else max(deadline - time.perf_counter(), 1e-3)
-            solution = chosen.solve(problem.sdp(), time_limit=left, progress=progress)
-            if solution.status in (Status.INFEASIBLE, Status.UNBOUNDED, Status.FAILED):
-                raise SolveFailed(
-                    f"the solver stopped with {solution.status} at output {row}, input {column}."
-                )
-            parts.append(problem.part(solution))
-    return GraphWitness("dissipation", (p, q), tuple(parts), produced_by=f"{label}, {type(chosen).__name__}")
+            part, name = _part(graph, (p, q), row, column, solver, tol, left, progress)
+            parts.append(part)
+            names.append(name)
+    return GraphWitness("dissipation", (p, q), tuple(parts), produced_by=f"{label}, {names[0]}")
+
+
+def _part(
+    graph: Graph,
+    norm: tuple[float, float],
+    row: int | None,
+    column: int | None,
+    solver: AbstractSolver | None,
+    tol: float | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> tuple[Part, str]:
+    """One matrix, and who solved it: an l2 gain where no end is an l-infinity ball or an l1 norm."""
+    gain = GraphGain(graph, row, column)
+    if norm[0] != math.inf and norm[1] != 1.0 and gain.moves:
+        chosen = solver or _default(gain, tol)
+        solution = chosen.solve(gain.sdp(), time_limit=time_limit, progress=progress)
+        if solver is not None or solution.status is Status.SOLVED:
+            return gain.witness(solution).parts[0], type(chosen).__name__
+    problem = GraphNorms(graph, norm, row, column)
+    sdp = problem.sdp()
+    for chosen in (solver,) if solver is not None else _for_norms(graph, sdp, tol):
+        solution = chosen.solve(sdp, time_limit=time_limit, progress=progress)
+        if solution.status is Status.SOLVED:
+            break
+    if solution.status in (Status.INFEASIBLE, Status.UNBOUNDED, Status.FAILED):
+        raise SolveFailed(f"the solver stopped with {solution.status} at output {row}, input {column}.")
+    return problem.part(solution), type(chosen).__name__
+
+
+def _for_norms(graph: Graph, sdp: SDP, tol: float | None) -> tuple[AbstractSolver, ...]:
+    """LowRank where it takes the problem, and Clarabel where that does not solve it, or for groups."""
+    first, last = (LowRank(), Clarabel()) if tol is None else (LowRank(tol=tol), Clarabel(tol=tol))
+    grouped = any(isinstance(node, Apply) and node.grouped for node in graph.nodes)
+    if grouped or first.suits(sdp) is not None:
+        return (last,)
+    return (first, last) if graph.hidden_neurons <= _SMALL else (first,)

@@ -30,10 +30,13 @@ class GraphGain:
     """Maximise F with |dx|^2 - F |dy|^2 + sum of sigma >= 0 on z = (x, w); L = F^(-1/2).
 
     Linear nodes and neurons are eliminated, the input is replaced by the coordinates that reach a node
-    (an orthonormal basis of the rows), and `partition` comes from the levels of the nodes.
+    (an orthonormal basis of the rows), and `partition` comes from the levels of the nodes. With `row` and
+    `column` it is the gain from one input to one output: what q = infinity and p = 1 need.
     """
 
     graph: Graph
+    row: int | None = None
+    column: int | None = None
     theorem: ClassVar[str] = Dissipation.theorem
 
     @functools.cached_property
@@ -58,7 +61,13 @@ class GraphGain:
     @functools.cached_property
     def maps(self) -> EliminatedMaps:
         """The maps of the form in units, with as many inputs and outputs as their ranks."""
-        return linear_fractional_of(self.form).in_units(self.units).compressed()
+        maps = linear_fractional_of(self.form).in_units(self.units)
+        return maps.restricted(self.row, self.column).compressed()
+
+    @property
+    def moves(self) -> bool:
+        """Whether the output depends on the input, by the maps' zeros."""
+        return bool(self.form.Y) and bool(self.maps.N_yx.any() or self.maps.N_yw.nnz)
 
     @functools.cached_property
     def feedback(self) -> Feedback | None:
@@ -86,7 +95,7 @@ class GraphGain:
         multipliers = tuple(
             t * (last / self.units[k]) ** 2 for k, t in zip(self.graph.applied, found, strict=True)
         )
-        part = Part(np.array([last**2 / y[-1]]), np.ones(1), multipliers)
+        part = Part(np.array([last**2 / y[-1]]), np.ones(1), multipliers, self.row, self.column)
         lowest = lowest_gain(solution.bound_on_optimum)
         return GraphWitness(
             "dissipation",
