@@ -81,11 +81,11 @@ def exact_lipschitz(
     `region` is a `lmikit.claims` Ball, Box or BallAndBox with interior points, or None for all of R^n_0.
     Branch and bound over the activation patterns of a ReLU network (leaky ReLU, PReLU, abs and Identity
     layers too): the upper side from a tree of cells that covers the region, each proven empty or with
-    Jacobians of bounded norm; the lower side from a point that is proven to lie inside a cell. The work grows
-    exponentially with the undecided neurons: some 30 of them with few inputs. After `time_limit` seconds
-    (None: no limit) the search stops with the gap that is left; LipSDP's bound on the region is never
-    exceeded. The proof itself is not cut short. The constant is of the real-arithmetic function of the
-    weights.
+    Jacobians of bounded norm; the lower side from a point that is proven to lie inside a cell. The work
+    grows exponentially with the undecided neurons: some 30 of them with few inputs. After `time_limit`
+    seconds (None: no limit) the search stops with the gap that is left; `upper` is then never above the
+    LipSDP bound that a part of the time has found. The proof itself is not cut short. The constant is of the
+    real-arithmetic function of the weights.
 
     Raises InputError (types, other activations, a region without interior points), OptionError,
     NotCertified where no leaf could be bounded at all. Method: Jordan and Dimakis, NeurIPS 2020.

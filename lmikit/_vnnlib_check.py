@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from ._errors import InputError
+from ._errors import InputError, NotCertified
 from ._files import read_bytes
 from ._progress import Progress, ProgressCallback
 from ._vnnlib_cover import COVER_NAME, Closing, Cover, CoverNode, file_name, parse_cover, property_digest
@@ -86,7 +86,10 @@ def check_vnnlib(
         return VnnlibCheck("undecided", f"no cover of a property: {error}", malformed=True)
     try:
         return _Check(path, network, prop, exact, progress).decide(cover)
-    except _Undecided as reason:
+    except (
+        _Undecided,
+        NotCertified,
+    ) as reason:  # the latter where this thread's arithmetic is not IEEE 754's
         return VnnlibCheck("undecided", str(reason))
 
 
