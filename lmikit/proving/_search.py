@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import scipy.sparse as sp
 
 from .._errors import LmikitError
 from .._progress import ProgressCallback
 from ..certificates.sdp import PrimalSide, SDPWitness
 from ..certificates.sdp._data import Cone
 from ..certificates.sdp._sides import primal_side
-from ..lmi import LMI, SDP, SOC, Solution, Status
+from ..lmi import SDP, Solution, Status
 from ..solvers import AbstractSolver
 from ._dependent import dependent_rows
 from ._faces import complement, compose, null_vectors, on_faces, without_offsets
 from ._margins import Margins, with_margins
 from ._polish import polish
+from ._rays import interior_ray
 from ._sides import DualSearch, PrimalSearch, packed, tidy
 
 __all__ = ["Search"]
@@ -122,7 +122,7 @@ class Search:
         search = PrimalSearch(dataclasses.replace(self.sdp, b=np.zeros_like(self.sdp.b)), cone, drop)
         ray = self.solution.y / max(float(np.abs(self.solution.y).max(initial=0.0)), 1e-300)
         if not (search.test(ray) and primal_side(cone, PrimalSide(tidy(ray), drop)).strict):
-            inner = self.solve(self._interior_ray())
+            inner = self.solve(interior_ray(self.sdp))
             if inner is not None and inner.y is not None and inner.status.has_point:
                 search.between(ray, inner.y[:-1])
         if search.best is None or not search.best[0] < 0:
@@ -136,31 +136,6 @@ class Search:
                 self.reasons.append("unbounded by the solver: the ray is proven, a feasible y is not")
                 return None
         return SDPWitness(primal=feasible, primal_ray=side)
-
-    def _interior_ray(self) -> SDP:
-        """maximise t <= 1 over (y, t): F_k(y) - F0_k - t I PSD, G y + t <= 0, A y = 0, H y = 0, c'y = -1."""
-        sdp, m = self.sdp, self.sdp.variables
-        lmis = []
-        for lmi in sdp.lmis:
-            n, eye = lmi.size, sp.eye_array(lmi.size, format="csc")
-            last = sp.csc_array((-np.ones(n), (np.arange(n), np.full(n, m))), shape=(n, m + 1))
-            E = sp.vstack([sp.hstack([lmi.E, sp.csc_array((lmi.E.shape[0], 1))]), last], "csc")
-            lmis.append(
-                LMI(sp.csc_array((n, n)), sp.hstack([lmi.P, eye], "csc"), sp.hstack([lmi.Q, eye], "csc"), E)
-            )
-        top = sp.csc_array((np.ones(1), ([0], [m])), shape=(1, m + 1))
-        G = sp.vstack([sp.hstack([sdp.G, np.ones((sdp.h.size, 1))]), top], "csc")
-        equal = [sdp.A] + ([] if sdp.H is None else [sdp.H]) + [sp.csc_array(sdp.c[None, :])]
-        A = sp.vstack(equal, "csc")
-        A = sp.hstack([A, sp.csc_array((A.shape[0], 1))], "csc")
-        b = np.zeros(A.shape[0])
-        b[-1] = -1.0
-        socs = []
-        for soc in sdp.socs:
-            last = sp.csc_array(-np.eye(soc.d.size)[:, :1]) if soc.d.size else sp.csc_array((0, 1))
-            socs.append(SOC(sp.hstack([soc.C, last], "csc"), np.zeros(soc.d.size)))
-        c = np.append(np.zeros(m), -1.0)
-        return SDP(c, tuple(lmis), G=G, h=np.append(np.zeros(sdp.h.size), 1.0), A=A, b=b, socs=tuple(socs))
 
     def _feasible(self) -> PrimalSide | None:
         """Any feasible y that is proven: the problem without its objective, with margins."""

@@ -20,13 +20,13 @@ import numpy as np
 from ..._progress import Progress, ProgressCallback
 from ...lmi import Status
 from ._program import Normal, Program
+from ._system import EmbeddingState, EmbeddingSystem, refined
 
 __all__ = ["Limits", "Outcome", "solve_program"]
 
 _RAY = 1e-9  # relative residual from which an iterate is proposed as a ray
 _BOUNDARY = 0.99  # of the step to the boundary
 _SHORT = 1e-6  # steps below this are no progress
-_REFINEMENTS = 4
 _PATIENCE = 15  # iterations without a better iterate
 
 
@@ -62,16 +62,6 @@ class Outcome:
     reason: str
 
 
-@dataclasses.dataclass(eq=False)
-class _State:
-    y: np.ndarray
-    v: np.ndarray
-    S: list
-    Z: list
-    tau: float
-    kappa: float
-
-
 @dataclasses.dataclass(frozen=True)
 class _Measures:
     primal: float
@@ -95,7 +85,7 @@ def solve_program(program: Program, limits: Limits) -> Outcome:
 class _Method:
     def __init__(self, program: Program, limits: Limits) -> None:
         self.p, self.limits = program, limits
-        self.best: tuple[float, _State, _Measures] | None = None
+        self.best: tuple[float, EmbeddingState, _Measures] | None = None
 
     def run(self) -> Outcome:
         iteration = 0
@@ -125,7 +115,7 @@ class _Method:
             return self._outcome(Status.LIMIT, iteration, "time limit")
         raise AssertionError
 
-    def _end(self, state: _State, iteration: int) -> Outcome:
+    def _end(self, state: EmbeddingState, iteration: int) -> Outcome:
         """No progress: the best iterate where it is worth something, else a rough ray, else nothing."""
         if self.best is not None:
             _, _, m = self.best
@@ -151,7 +141,7 @@ class _Method:
 
     # the start: least-squares points, moved into the cones
 
-    def _start(self) -> _State | None:
+    def _start(self) -> EmbeddingState | None:
         p = self.p
         normal = Normal(p, self.limits.check)
         if not normal.factored:
@@ -161,11 +151,11 @@ class _Method:
         other, v = normal.solve(-p.c, np.zeros(p.b.size))
         S = [_inside(cone, cone.linear(y) + cone.F0) for cone in p.cones]
         Z = [_inside(cone, -cone.linear(other)) for cone in p.cones]
-        return _State(y, v, S, Z, 1.0, 1.0)
+        return EmbeddingState(y, v, S, Z, 1.0, 1.0)
 
     # measures of the iterate
 
-    def _measure(self, s: _State) -> _Measures | None:
+    def _measure(self, s: EmbeddingState) -> _Measures | None:
         p, tau = self.p, s.tau
         if not (tau > 0 and np.isfinite(s.y).all()):
             return None
@@ -193,7 +183,7 @@ class _Method:
         terms = float(np.abs(p.c) @ np.abs(y)) + float(np.abs(p.c).max(initial=0.0))
         return _Measures(primal, dual, gap / large if large else gap, gap / (terms or 1.0), objective, bound)
 
-    def _ray(self, s: _State, iteration: int, tolerance: float = _RAY) -> Outcome | None:
+    def _ray(self, s: EmbeddingState, iteration: int, tolerance: float = _RAY) -> Outcome | None:
         p = self.p
         value = p.offset(s.Z, s.v)
         gradient = p.A.T @ s.v - p.adjoint(s.Z)
@@ -212,7 +202,7 @@ class _Method:
 
     # one iteration
 
-    def _step(self, s: _State) -> bool:
+    def _step(self, s: EmbeddingState) -> bool:
         p = self.p
         pairs = zip(p.cones, s.S, s.Z, strict=True)
         if not all(cone.rescale(S, Z) for cone, S, Z in pairs):
@@ -223,8 +213,8 @@ class _Method:
             return False
         residuals = self._residuals(s)
         weighted = sum((cone.adjoint(cone.metric(cone.F0)) for cone in p.cones), np.zeros(p.c.size))
-        data = _refined(p, normal, -p.c, p.b, [-cone.F0 for cone in p.cones], -p.c - weighted)
-        system = _System(p, s, normal, residuals, *data)
+        data = refined(p, normal, -p.c, p.b, [-cone.F0 for cone in p.cones], -p.c - weighted)
+        system = EmbeddingSystem(p, s, normal, residuals, *data)
         mu = (sum(float(np.vdot(S, Z)) for S, Z in zip(s.S, s.Z, strict=True)) + s.tau * s.kappa) / (
             p.degree + 1.0
         )
@@ -248,13 +238,13 @@ class _Method:
         self._normalise(s)
         return s.tau > 0 and s.kappa > 0
 
-    def _normalise(self, s: _State) -> None:
+    def _normalise(self, s: EmbeddingState) -> None:
         """The embedding is homogeneous: keep max(tau, kappa) at 1."""
         size = max(s.tau, s.kappa)
         s.y, s.v, s.tau, s.kappa = s.y / size, s.v / size, s.tau / size, s.kappa / size
         s.S, s.Z = [S / size for S in s.S], [Z / size for Z in s.Z]
 
-    def _residuals(self, s: _State) -> tuple[np.ndarray, list, np.ndarray, float]:
+    def _residuals(self, s: EmbeddingState) -> tuple[np.ndarray, list, np.ndarray, float]:
         p = self.p
         curved = p.curved(s.y)
         d = curved + p.c * s.tau - p.adjoint(s.Z) + p.A.T @ s.v
@@ -264,99 +254,7 @@ class _Method:
         return d, primal, e, t
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Direction:
-    y: np.ndarray
-    v: np.ndarray
-    S: list
-    Z: list
-    tau: float
-    kappa: float
-    slacks: list
-    multipliers: list
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _System:
-    """Search directions at one iterate; (y1, v1, Z1) is the direction of the data (c, F0, b)."""
-
-    p: Program
-    s: _State
-    normal: Normal
-    residuals: tuple[np.ndarray, list, np.ndarray, float]
-    y1: np.ndarray
-    v1: np.ndarray
-    Z1: list
-
-    def direction(self, eta: float, targets: list, kappa_term: float) -> _Direction:
-        """Residuals shrink by 1 - eta, l o (dS + dZ) = target, kappa dtau + tau dkappa = kappa_term."""
-        p, s = self.p, self.s
-        d, primal, e, t = self.residuals
-        divided = [cone.divide(target) for cone, target in zip(p.cones, targets, strict=True)]
-        wanted = [
-            cone.unscaled(part) - eta * r for cone, part, r in zip(p.cones, divided, primal, strict=True)
-        ]
-        pulled = sum(
-            (cone.adjoint(cone.metric(g)) for cone, g in zip(p.cones, wanted, strict=True)),
-            np.zeros(p.c.size),
-        )
-        y2, v2, Z2 = _refined(p, self.normal, -eta * d, -eta * e, wanted, -eta * d + pulled)
-        xi = s.y / s.tau
-        off = self.y1 - xi
-        lengths = sum(
-            float(np.sum(cone.scaled_multiplier(Z) ** 2)) for cone, Z in zip(p.cones, self.Z1, strict=True)
-        )
-        denominator = -s.kappa / s.tau - lengths - float(off @ p.curved(off))
-        slope = 2.0 * p.curved(xi) + p.c
-        numerator = -eta * t - kappa_term / s.tau - float(slope @ y2) - p.offset(Z2, v2)
-        dtau = numerator / denominator
-        y, v = y2 + dtau * self.y1, v2 + dtau * self.v1
-        Z = [b + dtau * a for a, b in zip(self.Z1, Z2, strict=True)]
-        S = [cone.linear(y) + dtau * cone.F0 + eta * r for cone, r in zip(p.cones, primal, strict=True)]
-        multipliers = [cone.scaled_multiplier(part) for cone, part in zip(p.cones, Z, strict=True)]
-        slacks = [cone.scaled_slack(part) for cone, part in zip(p.cones, S, strict=True)]
-        return _Direction(y, v, S, Z, dtau, (kappa_term - s.kappa * dtau) / s.tau, slacks, multipliers)
-
-    def longest(self, step: _Direction) -> float:
-        """The step to the boundary, at most 1 / 0.99 is of use."""
-        result = math.inf
-        for now, d in ((self.s.tau, step.tau), (self.s.kappa, step.kappa)):
-            if d < 0:
-                result = min(result, -now / d)
-        for cone, a, b in zip(self.p.cones, step.slacks, step.multipliers, strict=True):
-            if np.isfinite(a).all() and np.isfinite(b).all():
-                result = min(result, cone.longest(a), cone.longest(b))
-            else:
-                return 0.0
-        return result
-
-
-def _refined(
-    p: Program, normal: Normal, dual: np.ndarray, equal: np.ndarray, wanted: list, reduced: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, list]:
-    """y, v, Z with H y - F*(Z) + A'v = dual, A y = equal, F(y) + W'W Z = wanted.
-
-    `reduced` is dual + F*((W'W)^-1 wanted). The steps of refinement look at the first two equations with
-    the Z at hand, so that rounding in (W'W)^-1, which grows without end near the optimum, ends in the third,
-    where it only disturbs complementarity.
-    """
-    y, v = normal.solve(reduced, equal)
-    Z = [cone.metric(g - cone.linear(y)) for cone, g in zip(p.cones, wanted, strict=True)]
-    last = math.inf
-    for _ in range(_REFINEMENTS):
-        pulled = p.adjoint(Z)
-        left, low = dual - p.curved(y) + pulled - p.A.T @ v, equal - p.A @ y
-        error = float(np.linalg.norm(left) + np.linalg.norm(low))
-        if not error < 0.5 * last:
-            break
-        last = error
-        dy, dv = normal.solve(left, low)
-        y, v = y + dy, v + dv
-        Z = [part - cone.metric(cone.linear(dy)) for cone, part in zip(p.cones, Z, strict=True)]
-    return y, v, Z
-
-
-def _copy(s: _State) -> _State:
+def _copy(s: EmbeddingState) -> EmbeddingState:
     return dataclasses.replace(s)  # arrays are replaced, never changed
 
 

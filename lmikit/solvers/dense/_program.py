@@ -16,7 +16,9 @@ import scipy.linalg
 from ..._arrays import array_module
 from ...lmi import SDP
 from ._blocks import Parts
-from ._cones import AbstractCone, Orthant, SecondOrder, Semidefinite
+from ._cone import AbstractCone
+from ._cones import Orthant, SecondOrder
+from ._semidefinite import Semidefinite
 
 __all__ = ["Normal", "Program"]
 
