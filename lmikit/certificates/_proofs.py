@@ -24,6 +24,7 @@ from ..network import Network, normalise, with_scaled_layers
 from ._forms import Form, form_of
 from ._inflation import inflated
 from ._lifted import Chain, Lifted, lift, reduce_exact_zeros
+from ._one_map import LARGE_MAP, proven_square
 from ._rational import round_upward
 from ._repair import HEADROOM, least_rho, propose_multipliers
 from ._verified_cholesky import BlockTridiagonal, Verdict, verified_cholesky
@@ -223,6 +224,10 @@ def _repair_layers(chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Pro
 
 def _repair_lipsdp(network: Network, chain: Chain, witness: Witness, pow2: tuple[int, ...]) -> Proof:
     given, rho = _rescaled(witness, pow2)
+    if len(chain.weights) == 1 and min(chain.weights[0].shape) >= LARGE_MAP:
+        square = proven_square(chain.weights[0], rho, HEADROOM)
+        if square is not None:
+            return Proof(_replace(witness, square[0], (), pow2), square[1])
     form = form_of(chain, eliminate_linear=True)
 
     def proof(multipliers: Sequence[np.ndarray], found: tuple[float, float]) -> Proof:

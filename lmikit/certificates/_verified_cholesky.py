@@ -43,8 +43,8 @@ import scipy.linalg.lapack
 
 __all__ = ["BlockTridiagonal", "BorderedCholesky", "Prepared", "Verdict", "prepare", "verified_cholesky"]
 
-_U = 2.0**-53
-_MIN_NORMAL = 2.0**-1022
+U = 2.0**-53
+MIN_NORMAL = 2.0**-1022
 _BELOW_ONE = 1.0 - 2.0**-53
 
 
@@ -123,7 +123,7 @@ def prepare(a: BlockTridiagonal, headroom: float = 1.0) -> Prepared | str:
     if not inside:
         return "an off-diagonal entry reaches the geometric mean of its diagonal entries"
     n = sum(d.size for d in diagonals)
-    if (n + 4.0) * (n + 4.0) * _U > 1.0:
+    if (n + 4.0) * (n + 4.0) * U > 1.0:
         return f"the matrix has {n} rows; the rounding theorem is used below 9e7"
     shifts = [max(headroom, 1.0) * c for c in _shifts(a, [_diagonal_of(b) for b in scaled], exponents, n)]
     shifted = [np.nextafter(_diagonal_of(b) - c, -np.inf) for b, c in zip(scaled, shifts, strict=True)]
@@ -140,7 +140,7 @@ def _shifts(
     for k, d in enumerate(diagonals):
         before = diagonals[k - 1].size if k else 0
         t = np.zeros(d.size) if k == 0 and a.diagonal[0].ndim == 1 else np.arange(d.size) + float(before)
-        gamma = (t + 4.0) * _U / (1.0 - (t + 4.0) * _U)
+        gamma = (t + 4.0) * U / (1.0 - (t + 4.0) * U)
         sums.append(float(np.sum(gamma * d)))
     rows = [np.zeros(d.size) for d in diagonals]
     for k, rad in enumerate(a.diagonal_rad):
@@ -152,7 +152,7 @@ def _shifts(
             block = _scaled(rad, exponents[k + 1], exponents[k])
             rows[k + 1] += block.sum(axis=1)
             rows[k] += block.sum(axis=0)
-    underflow = 8.0 * n * (n + 2.0) * _MIN_NORMAL
+    underflow = 8.0 * n * (n + 2.0) * MIN_NORMAL
     factor = 1.0 + (2.0 * n + 24.0) * 2.0**-52
     return [(math.fsum(sums[max(k - 1, 0) : k + 2]) + row + underflow) * factor for k, row in enumerate(rows)]
 

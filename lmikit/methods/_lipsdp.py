@@ -27,7 +27,7 @@ from ._closed_form import ClosedForm
 from ._eclipse_fast import EclipseFast
 from ._graph import solved_gain, solved_norms
 from ._polish import polished
-from ._spectral import SpectralProduct
+from ._spectral import SpectralProduct, one_norm
 from ._start import closed_form_start
 
 __all__ = ["LipSDP", "default_solver"]
@@ -112,7 +112,7 @@ class LipSDP(AbstractMethod):
         if not reduction.groups:  # a constant function
             return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))
         if not reduction.network.hidden_layers:  # linear: one norm, nothing to solve
-            witness = self.start.propose(reduction.network, time_limit=time_limit)
+            witness = one_norm(reduction.network)
             return reduction.lift(dataclasses.replace(witness, produced_by=f"{self.label}, one norm"))
         # one multiplier for a whole layer leaves no freedom to scale its neurons
         balanced = balanced_neurons(reduction.network) if self.multipliers == "neuron" else None

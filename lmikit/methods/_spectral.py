@@ -21,10 +21,11 @@ from ._base import AbstractMethod
 from ._graph import norm_product
 from ._recursion import UNSCALED_POW2, exact_shift
 
-__all__ = ["SpectralProduct"]
+__all__ = ["SpectralProduct", "one_norm"]
 
 # A floating-point proof needs room above sigma_max^2; this loosens L by 5e-10 per layer.
 _SLACK = 1e-9
+_ROUGH = 1e-6  # the same where the proof finds the least square anyway
 _SMALL_BLOCK = 1024
 _DENSE = 1000  # rows
 
@@ -75,7 +76,17 @@ class SpectralProduct(AbstractMethod):
         return norm_product(graph)
 
 
-def _squared_norm(linear: AbstractLinearMap) -> tuple[float, int]:
+def one_norm(network: Network) -> Witness:
+    """The witness of LipSDP for a network of one linear map: rho above the squared norm, no multipliers.
+
+    Of large maps the norm is found without their Gram matrix, which the proof forms anyway.
+    """
+    (layer,) = network.layers
+    tau, pow2 = _squared_norm(layer.linear, implicit=True)
+    return Witness("lipsdp", tau, (), layer_pow2=(pow2,))
+
+
+def _squared_norm(linear: AbstractLinearMap, implicit: bool = False) -> tuple[float, int]:
     """(tau, p): tau above the squared norm of 2**-p W, near 1, so that products over layers stay in range.
 
     A layer that is too large for a Gram matrix gets the largest weighted row sum of |W|'|W|.
@@ -88,9 +99,26 @@ def _squared_norm(linear: AbstractLinearMap) -> tuple[float, int]:
     shift = exact_shift(w, first) if abs(first) > UNSCALED_POW2 else 0
     if shift:
         w = np.ldexp(w, -shift)
-    tau = _top(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w) * (1.0 + _SLACK)
+    if implicit and min(w.shape) > _DENSE:
+        tau = _top_square(w) * (1.0 + _ROUGH)
+    else:
+        tau = _top(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w) * (1.0 + _SLACK)
     extra = exact_shift(w, math.frexp(tau)[1] // 2) if tau > 0.0 else 0
     return math.ldexp(tau, -2 * extra), shift + extra
+
+
+def _top_square(w: np.ndarray) -> float:
+    """||W||^2 by Lanczos on W'W, to about 1e-6."""
+    operator = scipy.sparse.linalg.LinearOperator(
+        (w.shape[0], w.shape[0]), matvec=lambda x: w @ (x @ w), dtype=np.float64
+    )
+    start = np.random.default_rng(0).standard_normal(w.shape[0])
+    with contextlib.suppress(scipy.sparse.linalg.ArpackError):
+        found = scipy.sparse.linalg.eigsh(
+            operator, k=1, which="LA", tol=_ROUGH, v0=start, return_eigenvectors=False
+        )
+        return float(found[0])
+    return _top(w @ w.T)
 
 
 def _top(gram: np.ndarray) -> float:

@@ -52,6 +52,11 @@ class AbstractLinearMap(abc.ABC):
     def restricted(self, rows: np.ndarray, columns: np.ndarray) -> "AbstractLinearMap":
         """The submatrix with these row and column indices, exact."""
 
+    def extremes(self) -> tuple[float, float]:
+        """(smallest, largest) of |W_ij| over the entries that are not zero; zeros for a zero map."""
+        sizes = np.abs(self.nonzeros())
+        return float(sizes.min(initial=np.inf)) if sizes.size else 0.0, float(sizes.max(initial=0.0))
+
     def nonzeros(self) -> np.ndarray:
         """The entries that are not zero, in some order."""
         values = self.to_sparse().data
@@ -113,8 +118,13 @@ def _checked_values(values: Any, ndim: int) -> np.ndarray:
 
 def _scaled_values(values: np.ndarray, pow2: int) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
-        result = np.ldexp(values, pow2)
-    if not np.array_equal(np.ldexp(result, -pow2), values):
+        if abs(pow2) < 1000:  # a product with a power of two rounds as ldexp does, and is faster
+            result = values * 2.0**pow2
+            back = result * 2.0**-pow2
+        else:
+            result = np.ldexp(values, pow2)
+            back = np.ldexp(result, -pow2)
+    if not np.array_equal(back, values):
         raise InexactScaling(
             f"scaling by 2**{pow2} is not exact in float64: entries span more than the exponent "
             "range; rescale the layer."
@@ -152,6 +162,11 @@ class DenseMap(AbstractLinearMap):
 
     def to_dense(self) -> np.ndarray:
         return self.matrix
+
+    def extremes(self) -> tuple[float, float]:
+        sizes = np.abs(self.matrix)
+        smallest = float(sizes.min())
+        return (smallest, float(sizes.max())) if smallest > 0.0 else super().extremes()
 
     def nonzeros(self) -> np.ndarray:
         return np.asarray(self.matrix[self.matrix != 0.0])

@@ -4,6 +4,8 @@ Slope bounds do not change when an activation's argument and value are scaled al
 2**-p_k W_k has the same multiplier theory and L = 2**(sum p_k) times its constant.
 """
 
+import math
+
 import numpy as np
 
 from .._errors import InputError
@@ -47,13 +49,14 @@ def normalise(network: Network) -> tuple[Network, tuple[int, ...]]:
 
 def _exact_power(linear: AbstractLinearMap) -> int:
     """The largest p, up to the exponent of the largest entry, for which 2**-p W is exact."""
-    values = linear.nonzeros()
-    if not values.size:
+    smallest, largest = linear.extremes()
+    if largest == 0.0:
         return 0
-    mantissas, exponents = np.frexp(values)
-    wanted = int(exponents.max())
-    if int(exponents.min()) - wanted >= _SMALLEST_NORMAL:
+    wanted = math.frexp(largest)[1]
+    if math.frexp(smallest)[1] - wanted >= _SMALLEST_NORMAL:
         return wanted
+    values = linear.nonzeros()
+    mantissas, exponents = np.frexp(values)
     integers = np.abs(np.ldexp(mantissas, 53)).astype(np.int64)
     trailing = np.frexp((integers & -integers).astype(np.float64))[1] - 1
     lowest_bit = int((exponents - 53 + trailing).min())
