@@ -1,6 +1,6 @@
 """Keras files without Keras: `.h5` and `.keras`, read with h5py as data; no code of the file runs.
 
-Sequential models of dense layers are read from the configuration that the file holds; a file of weights
+Sequential and functional models are read from the configuration that the file holds; a file of weights
 alone gives its layers in their order, and the activations come from the caller.
 """
 
@@ -9,48 +9,47 @@ import json
 import math
 import os
 import pathlib
+import re
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .._errors import BackendMissing, InputError, OptionError
 from .._files import FREE, RATIO, read_unpacked, reading
-from ..network import (
-    ELU,
-    GELU,
-    SELU,
-    Activation,
-    Identity,
-    Mish,
-    Network,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Softsign,
-    Tanh,
-)
+from ..graph import Graph
+from ..network import Network
+from ._built_steps import model_of_steps
 from ._chain import Chain, activation_list, import_error_extra, refusal
+from ._keras_layers import KERAS_LAYERS, Call, Value
+from ._steps import Steps, size_of
 
 __all__ = ["from_keras_file"]
 
 _LARGEST_FILE = 2**32  # bytes
-_PASSED = ("InputLayer", "Flatten", "Dropout", "Identity")
-_ACTIVATIONS: dict[str, Activation] = {
-    "linear": Identity(), "relu": ReLU(), "relu6": ReLU6(), "tanh": Tanh(), "sigmoid": Sigmoid(),
-    "elu": ELU(), "selu": SELU(), "softplus": Softplus(), "softsign": Softsign(), "gelu": GELU(),
-    "silu": SiLU(), "swish": SiLU(), "mish": Mish(),
-}  # fmt: skip
+_ROOM = 2**24  # entries of everything computed from the file, beside a multiple of what it holds
+_BUILT = ("Sequential", "Functional", "Model")
+# The arrays of a layer in the order in which `.keras` numbers them, and the options that leave one out.
+_ORDERS = {
+    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "": ("kernel", "bias"),
+}
+_LEFT_OUT = {"gamma": "scale", "beta": "center", "bias": "use_bias"}
+_OTHER_NAMES = {"depthwise_kernel": "kernel"}
 
 
-def from_keras_file(path: str | os.PathLike[str], activation: Any = None, *, logits: bool = False) -> Network:
-    """The network of a `.h5` or `.keras` file of Keras 2 or 3: a Sequential model of dense layers.
+def from_keras_file(
+    path: str | os.PathLike[str], activation: Any = None, *, logits: bool = False
+) -> Network | Graph:
+    """The network of a `.h5` or `.keras` file of Keras 2 or 3: a Sequential or functional model.
 
-    Read as data, without Keras: Dense, Activation, ReLU, Flatten, Dropout, Identity. `activation` is for
-    files of weights alone, which do not say theirs: one for all hidden layers or a list; the output is
-    then linear. `logits=True` leaves off a softmax at the end.
+    Read as data, without Keras: Dense, Conv2D, DepthwiseConv2D, pooling of images, BatchNormalization
+    (folded in float64, which rounds), ZeroPadding2D, Rescaling, activations, Flatten, Reshape, Dropout, Add
+    and Concatenate. A `Graph` where values meet, and with max-pooling. Images are (height, width, channels)
+    in row order, as Keras flattens them. `activation` is for files of weights alone, which do not say theirs:
+    one for all hidden layers or a list; the output is then linear. `logits=True` leaves off a softmax at
+    the end.
 
     Raises InputError naming the layer for everything else, BackendMissing without h5py.
     """
@@ -62,11 +61,11 @@ def from_keras_file(path: str | os.PathLike[str], activation: Any = None, *, log
                 if sum(member.file_size for member in archive.infolist()) > max(FREE, RATIO * len(data)):
                     raise InputError(f"{file.name} unpacks to more than a file of its length may hold.")
                 config, arrays = archive.read("config.json"), _arrays(archive.read("model.weights.h5"))[1]
-            return _configured(file.name, json.loads(config), arrays, logits, numbered=True)
+            return _Reader(file.name, arrays, numbered=True).model(json.loads(config), logits)
         attributes, arrays = _arrays(data)
         if "model_config" in attributes:
             config = attributes["model_config"]
-            return _configured(file.name, json.loads(config), arrays, logits, numbered=False)
+            return _Reader(file.name, arrays, numbered=False).model(json.loads(config), logits)
         return _weights_alone(file.name, attributes, arrays, activation)
 
 
@@ -93,61 +92,146 @@ def _arrays(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return attributes, found
 
 
-def _pair(where: str, arrays: dict[str, np.ndarray], folder: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """(kernel, bias) among the arrays of one layer."""
-    own = {name.rpartition("/")[2].partition(":")[0]: name for name in arrays if name.startswith(folder)}
-    kernel = own.get("kernel", own.get("0"))
-    bias = own.get("bias", own.get("1"))
-    if kernel is None or set(own) - {"kernel", "bias", "0", "1"}:
-        raise refusal(where, f"a layer with the arrays {', '.join(sorted(own))[:80] or 'none'}")
-    if arrays[kernel].ndim != 2:
-        raise refusal(where, f"a layer with a kernel of shape {arrays[kernel].shape}")
-    return arrays[kernel], None if bias is None else arrays[bias]
+def _own(arrays: Mapping[str, np.ndarray], folder: str) -> dict[str, np.ndarray]:
+    """The arrays of one layer by the last part of their names."""
+    named = ((key.rpartition("/")[2].partition(":")[0], key) for key in arrays if key.startswith(folder))
+    return {_OTHER_NAMES.get(name, name): arrays[key] for name, key in named}
 
 
-def _configured(
-    name: str, config: dict[str, Any], arrays: dict[str, np.ndarray], logits: bool, numbered: bool
-) -> Network:
-    if config.get("class_name") != "Sequential":
-        raise InputError(
-            f"{name} holds a {str(config.get('class_name'))[:40]} model; expected a Sequential one: load it "
-            "with keras.saving.load_model and pass it to lmikit.adapters.from_keras."
-        )
-    held = config["config"]
-    chain, dense, vectors = Chain(logits=logits), 0, True
-    for layer in held["layers"] if isinstance(held, dict) else held:
-        kind, options = layer["class_name"], layer["config"]
+class _Reader:
+    """Follows the layers of a configuration; `values` holds the results by the layers' names."""
+
+    def __init__(self, name: str, arrays: Mapping[str, np.ndarray], numbered: bool) -> None:
+        self.name, self.arrays, self.numbered = name, arrays, numbered
+        self.counts: dict[str, int] = {}
+
+    def model(self, config: Mapping[str, Any], logits: bool) -> Network | Graph:
+        if config.get("class_name") not in _BUILT:
+            raise InputError(
+                f"{self.name} holds a {str(config.get('class_name'))[:40]} model; expected a Sequential "
+                "or functional one: load it with keras.saving.load_model and pass it to adapters.from_keras."
+            )
+        held = config["config"]
+        layers = held["layers"] if isinstance(held, dict) else held
+        shape = self._input_shape(held, layers)
+        constants = sum(int(v.size) for v in self.arrays.values())
+        if size_of(shape) > max(2**20, constants):
+            raise InputError(f"{self.name} has inputs of shape {shape}; expected weights for them.")
+        self.steps = Steps(size_of(shape), logits=logits, budget=_ROOM + 64 * constants)
+        values: dict[str, Value] = {}
+        last = Value(0, shape)
+        sequential = config["class_name"] == "Sequential"
+        for layer in layers:
+            name = str(layer.get("name", layer["config"].get("name", layer["class_name"])))
+            given = [last] if sequential else [values[n] for n in _parents(name, layer, values)]
+            if not given and layer["class_name"] != "InputLayer":
+                raise refusal(name, "a layer of no values")
+            last = values[name] = self._layer(layer, given or [Value(0, shape)])
+        if not sequential:
+            last = values[_single_output(self.name, held)]
+        return model_of_steps(self.steps, last.step)
+
+    def _input_shape(self, held: Any, layers: list[Any]) -> tuple[int, ...]:
+        inputs = [layer for layer in layers if layer["class_name"] == "InputLayer"]
+        if len(inputs) > 1:
+            raise InputError(f"{self.name} holds a model with {len(inputs)} inputs; expected one.")
+        for layer in [*inputs, *layers[:1]]:
+            options = layer["config"]
+            shape = options.get("batch_input_shape", options.get("batch_shape"))
+            if shape is not None and len(shape) > 1 and all(isinstance(n, int) and n > 0 for n in shape[1:]):
+                return tuple(shape[1:])
+        first = next((layer for layer in layers if layer["class_name"] == "Dense"), None)
+        build = held.get("build_input_shape") if isinstance(held, dict) else None
+        if build is not None and all(isinstance(n, int) and n > 0 for n in build[1:]):
+            return tuple(build[1:])
+        if first is None:
+            raise InputError(f"{self.name} does not state the shape of its input; expected fixed sizes.")
+        return (int(self._parts("Dense", first["config"], False)["kernel"].shape[0]),)
+
+    def _layer(self, layer: Mapping[str, Any], given: list[Value]) -> Value:
+        kind, options = str(layer["class_name"]), layer["config"]
         where = str(options.get("name", kind))
-        shape = options.get("batch_input_shape", options.get("batch_shape"))
-        vectors = vectors if shape is None else len(shape) == 2
-        if kind == "Flatten":
-            if options.get("data_format") == "channels_first" and not vectors:
-                raise refusal(where, "a Flatten with data_format='channels_first', which reorders its input")
-            vectors = True
-        if kind == "Dense":
-            if not vectors:
-                raise refusal(where, f"a Dense of inputs of shape {shape}", "flatten them first")
-            plain = "layers/dense" + (f"_{dense}" if dense else "") + "/"
-            kernel, bias = _pair(where, arrays, plain if numbered else f"model_weights/{where}/")
-            chain.affine(where, kernel.T, bias)
-            dense += 1
-            _activate(chain, where, options.get("activation"))
-        elif kind == "Activation":
-            _activate(chain, where, options.get("activation"))
-        elif kind == "ReLU" and not any(options.get(k) for k in ("max_value", "negative_slope", "threshold")):
-            chain.activation(where, ReLU())
-        elif kind not in _PASSED:
-            raise refusal(where, f"a Keras {kind}")
-    return chain.network()
+        if kind in ("Add", "Concatenate"):
+            return self._joined(where, kind, options, given)
+        if kind not in KERAS_LAYERS:
+            raise refusal(where, f"a Keras {kind[:80]}")
+        if len(given) != 1:
+            raise refusal(where, f"a Keras {kind} of {len(given)} values")
+        call = Call(where, kind, options, self._parts(kind, options, True), self.steps)
+        return KERAS_LAYERS[kind](call, given[0])
+
+    def _joined(self, where: str, kind: str, options: Mapping[str, Any], given: list[Value]) -> Value:
+        shapes = {v.shape for v in given}
+        if kind == "Add" and len(shapes) == 1:
+            return Value(self.steps.sum(where, [v.step for v in given], [1] * len(given)), given[0].shape)
+        if kind == "Concatenate" and all(len(v.shape) == 1 for v in given) and options.get("axis") in (-1, 1):
+            which = np.repeat(np.arange(len(given)), [v.shape[0] for v in given])
+            index = np.concatenate([np.arange(v.shape[0]) for v in given])
+            step = self.steps.gather(where, [v.step for v in given], which, index, np.zeros(index.size))
+            return Value(step, (int(index.size),))
+        raise refusal(where, f"a Keras {kind} of samples of shapes {sorted(shapes)}")
+
+    def _parts(self, kind: str, options: Mapping[str, Any], count: bool) -> dict[str, np.ndarray]:
+        """The layer's arrays by name: by its own name, or numbered by its class as `.keras` does."""
+        where = str(options.get("name", kind))
+        if not self.numbered:
+            return _own(self.arrays, f"model_weights/{where}/")
+        snake = _snake(kind)
+        number = self.counts.get(snake, 0)
+        if count:
+            self.counts[snake] = number + 1
+        folder = f"layers/{snake}" + (f"_{number}" if number else "") + "/vars/"
+        found = _own(self.arrays, folder)
+        order = [n for n in _ORDERS.get(kind, _ORDERS[""]) if options.get(_LEFT_OUT.get(n, ""), True)]
+        if set(found) - {str(k) for k in range(len(order))}:
+            raise refusal(where, f"a Keras {kind} with the arrays {', '.join(sorted(found))[:80]}")
+        return {name: found[str(k)] for k, name in enumerate(order) if str(k) in found}
 
 
-def _activate(chain: Chain, where: str, name: Any) -> None:
-    if name == "softmax":
-        chain.softmax(where, "a softmax activation")
-        return
-    if name is not None and name not in _ACTIVATIONS:
-        raise refusal(where, f"a layer with the activation {str(name)[:80]}")
-    chain.activation(where, _ACTIVATIONS[name or "linear"])
+def _snake(kind: str) -> str:
+    """As Keras names a class: 'BatchNormalization' is 'batch_normalization'."""
+    name = re.sub(r"\W+", "", kind)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _parents(name: str, layer: Mapping[str, Any], values: Mapping[str, Value]) -> list[str]:
+    """The layers whose values one takes: Keras 2's nested lists, or Keras 3's tensors."""
+    nodes = layer.get("inbound_nodes", [])
+    if len(nodes) > 1:
+        raise refusal(name, "a layer that is used in several places")
+    found: list[str] = []
+    _histories(nodes, found, 0)
+    if any(parent not in values for parent in found):
+        raise refusal(name, f"a layer of {', '.join(found)[:80]}, which do not come before it")
+    return found
+
+
+def _histories(part: Any, found: list[str], depth: int) -> None:
+    if depth > 12:
+        raise InputError("a layer's inputs are nested too deep.")
+    if isinstance(part, dict):
+        history = part.get("keras_history")
+        if isinstance(history, list) and history:
+            found.append(str(history[0]))
+            return
+        for value in part.values():
+            _histories(value, found, depth + 1)
+    elif isinstance(part, list):
+        if len(part) in (3, 4) and isinstance(part[0], str) and isinstance(part[1], int):
+            found.append(part[0])
+            return
+        for value in part:
+            _histories(value, found, depth + 1)
+
+
+def _single_output(name: str, held: Mapping[str, Any]) -> str:
+    outputs = held.get("output_layers", [])
+    if len(outputs) == 1 and isinstance(outputs[0], list):
+        outputs = outputs[0]
+    if not outputs or not isinstance(outputs[0], str):
+        raise InputError(f"{name} holds a model with {len(outputs)} outputs; expected one.")
+    return str(outputs[0])
 
 
 def _weights_alone(
@@ -161,8 +245,13 @@ def _weights_alone(
     layers = [layer for layer in layers if any(key.startswith(f"{layer}/") for key in arrays)]
     chain, phis = Chain(), activation_list(activation, len(layers) - 1)
     for k, layer in enumerate(layers):
-        kernel, bias = _pair(layer, arrays, f"{layer}/")
-        chain.affine(layer, kernel.T, bias)
+        parts = _own(arrays, f"{layer}/")
+        kernel = parts.get("kernel")
+        if kernel is None or set(parts) - {"kernel", "bias"}:
+            raise refusal(layer, f"a layer with the arrays {', '.join(sorted(parts))[:80]}")
+        if kernel.ndim != 2:
+            raise refusal(layer, f"a layer with a kernel of shape {kernel.shape}")
+        chain.affine(layer, kernel.T, parts.get("bias"))
         if k < len(phis):
             chain.activation(layer, phis[k])
     return chain.network()
