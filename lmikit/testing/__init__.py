@@ -5,6 +5,7 @@
 """
 
 from ._assertions import TRAPS, assert_covers, assert_sound, largest_quotient
+from ._collection import NamedSDP, named_sdps, write_collection
 from ._exact_sdps import exact_sdps, random_exact
 from ._networks import activations, demo_network, networks, slope_classes, weight_matrices
 from ._sdps import KnownSDP, degenerate_sdps, infeasible_sdps, sdps_with_optimum, unbounded_sdps
@@ -13,6 +14,7 @@ from ._witnesses import witnesses
 __all__ = [
     "TRAPS",
     "KnownSDP",
+    "NamedSDP",
     "activations",
     "assert_covers",
     "assert_sound",
@@ -21,6 +23,7 @@ __all__ = [
     "exact_sdps",
     "infeasible_sdps",
     "largest_quotient",
+    "named_sdps",
     "networks",
     "random_exact",
     "sdps_with_optimum",
@@ -28,4 +31,5 @@ __all__ = [
     "unbounded_sdps",
     "weight_matrices",
     "witnesses",
+    "write_collection",
 ]
