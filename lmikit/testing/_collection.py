@@ -65,7 +65,8 @@ def _lure(k: float) -> SDP:
 def _loop() -> SDP:
     """The square of the incremental l2 gain of a linear system with two tanh units in the loop."""
     network = Network.from_arrays([[[0.5, 0.2], [-0.3, 0.4]], [[-0.4, -0.3]]], activation="tanh")
-    plant = System([[0.9, 0.2], [-0.1, 0.8]], [[0.0, 0.0], [1.0, 1.0]], [[1.0, 0.0]], dt=1.0)
+    A, B, C = ([[0.9, 0.2], [-0.1, 0.8]], [[0.0, 0.0], [1.0, 1.0]], [[1.0, 0.0]])
+    plant = System(np.array(A), np.array(B), np.array(C), dt=1.0)
     problem = Problem()
     square = problem.scalar("square")
     total, P, t = _gain_terms(problem, NetworkLoop(plant, network, (1,)), square)
