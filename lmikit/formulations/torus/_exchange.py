@@ -24,7 +24,7 @@ _log = logging.getLogger("lmikit")
 _LOOSE = 3e-3
 _ADDED = 8
 _ROUNDS = 40
-_ACTIVE = 1e-3  # share of the multipliers' weight below which a frequency is dropped
+_ACTIVE = 1e-4  # share of the multipliers' weight below which a frequency is dropped
 _SMALL = 4096.0  # numbers of all matrices up to which no frequency is left out
 
 
@@ -41,12 +41,14 @@ def exchanged(
     model = torus_model(form)
     fast = fast_torus(form, model)
     best, best_T = fast.d_out, np.concatenate(fast.multipliers)
-    T = np.concatenate(fast_torus(form, model, 0.7).multipliers)
+    inside = fast_torus(form, model, 0.7)
+    inner = np.append(np.concatenate(inside.multipliers), 0.5 / inside.d_out)
+    point = inner
     chosen, lower, loose = _first(form, model), 0.0, True
     first_gap = 3.0
     for _ in range(_ROUNDS):
         problem = DenseTorus(model.at(chosen))
-        start = _feasible(problem, form, T, 1.0 / best)
+        start = _feasible(problem, point, inner)
         if start is None:
             break
         target = _LOOSE if loose else gap
@@ -64,7 +66,7 @@ def exchanged(
             deadline=deadline,
             progress=None if progress is None else note,
         )
-        T, F = centre.point[:-1], centre.point[-1]
+        point, T, F = centre.point, centre.point[:-1], centre.point[-1]
         needed, value, own = _values(form, model, T)
         if value < best:
             best, best_T = value, own
@@ -82,8 +84,9 @@ def exchanged(
             loose, first_gap = False, 2.0 * _LOOSE
             continue
         first_gap = 0.3 if loose else 1e-2
-        active = centre.weights > _ACTIVE * centre.weights.sum()
-        chosen = np.concatenate([chosen[active], _worst(model, needed, violated)])
+        if centre.gap <= target * 1.01:
+            chosen = chosen[centre.weights > _ACTIVE * centre.weights.sum()]
+        chosen = np.concatenate([chosen, _worst(model, needed, violated)])
     return TorusWitness(
         form.cells, 1.0, best, _split(form, best_T), (), "LipSDP on the torus",
         math.sqrt(lower) if lower > 0.0 else None,
@@ -113,12 +116,12 @@ def _tilts(form: TorusForm, T: np.ndarray) -> list[np.ndarray]:
     return [T, *(T * (1.0 - s) ** depth for s in np.geomspace(1e-6, 0.5, 24))]
 
 
-def _feasible(problem: DenseTorus, form: TorusForm, T: np.ndarray, F: float) -> np.ndarray | None:
-    for tilted in _tilts(form, T):
-        for share in (0.7, 0.3, 0.05):
-            point = np.append(tilted, share * F)
-            if problem.factor(point) is not None:
-                return point
+def _feasible(problem: DenseTorus, point: np.ndarray, inner: np.ndarray) -> np.ndarray | None:
+    """A point between the last one and Fast's, which is feasible at every frequency: the set is convex."""
+    for share in (0.0, 1e-3, 1e-2, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0):
+        mixed = (1.0 - share) * point + share * inner
+        if problem.factor(mixed) is not None:
+            return np.asarray((1.0 - 0.1 * (1.0 - share)) * mixed + 0.1 * (1.0 - share) * inner)
     return None
 
 

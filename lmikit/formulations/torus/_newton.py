@@ -17,7 +17,7 @@ from ._dense import DenseTorus
 
 __all__ = ["Centre", "follow"]
 
-_GROWTH = 12.0  # of t after each centring
+_GROWTH = 5.0  # of t after each centring
 _CENTRED = 0.7  # Newton decrement from which t grows
 _MOST = 300  # steps
 
@@ -105,6 +105,29 @@ def _step(
         if found is not None:
             after = -t * math.log(trial[-1]) - problem.log_det(found)
             if after <= before + 0.05 * length * slope:
-                return trial, found
+                return _further(problem, point, direction, length, (trial, found), after, t)
         length *= 0.6
     return None
+
+
+def _further(
+    problem: DenseTorus,
+    point: np.ndarray,
+    direction: np.ndarray,
+    length: float,
+    best: tuple[np.ndarray, np.ndarray],
+    value: float,
+    t: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Longer steps while they gain: Newton at most doubles a multiplier that ought to be far larger."""
+    while length >= 0.9:
+        length *= 2.0
+        trial = point + length * direction
+        found = problem.factor(trial)
+        if found is None:
+            break
+        after = -t * math.log(trial[-1]) - problem.log_det(found)
+        if after >= value:
+            break
+        best, value = (trial, found), after
+    return best

@@ -1,0 +1,111 @@
+"""Convolutional networks on a torus, proven: python benchmarks/convolutions.py --data FOLDER.
+
+FOLDER holds GLipSDP's networks (github.com/ppauli/GLipSDP: `cnn_C{n}_CH{c}.mat`, `2C2F.mat`,
+`LeNet5ReLU.mat`). Of cnn_C{n} the convolutions 1 to n - 1 are bounded, c to c channels on 28 x 28 pixels, the
+last one linear, as in the published table; its values are of MOSEK on another machine and not proven. CPU seconds are those of the
+process, proofs included. Writes docs/results/convolutions.md.
+"""
+
+import argparse
+import os
+import pathlib
+import time
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import scipy.io
+
+import lmikit
+from lmikit import Graph, GraphBuilder, Network, TorusCertificate
+from lmikit.maps import Convolution2d, average_pool2d
+
+OUT = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results" / "convolutions.md"
+PUBLISHED = {  # Pauli et al., GLipSDP: two, four, eight and sixteen convolutions
+    (3, 8): 7.648757, (3, 16): 8.026805, (5, 8): 28.48988, (5, 16): 36.09973,
+    (9, 8): 274.0045, (9, 16): 177.6398, (17, 8): 11323.6, (17, 16): 8080.774,
+}  # fmt: skip
+
+
+def stack(data: pathlib.Path, size: int, channels: int) -> Network:
+    """The convolutions 1 to size - 1."""
+    found = scipy.io.loadmat(data / f"cnn_C{size}_CH{channels}.mat")["params"][0, 0]
+    kernels = [found[f"conv_{k}_weight"].astype(float) for k in range(1, size)]
+    return Network.from_arrays([Convolution2d(K, (K.shape[1], 28, 28), padding=1) for K in kernels])
+
+
+def two_convolutions(data: pathlib.Path) -> Network:
+    """2C2F: 4 x 4 kernels, stride 2, padding 1, then two fully connected layers."""
+    d = scipy.io.loadmat(data / "2C2F.mat")
+    first = Convolution2d(d["features_0_conv_weight"].astype(float), (1, 28, 28), 2, 1)
+    second = Convolution2d(d["features_2_conv_weight"].astype(float), first.output_shape, 2, 1)
+    dense = [d[f"classifier_{k}_weight"].astype(float) for k in (1, 3)]
+    return Network.from_arrays([first, second, *dense])
+
+
+def lenet(data: pathlib.Path) -> Graph:
+    """LeNet-5 with average pooling."""
+    d = scipy.io.loadmat(data / "LeNet5ReLU.mat")
+    weights = [d[f"net_{k}_weight"].astype(float) for k in (0, 3, 7, 9, 11)]
+    g = GraphBuilder()
+    value, shape = g.input(784), (1, 28, 28)
+    for kernel, padding in zip(weights[:2], (2, 0), strict=True):
+        conv = Convolution2d(kernel, shape, 1, padding)
+        pool = average_pool2d(conv.output_shape, 2)
+        value, shape = pool @ g.relu(conv @ value), pool.output_shape
+    for weight in weights[2:4]:
+        value = g.relu(weight @ value)
+    return g.output(weights[4] @ value)
+
+
+def timed(
+    network: Network | Graph, cells: tuple[int, int] | None, limit: float
+) -> tuple[TorusCertificate, float]:
+    """The certificate and the CPU seconds."""
+    begin = time.process_time()
+    certificate = lmikit.torus_lipschitz(network, cells=cells, time_limit=limit)
+    return certificate, time.process_time() - begin
+
+
+def row(name: str, network: Network | Graph, cells: tuple[int, int] | None, limit: float, other: str) -> str:
+    """Fast, then the best multipliers within the limit."""
+    fast, fast_seconds = timed(network, cells, 0.0)
+    best, seconds = timed(network, cells, limit)
+    least = best.witness.optimum_at_least
+    end = "-" if least is None else f"{least:.7g}"
+    m = "x".join(map(str, best.witness.cells))
+    text = (
+        f"| {name} | {m} | {fast.bound:.7g} | {fast_seconds:.1f} | {best.bound:.7g} | {end} | {seconds:.1f} "
+    )
+    text += f"| {other} |"
+    print(text, flush=True)
+    return text
+
+
+def main() -> None:
+    """All networks that the folder holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="GLipSDP's networks")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds for each network's multipliers")
+    options = parser.parse_args()
+    rows = []
+    for (size, channels), value in PUBLISHED.items():
+        if (options.data / f"cnn_C{size}_CH{channels}.mat").exists():
+            network = stack(options.data, size, channels)
+            name = f"{size - 1} convolutions, {channels} channels"
+            rows.append(row(name, network, (32, 32), options.limit, f"{value:.7g}"))
+    for name, make in (("2C2F", two_convolutions), ("LeNet-5", lenet)):
+        rows.append(row(name, make(options.data), None, options.limit, "-"))
+    OUT.write_text(
+        "# Convolutional networks on a torus\n\n"
+        f"Written by `python benchmarks/convolutions.py --limit {options.limit:g}`, lmikit {lmikit.__version__}. "
+        "Bounds are proven; CPU seconds on one core include the proof. The lower end is the solver's own bound "
+        "on what multipliers per channel can show on this torus, not proven. GLipSDP's published values are of "
+        "another machine, with MOSEK, and not proven; they hold for the same stacks.\n\n"
+        "| network | cells | Fast | CPU s | best multipliers | lower end | CPU s | GLipSDP |\n"
+        "|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n",
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()
