@@ -1,9 +1,9 @@
 """Convolutional networks on a torus, proven: python benchmarks/convolutions.py --data FOLDER.
 
 FOLDER holds GLipSDP's networks (github.com/ppauli/GLipSDP: `cnn_C{n}_CH{c}.mat`, `2C2F.mat`,
-`LeNet5ReLU.mat`). Of cnn_C{n} the convolutions 1 to n - 1 are bounded, c to c channels on 28 x 28 pixels, the
-last one linear, as in the published table; its values are of MOSEK on another machine and not proven. CPU seconds are those of the
-process, proofs included. Writes docs/results/convolutions.md.
+`LeNet5ReLU.mat`). Of cnn_C{n} the convolutions 1 to n - 1 are bounded, c to c channels on 28 x 28 pixels,
+the last one linear, as in the published table, whose values are of MOSEK on another machine and not proven.
+CPU seconds are those of the process, proofs included. Writes docs/results/convolutions.md.
 """
 
 import argparse
@@ -24,6 +24,18 @@ PUBLISHED = {  # Pauli et al., GLipSDP: two, four, eight and sixteen convolution
     (3, 8): 7.648757, (3, 16): 8.026805, (5, 8): 28.48988, (5, 16): 36.09973,
     (9, 8): 274.0045, (9, 16): 177.6398, (17, 8): 11323.6, (17, 16): 8080.774,
 }  # fmt: skip
+
+
+_HEAD = """# Convolutional networks on a torus
+
+Written by `python benchmarks/convolutions.py --limit {limit:g}`, lmikit {version}. Bounds are proven; CPU
+seconds on one core include the proof. The lower end is the solver's own bound on what multipliers per channel
+can show on this torus, not proven. GLipSDP's published values are of another machine, with MOSEK, and not
+proven; they hold for the same stacks.
+
+| network | cells | Fast | CPU s | best multipliers | lower end | CPU s | GLipSDP |
+|---|---|---|---|---|---|---|---|
+"""
 
 
 def stack(data: pathlib.Path, size: int, channels: int) -> Network:
@@ -95,16 +107,7 @@ def main() -> None:
             rows.append(row(name, network, (32, 32), options.limit, f"{value:.7g}"))
     for name, make in (("2C2F", two_convolutions), ("LeNet-5", lenet)):
         rows.append(row(name, make(options.data), None, options.limit, "-"))
-    OUT.write_text(
-        "# Convolutional networks on a torus\n\n"
-        f"Written by `python benchmarks/convolutions.py --limit {options.limit:g}`, lmikit {lmikit.__version__}. "
-        "Bounds are proven; CPU seconds on one core include the proof. The lower end is the solver's own bound "
-        "on what multipliers per channel can show on this torus, not proven. GLipSDP's published values are of "
-        "another machine, with MOSEK, and not proven; they hold for the same stacks.\n\n"
-        "| network | cells | Fast | CPU s | best multipliers | lower end | CPU s | GLipSDP |\n"
-        "|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n",
-        encoding="utf-8",
-    )
+    OUT.write_text(_HEAD.format(limit=options.limit, version=lmikit.__version__) + "\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":
