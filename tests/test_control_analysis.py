@@ -1,5 +1,6 @@
 """What is proven of linear systems agrees with sweeps and Gramians, and nothing else is accepted."""
 
+import base64
 import json
 import math
 
@@ -248,3 +249,19 @@ def test_regions_are_refused_where_they_are_none():
         poles(np.eye(1), 0.5)
     with pytest.raises(InputError, match="rate"):
         lyapunov(np.eye(1), rate=-1.0)
+
+
+def test_a_file_with_a_broken_region_is_refused(tmp_path):
+    system = System([[-1.0]])
+    for result in (poles(system, half_plane()), poles(system, half_plane(2.0))):
+        path = tmp_path / "poles.json"
+        result.save(path)
+        data = json.loads(path.read_text())
+        assert lmikit.check(path, system).ok
+        for shape, size in (([], 1), ([1], 1), ([0, 0], 0)):
+            numbers = base64.b64encode(np.zeros(size).tobytes()).decode()
+            broken = {"shape": shape, "data": numbers}
+            data["claim"]["parameters"] = {"L": broken, "M": broken}
+            path.write_text(json.dumps(data))
+            assert not lmikit.check(path, system).ok
+            assert not lmikit.check(path, system, exact=True).ok

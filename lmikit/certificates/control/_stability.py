@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..._errors import NotCertified
+from ..._errors import InputError, NotCertified
 from ._arithmetic import AbstractArithmetic, Matrix
 from ._claims import AbstractControlClaim, Arrays, Conditions, register_claim, symmetric
 from ._subjects import family, one, order, realised
@@ -94,6 +94,14 @@ class NoCommonLyapunov(AbstractControlClaim):
         yield "the sum is positive definite", ops.definite(total)
 
 
+def _region_order(L: np.ndarray, M: np.ndarray) -> int:
+    """k of L and M (k, k); raises InputError."""
+    k = L.shape[0] if L.ndim else 0
+    if k < 1 or L.shape != (k, k) or M.shape != (k, k):
+        raise InputError(f"the region has L of shape {L.shape} and M of {M.shape}; expected (k, k), k >= 1.")
+    return k
+
+
 @register_claim
 @dataclasses.dataclass(frozen=True, eq=False)
 class PolesInRegion(AbstractControlClaim):
@@ -112,6 +120,7 @@ class PolesInRegion(AbstractControlClaim):
 
     def shapes(self, subject: Any) -> dict[str, tuple[int, ...]]:
         n = order(one(subject))
+        _region_order(self.L, self.M)
         return {"P": (n, n)}
 
     def conditions(self, ops: AbstractArithmetic[Matrix], subject: Any, witness: Arrays) -> Conditions:
@@ -151,7 +160,7 @@ class PoleOutside(AbstractControlClaim):
         return "some eigenvalue z of A violates L + z M + conj(z) M' < 0, with the L and M of this file"
 
     def shapes(self, subject: Any) -> dict[str, tuple[int, ...]]:
-        n, k = order(one(subject)), self.L.shape[0]
+        n, k = order(one(subject)), _region_order(self.L, self.M)
         return {"q": (2, k, 1), "P_re": (n, n), "P_im": (n, n), "v": (2, n, 1)}
 
     def conditions(self, ops: AbstractArithmetic[Matrix], subject: Any, witness: Arrays) -> Conditions:
