@@ -35,6 +35,33 @@ def test_a_classifier_gives_its_logits(classes):
     assert np.abs(softmax(logits) - model.predict_proba(x)).max() < 1e-5
 
 
+@pytest.mark.parametrize("name", ["StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler"])
+@pytest.mark.parametrize("options", [{}, {"with_mean": False, "with_centering": False, "with_std": False}])
+def test_a_pipeline_with_scalers(name, options):
+    from sklearn import pipeline, preprocessing
+
+    x, y = training_data()
+    kind = getattr(preprocessing, name)
+    scaler = kind(**{key: value for key, value in options.items() if key in kind().get_params()})
+    model = neural.MLPRegressor(hidden_layer_sizes=(6,), max_iter=20, random_state=0)
+    whole = pipeline.make_pipeline("passthrough", scaler, preprocessing.StandardScaler(), model)
+    whole.fit(3.0 * x + 1.0, np.stack([y, x[:, 0]], axis=1))
+    assert_same_function(from_sklearn(whole), whole.predict(x), x, rounding=1e-5)
+
+
+def test_other_steps_of_a_pipeline_are_refused():
+    from sklearn import pipeline, preprocessing
+
+    x, y = training_data()
+    for step, pattern in (
+        (preprocessing.Normalizer(), "only scalers per feature"),
+        (preprocessing.MinMaxScaler(clip=True), "that clips"),
+    ):
+        model = pipeline.make_pipeline(step, neural.MLPRegressor(hidden_layer_sizes=(3,), max_iter=5))
+        with pytest.raises(InputError, match=pattern):
+            from_sklearn(model.fit(x, y))
+
+
 def test_others_are_refused_by_name():
     from sklearn.linear_model import LogisticRegression
 
