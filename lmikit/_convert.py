@@ -114,7 +114,7 @@ def _canonical(name: str, matrix: Any, kind: Any) -> Any:
         copied = given.copy()
         copied.data = values.copy()
         try:
-            result = kind(copied)
+            result = copied if type(copied) is kind else kind(copied)
             result.check_format(full_check=True)
         except (ValueError, IndexError, TypeError) as error:
             raise InputError(f"{name} is not a well-formed sparse matrix ({error}).") from error

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._errors import InputError
-from ._entries import lmi_from_entries, symmetric_part
+from ._entries import entry_terms, symmetric_part
 from ._expression import Expression
 from ._sdp import LMI
 from ._term import Term
@@ -39,8 +39,9 @@ def assemble_lmi(
     terms = tuple(dataclasses.replace(t, x=t.x.with_columns(first_monomial)) for t in terms)
     kept, spilled = _symmetric_terms(terms)
     entries = Triplets.concatenate((n, n), [entries.with_columns(first_monomial), *spilled])
-    plain = lmi_from_entries(_symmetric_entries(entries, name, variable_name), variables)
-    F0, P, Q, E = plain.F0 - margin * sp.eye_array(n, format="csc"), plain.P, plain.Q, plain.E
+    F0, P, Q, E = entry_terms(_symmetric_entries(entries, name, variable_name), variables)
+    if margin:
+        F0 = F0 - margin * sp.eye_array(n, format="csc")
     maps = [term.x.linear_map(variables) for term in kept]
     for term, (_, x0) in zip(kept, maps, strict=True):
         if x0.any():

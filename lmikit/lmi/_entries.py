@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from ._sdp import LMI
 from ._triplets import CONSTANT, Columns, Triplets, sorted_runs
 
-__all__ = ["lmi_from_entries", "symmetric_part", "upper_entries"]
+__all__ = ["entry_terms", "lmi_from_entries", "symmetric_part", "upper_entries"]
 
 
 def symmetric_part(entries: Triplets) -> tuple[Triplets, np.ndarray]:
@@ -68,11 +68,19 @@ def lmi_from_entries(
     upper: Triplets, variables: int, name: str = "", partition: tuple[int, ...] | None = None
 ) -> LMI:
     """The block with these upper entries, one rank-one term per entry of the pattern."""
+    return LMI(*entry_terms(upper, variables), name=name, partition=partition)
+
+
+def entry_terms(upper: Triplets, variables: int) -> tuple[sp.csc_array, ...]:
+    """F0, P, Q, E of these upper entries, one rank-one term per entry of the pattern."""
     keep = upper.val != 0
     row, col, var, val = (a[keep] for a in (upper.row, upper.col, upper.var, upper.val))
     fixed = var == CONSTANT
-    half = np.where(row == col, val / 2, val)[fixed]  # so that half + half' is F0, exactly
-    half_F0 = sp.csc_array((half, (row[fixed], col[fixed])), shape=upper.shape)
+    i, j, constant = row[fixed], col[fixed], val[fixed]
+    off = i != j
+    F0 = sp.csc_array(
+        (np.r_[constant, constant[off]], (np.r_[i, j[off]], np.r_[j, i[off]])), shape=upper.shape
+    )
     row, col, var, val = (a[~fixed] for a in (row, col, var, val))
     new = np.r_[True, (np.diff(row) != 0) | (np.diff(col) != 0)][: row.size]
     index, starts = np.cumsum(new) - 1, np.flatnonzero(new)
@@ -80,7 +88,7 @@ def lmi_from_entries(
     P, Q = (sp.csc_array((np.ones(r), side[starts], np.arange(r + 1)), shape=(n, r)) for side in (row, col))
     weight = np.where(row == col, val, 2.0 * val)
     E = sp.csc_array((weight, (index, var)), shape=(r, variables))
-    return LMI(half_F0 + half_F0.T, P, Q, E, name=name, partition=partition)
+    return F0, P, Q, E
 
 
 def upper_entries(lmi: LMI) -> Triplets:

@@ -50,13 +50,16 @@ class Expression(AbstractComparable):
         self._entries = entries
         self._terms = terms
         self._addends = addends  # sums stay lists until they are used: adding n expressions is O(n)
+        self._matrix: sp.csc_array | None = None  # of a constant as it came
         self.label = Label(f"[{shape[0]}x{shape[1]}]") if label is None else label
 
     @classmethod
     def of_constant(cls, value: sp.csc_array, label: Label | None = None) -> "Expression":
         """A constant as an expression."""
         label = _labels.of_constant(value) if label is None else label
-        return cls(value.shape, None, Triplets.constant(value), label=label)
+        expression = cls(value.shape, None, Triplets.constant(value), label=label)
+        expression._matrix = value
+        return expression
 
     def parts(self) -> tuple[Triplets, tuple[Term, ...]]:
         """Entry records and rank-one terms; their sum is the expression."""
@@ -128,7 +131,7 @@ class Expression(AbstractComparable):
     # arithmetic
 
     def _constant(self) -> sp.csc_array:
-        return self.expand().evaluate(np.zeros(0))
+        return self.expand().evaluate(np.zeros(0)) if self._matrix is None else self._matrix
 
     def _map(self, entries: Any, terms: Any, shape: tuple[int, int], label: Label | None) -> "Expression":
         mine, own_terms = self.parts()

@@ -25,6 +25,7 @@ __all__ = [
     "usual_size",
 ]
 
+_DENSE = 60  # order up to which dense arithmetic is faster than sparse
 _SMALL = 200  # below this order, more BLAS threads only cost time
 
 
@@ -188,6 +189,8 @@ def _ratio(excess: float, scale: float) -> float:
 
 
 def _lmi_violation(lmi: Any, y: np.ndarray, scale: _Scale) -> float:
+    if lmi.size <= _DENSE:
+        return _small_violation(lmi, y, scale)
     F = lmi.evaluate(y) if scale.constants else lmi.evaluate(y) - lmi.F0
     if not F.nnz:
         return 0.0
@@ -197,3 +200,41 @@ def _lmi_violation(lmi: Any, y: np.ndarray, scale: _Scale) -> float:
     sizes = np.where(sizes > 0, sizes, np.where(rows > 0, rows, 1.0))
     D = sp.diags_array(1.0 / np.sqrt(sizes))
     return max(0.0, -minimum_eigenvalue(D @ F @ D))
+
+
+def _small_violation(lmi: Any, y: np.ndarray, scale: _Scale) -> float:
+    """`_lmi_violation` in dense arithmetic."""
+    F0 = lmi.F0.toarray() * scale.constants
+    F = F0 + _dense_terms(lmi, lmi.E @ y)
+    rows = np.abs(F).max(axis=1, initial=0.0)
+    if not rows.any():
+        return 0.0
+    size = np.abs(F0.diagonal())
+    near, wide = (_dense_diagonal(lmi, np.abs(v)) for v in (scale.y, scale.wide))
+    sizes = np.where(size > 0, size + near, wide)
+    sizes = np.where(sizes > 0, sizes, np.where(rows > 0, rows, 1.0))
+    d = 1.0 / np.sqrt(sizes)
+    return max(0.0, -minimum_eigenvalue(F * d * d[:, None]))
+
+
+def _dense_terms(lmi: Any, x: np.ndarray) -> np.ndarray:
+    """sym(P diag(x) Q'), dense."""
+    n, P, Q = lmi.size, lmi.P, lmi.Q
+    if lmi.has_entries:
+        flat = P.indices.astype(np.int64) * n + Q.indices
+        half = np.bincount(flat, P.data * x * Q.data, minlength=n * n).reshape(n, n)
+    else:
+        half = ((P @ sp.diags_array(x)) @ Q.T).toarray()
+    return np.asarray(0.5 * (half + half.T))
+
+
+def _dense_diagonal(lmi: Any, sizes: np.ndarray) -> np.ndarray:
+    """sum over terms of |P_it Q_it| (|E| sizes)_t for each row i."""
+    E, P, Q = lmi.E, lmi.P, lmi.Q
+    columns = np.repeat(np.arange(E.shape[1]), np.diff(E.indptr))
+    x = np.bincount(E.indices, np.abs(E.data) * sizes[columns], minlength=E.shape[0])
+    if lmi.has_entries:
+        on = P.indices == Q.indices
+        return np.bincount(P.indices[on], np.abs(P.data * Q.data * x)[on], minlength=lmi.size)
+    product = abs(P.multiply(Q)).tocoo()
+    return np.bincount(product.row, product.data * x[product.col], minlength=lmi.size)

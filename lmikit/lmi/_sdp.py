@@ -30,6 +30,13 @@ def _sparse(name: str, matrix: Any, shape: tuple[int, int]) -> sp.csc_array:
     return result
 
 
+def _is_symmetric(matrix: sp.csc_array) -> bool:
+    """Whether a canonical matrix equals its transpose; no sparse comparison, which is slow for small ones."""
+    other = matrix.T.tocsc()
+    other.sort_indices()
+    return all(np.array_equal(getattr(matrix, f), getattr(other, f)) for f in ("indptr", "indices", "data"))
+
+
 def _vector(name: str, values: Any, size: int | None = None) -> np.ndarray:
     result = floats(name, values)
     if result.ndim != 1 or (size is not None and result.size != size):
@@ -57,7 +64,7 @@ class LMI:
         terms = int(np.shape(self.P)[1])
         label = f"LMI {self.name!r}: " if self.name else "LMI: "
         F0 = _sparse(label + "F0", self.F0, (size, size))
-        if (F0 != F0.T).nnz:
+        if not _is_symmetric(F0):
             raise InputError(f"{label}F0 is not symmetric; pass (F0 + F0')/2.")
         object.__setattr__(self, "F0", F0)
         object.__setattr__(self, "P", _sparse(label + "P", self.P, (size, terms)))
@@ -79,6 +86,17 @@ class LMI:
         """m, the length of y."""
         return int(self.E.shape[1])
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether every term is a multiple of e_i e_j', so that P, Q are lists of positions."""
+        r = self.E.shape[0]
+        counts = np.arange(r + 1)
+        return bool(
+            self.P.nnz == self.Q.nnz == r
+            and np.array_equal(self.P.indptr, counts)
+            and np.array_equal(self.Q.indptr, counts)
+        )
+
     def evaluate(self, y: np.ndarray) -> sp.csc_array:
         """F(y), sparse and exactly symmetric."""
         half = (self.P @ sp.diags_array(self.E @ y)) @ self.Q.T
@@ -86,6 +104,8 @@ class LMI:
 
     def adjoint(self, X: np.ndarray) -> np.ndarray:
         """F*(X), shape (m,): d<X, F(y)>/dy for symmetric X (D, D)."""
+        if self.has_entries:
+            return np.asarray(self.E.T @ (self.P.data * self.Q.data * X[self.P.indices, self.Q.indices]))
         weights = np.asarray((self.P.multiply(X @ self.Q)).sum(axis=0)).ravel()
         return np.asarray(self.E.T @ weights)
 

@@ -104,8 +104,9 @@ class Triplets:
     @classmethod
     def constant(cls, matrix: sp.csc_array) -> "Triplets":
         """The matrix as records on the constant 1."""
-        coo = matrix.tocoo()
-        return cls(coo.shape, coo.row, coo.col, np.full(coo.nnz, CONSTANT, dtype=np.int32), coo.data)
+        col = np.repeat(np.arange(matrix.shape[1], dtype=np.int32), np.diff(matrix.indptr))
+        var = np.full(matrix.data.size, CONSTANT, dtype=np.int32)
+        return cls(matrix.shape, matrix.indices, col, var, matrix.data)
 
     @classmethod
     def concatenate(cls, shape: tuple[int, int], parts: list["Triplets"]) -> "Triplets":
@@ -153,14 +154,14 @@ class Triplets:
 
     def times_matrix(self, factor: sp.csc_array) -> "Triplets":
         """M * factor for a 1 x 1 M and a constant matrix."""
-        coo = factor.tocoo()
-        n, r = self.val.size, coo.nnz
+        n, r = self.val.size, factor.data.size
+        col = np.repeat(np.arange(factor.shape[1], dtype=np.int32), np.diff(factor.indptr))
         return Triplets(
-            coo.shape,
-            np.tile(coo.row, n),
-            np.tile(coo.col, n),
+            factor.shape,
+            np.tile(factor.indices, n),
+            np.tile(col, n),
             np.repeat(self.var, r),
-            np.repeat(self.val, r) * np.tile(coo.data, n),
+            np.repeat(self.val, r) * np.tile(factor.data, n),
         )
 
     def place(self, shape: tuple[int, int], row: int, col: int) -> "Triplets":

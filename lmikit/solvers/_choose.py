@@ -22,9 +22,9 @@ _LARGE = 40  # order from which few terms are worth a method of their own
 def choose(sdp: SDP) -> tuple[tuple[AbstractSolver, str], ...]:
     """Solvers in the order in which to try them, each with the reason in words."""
     clarabel = (Clarabel(), "small, sparse or with cones")
-    blocks = dense_blocks(sdp)
-    if not blocks or rows_seconds(sdp) <= _QUICK:
+    if rows_seconds(sdp, enough=_QUICK) <= _QUICK:
         return (clarabel,)
+    blocks = dense_blocks(sdp)
     fits = dense_bytes(sdp) < 0.75 * free_bytes()
     dense = (Dense(), f"a dense block of order {max(blocks)}")
     if _few_terms(sdp):

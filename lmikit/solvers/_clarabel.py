@@ -81,7 +81,8 @@ class Clarabel(AbstractConeSolver):
 
     def suits(self, sdp: SDP) -> str | None:
         """None, or that the memory will not do."""
-        need, free = rows_bytes(sdp), free_bytes()
+        free = free_bytes()
+        need = rows_bytes(sdp, enough=free)
         if need <= free:
             return None
         return (

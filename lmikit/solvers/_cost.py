@@ -46,14 +46,21 @@ def _rows(sdp: SDP) -> np.ndarray:
     return np.array([n * (n + 1) / 2 for n in dense_blocks(sdp)])
 
 
-def rows_bytes(sdp: SDP) -> float:
-    """Memory of a solver that keeps blocks as rows."""
-    return float(_BYTES * (_rows(sdp) ** 2).sum())
+def _most_rows(sdp: SDP) -> np.ndarray:
+    """Rows of the blocks as if every pattern were full; patterns take longer to look at than small solves."""
+    return np.array([lmi.size * (lmi.size + 1) / 2 for lmi in sdp.lmis])
 
 
-def rows_seconds(sdp: SDP) -> float:
-    """Time of a solver that keeps blocks as rows."""
-    return float((_rows(sdp) ** 3).sum()) * _ITERATIONS / 3.0 / _RATE
+def rows_bytes(sdp: SDP, enough: float = 0.0) -> float:
+    """Memory of a solver that keeps blocks as rows; a bound on it where that is `enough` at most."""
+    most = float(_BYTES * (_most_rows(sdp) ** 2).sum())
+    return most if most <= enough else float(_BYTES * (_rows(sdp) ** 2).sum())
+
+
+def rows_seconds(sdp: SDP, enough: float = 0.0) -> float:
+    """Time of a solver that keeps blocks as rows; a bound on it where that is `enough` at most."""
+    most = float((_most_rows(sdp) ** 3).sum()) * _ITERATIONS / 3.0 / _RATE
+    return most if most <= enough else float((_rows(sdp) ** 3).sum()) * _ITERATIONS / 3.0 / _RATE
 
 
 def dense_bytes(sdp: SDP) -> float:

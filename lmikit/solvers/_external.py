@@ -111,7 +111,7 @@ class ExternalSolver(AbstractSolver):
 
     def _predicted_seconds(self, sdp: SDP) -> float:
         """About how long the native code takes, without looking at any limit."""
-        return rows_seconds(sdp)
+        return rows_seconds(sdp, enough=_QUICK)
 
     def solve_here(
         self,
