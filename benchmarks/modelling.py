@@ -247,8 +247,8 @@ def solved_preamble() -> list[str]:
     """What the second table shows."""
     return [
         "Build and solve, from an empty problem to the optimum, with the same solver; CPU seconds, least of",
-        f"several runs; ratio: cvxpy over lmikit. At n = 100 dense blocks go to SCS for {_ITERATIONS} steps on",
-        "both sides, as Clarabel's rows for them would not fit.",
+        f"several runs; ratio: cvxpy over lmikit. At n = 100 dense blocks go to SCS for {_ITERATIONS} steps",
+        "on both sides, as Clarabel's rows for them would not fit.",
         "",
     ]
 

@@ -94,10 +94,22 @@ def to_svec(lmi: LMI, order: SvecOrder) -> tuple[np.ndarray, sp.csc_array]:
     keep = entries.row >= entries.col
     i, j = entries.row[keep], entries.col[keep]
     F0[svec_index(i, j, n, order)] = entries.data[keep] * np.where(i == j, 1.0, order.scale)
-    F = sp.csc_array(_terms(lmi, order) @ lmi.E)
+    F = _entry_rows(lmi, order) if lmi.has_entries else sp.csc_array(_terms(lmi, order) @ lmi.E)
     F.eliminate_zeros()
     F.sort_indices()
     return F0, F
+
+
+def _entry_rows(lmi: LMI, order: SvecOrder) -> sp.csc_array:
+    """F for an LMI whose terms are entries: the rows of E in their places."""
+    i, j = lmi.P.indices, lmi.Q.indices
+    weight = lmi.P.data * lmi.Q.data * np.where(i == j, 1.0, 0.5 * order.scale)
+    row, E = svec_index(i, j, lmi.size, order), lmi.E
+    F = sp.csc_array(
+        (E.data * weight[E.indices], row[E.indices], E.indptr), shape=(svec_size(lmi.size), E.shape[1])
+    )
+    F.sum_duplicates()
+    return F
 
 
 def _terms(lmi: LMI, order: SvecOrder) -> sp.csc_array:

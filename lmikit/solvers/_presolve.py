@@ -164,6 +164,8 @@ def _zero_rows(lmi: LMI, rows: np.ndarray, fixed: np.ndarray, values: np.ndarray
     """Rows among `rows` whose diagonal entry is zero for every value of the free variables."""
     if not rows.size:
         return rows
+    if not fixed.any() and (lmi.F0.diagonal()[rows] != 0).all():
+        return rows[:0]
     linear = sp.csr_array(lmi.P.multiply(lmi.Q)) @ lmi.E
     free = np.asarray(abs(linear)[:, np.flatnonzero(~fixed)].sum(axis=1)).ravel()
     constant = lmi.F0.diagonal() + linear @ np.where(fixed, values, 0.0)
