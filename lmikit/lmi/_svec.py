@@ -106,7 +106,7 @@ def _entry_rows(lmi: LMI, order: SvecOrder) -> sp.csc_array:
     weight = lmi.P.data * lmi.Q.data * np.where(i == j, 1.0, 0.5 * order.scale)
     row, E = svec_index(i, j, lmi.size, order), lmi.E
     F = sp.csc_array(
-        (E.data * weight[E.indices], row[E.indices], E.indptr), shape=(svec_size(lmi.size), E.shape[1])
+        (E.data * weight[E.indices], row[E.indices], E.indptr.copy()), shape=(svec_size(lmi.size), E.shape[1])
     )
     F.sum_duplicates()
     return F
