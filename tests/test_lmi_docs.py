@@ -16,12 +16,20 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     pytest.importorskip("scs")
     plt.switch_backend("Agg")
     monkeypatch.chdir(tmp_path)
-    by_hand, terms, looking, pieces, files = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.S)
+    by_hand, parameters, infeasible, terms, looking, pieces, files = re.findall(
+        r"```python\n(.*?)```", DOCUMENT.read_text(), re.S
+    )
     names = {"block": block, "W": np.random.default_rng(0).standard_normal((30, 20))}
     exec(by_hand, names)
     assert names["values"].objective == pytest.approx(names["values"].bound, abs=1e-6)
     A, P = names["A"], names["values"]["P"]
     assert np.linalg.eigvalsh(P - A.T @ P @ A - np.eye(2))[0] > 0  # the margin makes it strict
+    exec(parameters, names)
+    assert names["fit"].solve().objective == pytest.approx(2.0, abs=1e-6)
+    exec(infeasible, names)
+    said = capsys.readouterr().out
+    assert "trace(P) ≤ 1" in said
+    assert "proven" in said
     exec(looking, names)
     exec(pieces, names)
     assert names["sdp"].residuals(names["solution"].y).violation < 1e-3
@@ -31,5 +39,5 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     exec(terms, names)
     coupling = names["problem"].compile().lmis[-1]
     assert coupling.P.nnz + coupling.Q.nnz < 2 * names["W"].size
-    assert "SOLVED" in capsys.readouterr().out
+    assert "SOLVED" in said
     plt.close("all")
