@@ -68,7 +68,8 @@ def lmi_from_entries(
     upper: Triplets, variables: int, name: str = "", partition: tuple[int, ...] | None = None
 ) -> LMI:
     """The block with these upper entries, one rank-one term per entry of the pattern."""
-    return LMI(*entry_terms(upper, variables), name=name, partition=partition)
+    F0, P, Q, E = entry_terms(upper, variables)
+    return LMI(F0, P, Q, E, name=name, partition=partition)
 
 
 def entry_terms(upper: Triplets, variables: int) -> tuple[sp.csc_array, ...]:
