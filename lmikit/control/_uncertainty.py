@@ -56,8 +56,8 @@ def absolute_stability(
 
     One input and one output. The circle criterion, for phi(y, t); with `popov` that of Popov, for phi(y) in
     continuous time and D = 0. `lower` is the largest k proven: its certificate is for
-    UncertainLoop(System(A, -B, C, -D, dt), (Sector(0, k, popov),)), which `sector_loop(system, k,
-    popov)` makes. `estimate` is the criterion's limit in floating point. Raises InputError.
+    UncertainLoop(System(A, -B, C, -D, dt), (Sector(0, k, popov),)), made by `sector_loop`. `estimate` is
+    the criterion's limit in floating point. Raises InputError.
     Source: Khalil, Nonlinear Systems (2002), Theorems 7.1 and 7.3.
     """
     started, reasons = time.perf_counter(), list[str]()

@@ -66,8 +66,8 @@ class AbstractAtom(abc.ABC):
 class Curved:
     """A convex or concave scalar function of the variables, see this module's first lines.
 
-    + - with expressions and with functions of the same curvature, * and / by numbers, <= where it is convex,
-    >= where it is concave; an objective.
+    Sums and differences with expressions and with functions of the same curvature, products with
+    numbers, <= where it is convex, >= where it is concave; an objective.
     """
 
     linear: Expression
