@@ -41,8 +41,8 @@ over 255, all convolutional) are on MNIST's original test set. Ours is another, 
 
 All certified figures are proven: with global bounds, per pair of classes, of the float64 weights in real
 arithmetic (logits computed in float64, an error of 1e-9 allowed for); at a point by `certify_points`, on the
-first {images} test images. PGD ({steps} steps) attacks these {images} images; what it leaves bounds the certified
-share of the same images from above. Seconds are CPU seconds of training on one thread, and in the
+first {images} test images. PGD ({steps} steps) attacks these {images} images; what it leaves bounds the
+certified share of the same images from above. Seconds are CPU seconds of training on one thread, and in the
 last column of the certificates at a point, per image.
 """
 
@@ -205,7 +205,7 @@ def page(rows: list[dict[str, Any]], images: int) -> str:
             f"{len(own)} seeds, {recipe.epochs} epochs, clean {cell([r['clean'] for r in own])}, trained in "
             f"{np.mean([r['train_seconds'] for r in own]):.0f} CPU seconds.",
             "",
-            f"| radius | global, all images | at the point ({images}) | global ({images}) | PGD leaves ({images}) "
+            f"| radius | global, all | at the point ({images}) | global ({images}) | PGD leaves ({images}) "
             "| CPU s per image |",
             "|---|---|---|---|---|---|",
         ]
