@@ -44,7 +44,7 @@ def least_proven(
             raise error from None
     if method.start is None or certificate.bound <= _claimed(witness) * (1.0 + _LOSS):
         return certificate
-    _log.info("the proof of %s's proposal lost %s", method.label, certificate.bound / _claimed(witness) - 1.0)
+    _log.info("the proof of %s's proposal of %g gave %g", method.label, _claimed(witness), certificate.bound)
     try:
         start = _proven_start(network, method.start, time_limit)
     except NotCertified:

@@ -1,6 +1,7 @@
 """Networks on a torus: the lemma, symbols, the certificate and everything that must be refused."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ import lmikit
 from lmikit import InputError, Network, NotCertified
 from lmikit.certificates.graph import verify_graph
 from lmikit.certificates.torus import TorusCertificate, verify_torus
+from lmikit.certificates.torus._proofs import root_above
 from lmikit.formulations.torus import fast_torus
-from lmikit.graph import GraphWitness, Part, chain_graph
+from lmikit.graph import GraphBuilder, GraphWitness, Part, chain_graph
 from lmikit.maps import Convolution2d
+from lmikit.network import Slopes
 from lmikit.torus import TorusWitness, torus_form
 from lmikit.torus._roots import float_roots
 from lmikit.torus._symbols import symbol_of
@@ -217,3 +220,19 @@ def test_multipliers_that_are_no_multipliers_are_refused(values):
     bad = TorusWitness(witness.cells, 1.0, witness.d_out, (values,), witness.head)
     with pytest.raises((InputError, NotCertified)):
         verify_torus(network, bad, repair=False)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-2e-165, 1e-165), (-1e-165, 1e-165), (-1.0, 1.0)])
+def test_a_head_of_slopes_of_both_signs_is_refused_even_where_their_product_underflows(low, high):
+    builder = GraphBuilder()
+    image = builder.relu(Convolution2d(np.ones((1, 1, 1, 1)), (1, 2, 2)) @ builder.input(4))
+    head = builder.apply(Slopes(low, high), (1e100 * np.eye(4)) @ image)
+    with pytest.raises(InputError, match="slopes of both signs"):
+        lmikit.torus_lipschitz(builder.output((1e65 * np.eye(4)) @ head))
+
+
+@pytest.mark.parametrize("d", [1e-170, 5e-324, 1.0, 1e300])
+def test_the_root_of_weights_beyond_the_range_is_rounded_upwards(d):
+    bound = root_above(TorusWitness((1, 1), d, d, (), ()))
+    assert Fraction(bound) ** 2 >= Fraction(d) ** 2
+    assert bound <= d * (1.0 + 1e-15) + 5e-324

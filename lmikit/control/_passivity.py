@@ -13,8 +13,8 @@ from .._errors import InputError
 from ..certificates.control import NotPassive, Passive
 from ..lmi import Problem
 from ..systems import System
-from ._norms import is_stable, unstable
-from ._result import ControlResult, Proposal, attempt
+from ._norms import is_stable
+from ._result import ControlResult, Proposal, attempt, undecided
 from ._riccati import continuous, crossings, frequency_witness, h_infinity_peak, riccati
 from ._stability import as_subject, lyapunov_matrix, rounded, symmetric_part
 
@@ -41,7 +41,7 @@ def passivity(system: Any) -> ControlResult:
             f"passivity needs as many outputs as inputs; got {plant.outputs} and {plant.inputs}."
         )
     if not is_stable(plant):
-        return unstable(subject, "passivity", started)
+        return undecided(("the system is not stable, as far as floats tell.",), started)
     smooth = continuous(plant)
     estimate, frequency = least_real_part(smooth)
     proven = None

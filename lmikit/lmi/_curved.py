@@ -163,6 +163,8 @@ class Curved:
                 f"{self.label.text} {that} t is."
             )
         gap = mine - right if this == "<=" else mine + right
+        if gap.sign < 0 and not gap.is_affine:  # an affine left side lets any right side through to here
+            raise InputError(f"{self.label.text} {this} {right.label.text} is not a convex constraint.")
         label = Label(f"{self.label.text} {'≤' if this == '<=' else '≥'} {right.label.text}")
         return Constraint(Kind.CONVEX, gap.linear, function=gap, label=label)
 

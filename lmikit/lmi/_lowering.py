@@ -3,11 +3,12 @@
 import dataclasses
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
+from .._errors import InputError
 from ._constraint import Constraint, Kind
 from ._curved import Curved
-from ._epigraph import square_root
 from ._expression import Expression
 from ._parameters import Owner
 from ._structure import vstack
@@ -81,5 +82,29 @@ class Lowered:
     def _squares(self, f: Curved, bound: Expression) -> Constraint:
         """sum e'W e <= bound: |(2 R e, bound - 1)| <= bound + 1."""
         one = np.ones((1, 1))
-        roots = [2.0 * (square_root(sp.csc_array(W)) @ e) for e, W in f.squares]
+        roots = [2.0 * (_certain_root(sp.csc_array(W)) @ e) for e, W in f.squares]
         return Constraint(Kind.SECOND_ORDER, vstack([bound + one, *roots, bound - one]))
+
+
+def _certain_root(W: sp.csc_array) -> sp.csc_array:
+    """R with R'R = W to rounding and the rank of W: a constraint must not lose a direction, however small.
+
+    Raises InputError where rounding leaves the rank of W open: then the sum of squares has to be written.
+    """
+    diagonal = W.diagonal()
+    if (W - sp.diags_array(diagonal)).count_nonzero() == 0:
+        if diagonal.min(initial=0.0) < 0.0:
+            raise InputError(f"quad_form: W has the eigenvalue {diagonal.min():.3g}; expected W PSD.")
+        keep = np.flatnonzero(diagonal)
+        shape = (keep.size, diagonal.size)
+        return sp.csc_array((np.sqrt(diagonal[keep]), (np.arange(keep.size), keep)), shape=shape)
+    used = np.flatnonzero(abs(W).sum(axis=1))
+    values = scipy.linalg.eigvalsh(W[used][:, used].toarray())
+    if values[0] <= 1e-10 * values[-1]:
+        raise InputError(
+            f"quad_form in a constraint: W has eigenvalues from {values[0]:.3g} to {values[-1]:.3g}, so that "
+            "rounding leaves its rank open; write sum_squares(L @ x) with W = L'L."
+        )
+    root = scipy.linalg.cholesky(W[used][:, used].toarray(), lower=False)
+    columns = sp.csc_array((np.ones(used.size), (np.arange(used.size), used)), shape=(used.size, W.shape[0]))
+    return sp.csc_array(sp.csc_array(root) @ columns)

@@ -10,6 +10,7 @@ print(P.value)
 """
 
 import importlib
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ._expression import Expression
 from ._printing import printed
 from ._sdp import SDP
 from ._solution import Solution
+from ._triplets import CONSTANT
 from ._values import Values
 from ._variables import AbstractVariables
 
@@ -161,10 +163,33 @@ class Problem(AbstractVariables):
     @property
     def offset(self) -> float:
         """The constant of the objective, which an SDP does not carry."""
+        return float(self.exact_offset())
+
+    def exact_offset(self) -> Fraction:
+        """The same, summed without rounding."""
         f = self._curved_objective()
-        zero = np.zeros(self._size)
-        linear = Curved(f.linear, f.squares, (), f.sign)
-        return linear.evaluate(zero)
+        total = sum(self._constants(f.linear).values(), Fraction(0))
+        for e, W in f.squares:
+            column = {row: value for (row, _), value in self._constants(e).items()}
+            coo = W.tocoo()
+            for i, j, w in zip(coo.row.tolist(), coo.col.tolist(), coo.data.tolist(), strict=True):
+                if i in column and j in column:
+                    total += Fraction(f.sign) * Fraction(float(w)) * column[i] * column[j]
+        return total
+
+    def _constants(self, expression: Expression) -> dict[tuple[int, int], Fraction]:
+        """The constant part, entry by entry, at the present parameters."""
+        records, found = expression.expand(), dict[tuple[int, int], Fraction]()
+        monomials = self.parameters.monomials(np.zeros(self._size))
+        if np.isnan(monomials).any():
+            self.parameters.require_values()
+        lists = (records.row.tolist(), records.col.tolist(), records.var.tolist(), records.val.tolist())
+        for row, col, var, val in zip(*lists, strict=True):
+            if var > CONSTANT:
+                continue
+            value = Fraction(val) * (1 if var == CONSTANT else Fraction(float(monomials[-2 - var])))
+            found[row, col] = found.get((row, col), Fraction(0)) + value
+        return found
 
     def _curved_objective(self) -> Curved:
         return self.objective if isinstance(self.objective, Curved) else Curved(self.objective)

@@ -159,7 +159,7 @@ def _own_objective(problem: Problem, low: float, high: float) -> tuple[float, fl
     """Bounds of the SDP as bounds of sign * objective + offset, rounded outwards."""
     if problem.sign < 0:
         low, high = -high, -low
-    offset = Fraction(float(problem.offset))
+    offset = problem.exact_offset()
     if math.isfinite(low):
         low = _rounded(Fraction(low) + offset, -math.inf)
     if math.isfinite(high):

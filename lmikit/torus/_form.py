@@ -150,6 +150,6 @@ def torus_form(graph: Graph, cells: Pair | None = None) -> TorusForm:
     form = TorusForm(graph, images, cells, head)
     if form.head_nodes:
         alpha, beta = form.slopes(form.head_nodes[0])
-        if (alpha * beta).any():
+        if ((alpha != 0.0) & (beta != 0.0)).any():  # not alpha * beta, which may underflow
             raise not_on_a_torus(f"node {form.head_nodes[0]} after the images has slopes of both signs")
     return form

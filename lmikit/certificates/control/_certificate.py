@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..._arrays import blas_threads
-from ..._convert import floats
+from ..._convert import as_number, floats
 from ..._errors import InputError, NotCertified
 from .._float_environment import require_ieee
 from .._kinds import AbstractCertificate, CheckResult, guarded, read_text, register
@@ -74,6 +74,7 @@ def verify_control(
         raise InputError(
             f"claim is a {type(claim).__name__}; expected a claim of lmikit.certificates.control."
         )
+    claim = _sealed(claim)
     arrays = {name: floats(name, array) for name, array in witness.items()}
     _require_shapes(claim, subject, arrays)
     require_ieee()
@@ -82,6 +83,16 @@ def verify_control(
     if fault:
         raise NotCertified(f"not proven: {fault}.")
     return ControlCertificate(claim, arrays, subject_digest(subject), token=_FROM_VERIFY)
+
+
+def _sealed(claim: AbstractControlClaim) -> AbstractControlClaim:
+    """The claim with its own exact float64 parameters: integers would overflow, arrays could change."""
+    kinds = {f.name: str(getattr(f.type, "__name__", f.type)) for f in dataclasses.fields(claim)}  # type: ignore[arg-type]
+    exact = {
+        n: as_number(n, v) if kinds[n] == "float" else floats(n, v) if kinds[n] == "ndarray" else v
+        for n, v in claim.parameters().items()
+    }
+    return dataclasses.replace(claim, **exact)  # type: ignore[type-var]
 
 
 def _require_shapes(claim: AbstractControlClaim, subject: Any, arrays: Arrays) -> None:

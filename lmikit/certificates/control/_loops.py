@@ -160,6 +160,7 @@ class RegionOfAttraction(AbstractControlClaim):
     def conditions(self, ops: AbstractArithmetic[Matrix], subject: Any, witness: Arrays) -> Conditions:
         loop, T, delta = _loop(subject), witness["T"], witness["delta"]
         yield "P is symmetric", bool(np.array_equal(self.P, self.P.T))
+        yield "the radius is positive", 0.0 < self.radius < np.inf
         yield "T >= 0, delta > 0", bool((T >= 0.0).all() and (delta > 0.0).all())
         found = local_sectors(loop, self.center, self.radius, delta)
         yield "there is one equilibrium near the center", found is not None

@@ -137,6 +137,8 @@ def enclose_equilibrium(loop: NetworkLoop, near: np.ndarray, radius: float) -> E
     Krawczyk's test: with g the field (less x in discrete time), R near g'^-1 and J enclosing g' on the box,
     |R g(near)| + |I - R J| radius < radius implies it (Rump, Acta Numerica 2010, Theorem 13.3).
     """
+    if not 0.0 < radius < np.inf:
+        return None
     n = near.size
     point = BallMatrix.of(near[:, None])
     box = BallMatrix(near[:, None], np.full((n, 1), radius))

@@ -86,6 +86,7 @@ class NoCommonLyapunov(AbstractControlClaim):
     def conditions(self, ops: AbstractArithmetic[Matrix], subject: Any, witness: Arrays) -> Conditions:
         systems = family(subject)
         n = order(systems[0])
+        yield "there are states", n > 0
         total = ops.zeros(n, n)
         for i, (system, array) in enumerate(zip(systems, symmetric(witness, "X"), strict=True)):
             A, X = realised(ops, system)[0], ops.of(array)

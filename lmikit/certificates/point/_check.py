@@ -79,7 +79,7 @@ def _with_enclosed(
     claim = witness.claim
     bounds = enclosed_bounds(network, claim, witness.enclosed)
     for r, bound in zip(witness.enclosed, bounds, strict=True):
-        needed = np.nextafter(claim.lower[r] + loss[r], np.inf)
+        needed = claim.lower[r] if loss[r] == 0.0 else np.nextafter(claim.lower[r] + loss[r], np.inf)
         excess = float(np.nextafter(bound - needed, -np.inf)) if bound != needed else 0.0
         proven[r] = max(excess, proven.get(r, -np.inf))
 

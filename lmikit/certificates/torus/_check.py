@@ -5,6 +5,7 @@ from fractions import Fraction
 from ..._errors import InputError, NotCertified
 from ...graph import Graph
 from ...torus import torus_form
+from .._float_environment import require_ieee
 from .._kinds import CheckResult, guarded, register
 from ._certificate import as_graph
 from ._format import FORMAT, TorusDocument, admissibility, parse_torus, torus_record
@@ -24,6 +25,7 @@ def check_torus(text: str, network: object, exact: bool) -> CheckResult:
 
 
 def _checked(document: TorusDocument, graph: Graph, exact: bool) -> CheckResult:
+    require_ieee()
     form = torus_form(graph, document.witness.cells)  # refuses what is not admissible
     if document.record != torus_record(form):
         return CheckResult(False, "it is for another network")

@@ -63,8 +63,9 @@ def fault(form: TorusForm, witness: TorusWitness) -> str:
 def root_above(witness: TorusWitness) -> float:
     """The least float found at or above sqrt(d_in d_out)."""
     square = Fraction(witness.d_in) * Fraction(witness.d_out)
-    try:
-        bound = math.sqrt(float(square))
+    half = (square.numerator.bit_length() - square.denominator.bit_length()) // 2
+    try:  # the square alone may leave the range, its root does not
+        bound = math.ldexp(math.sqrt(float(square / Fraction(4) ** half)), half)
     except OverflowError:
         return math.inf
     while math.isfinite(bound) and Fraction(bound) ** 2 < square:
