@@ -3,7 +3,9 @@
 import logging
 import time
 
-from ._errors import InputError, LmikitError
+import numpy as np
+
+from ._errors import InputError, LmikitError, SolveFailed
 from ._progress import Progress, ProgressCallback
 from .certificates.torus import TorusCertificate, verify_torus
 from .formulations.torus import exchanged, fast_torus
@@ -43,7 +45,7 @@ def torus_lipschitz(
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network or Graph.")
     begin = time.perf_counter()
     form = torus_form(network, cells)
-    best = verify_torus(network, fast_torus(form))
+    best = verify_torus(network, _fast(form))
     if progress is not None:
         progress(Progress("Fast on the torus", 0, objective=best.bound, seconds=time.perf_counter() - begin))
     left = None if time_limit is None else time_limit - (time.perf_counter() - begin)
@@ -56,6 +58,16 @@ def torus_lipschitz(
         _log.warning("the torus LMI gave no bound (%s); Fast is proven instead", error)
         return best
     return found if found.bound <= best.bound else best
+
+
+def _fast(form: TorusForm) -> TorusWitness:
+    try:
+        return fast_torus(form)
+    except (np.linalg.LinAlgError, OverflowError, ValueError) as error:  # matrices that are not finite
+        raise SolveFailed(
+            f"the closed form on the torus left the range of float64 ({error}); expected layers whose gains "
+            "lie between 1e-100 and 1e100. Rescale them."
+        ) from error
 
 
 def _solvable(form: TorusForm) -> bool:

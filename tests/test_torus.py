@@ -236,3 +236,18 @@ def test_the_root_of_weights_beyond_the_range_is_rounded_upwards(d):
     bound = root_above(TorusWitness((1, 1), d, d, (), ()))
     assert Fraction(bound) ** 2 >= Fraction(d) ** 2
     assert bound <= d * (1.0 + 1e-15) + 5e-324
+
+
+@pytest.mark.parametrize(("kernel", "low", "high"), [(1.0, 0.0, 0.0), (1e200, 0.0, 1.0), (1e-171, 0.0, 1.0)])
+def test_layers_beyond_the_range_end_in_a_bound_or_in_one_sentence(kernel, low, high):
+    builder = GraphBuilder()
+    image = builder.relu(Convolution2d(np.full((1, 1, 1, 1), kernel), (1, 2, 2)) @ builder.input(4))
+    network = builder.output(np.eye(4) @ builder.apply(Slopes(low, high), np.eye(4) @ image))
+    bound, message = np.inf, ""
+    try:
+        bound = lmikit.torus_lipschitz(network).bound
+    except lmikit.LmikitError as error:
+        message = str(error)
+    assert bound >= kernel * high
+    assert np.isfinite(bound) != bool(message)
+    assert "\n" not in message
