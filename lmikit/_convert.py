@@ -111,6 +111,10 @@ def _canonical(name: str, matrix: Any, kind: Any) -> Any:
             raise InputError(f"{name} has shape {matrix.shape}; expected a matrix.")
         given = matrix.tocoo() if matrix.format in ("lil", "dok") else matrix
         values = floats(name, given.data)  # before any sum of duplicates, which keeps the dtype
+        if type(given) is kind and _has_canonical_form(given) and values.all():
+            result = kind((values, sealed(given.indices), sealed(given.indptr)), shape=given.shape)
+            result.has_canonical_format = True
+            return result
         copied = given.copy()
         copied.data = values.copy()
         try:
@@ -126,6 +130,26 @@ def _canonical(name: str, matrix: Any, kind: Any) -> Any:
     result.indices, result.indptr = sealed(result.indices), sealed(result.indptr)
     result.has_canonical_format = True
     return result
+
+
+def _has_canonical_form(matrix: Any) -> bool:
+    """Whether CSC or CSR arrays are sorted, without duplicates and in range, whatever the flags say."""
+    data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
+    major, minor = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    if data.ndim != 1 or data.shape != indices.shape or indptr.shape != (major + 1,):
+        return False
+    if indices.dtype != np.int32 or indptr.dtype != np.int32 or indptr[0] != 0 or indptr[-1] != data.size:
+        return False
+    if (indptr[1:] < indptr[:-1]).any():
+        return False
+    if not data.size:
+        return True
+    if indices.min() < 0 or indices.max() >= minor:
+        return False
+    rises = indices[1:] > indices[:-1]
+    starts = indptr[1:-1]
+    rises[starts[(starts > 0) & (starts < data.size)] - 1] = True  # another row or column begins
+    return bool(rises.all())
 
 
 def _as_array(name: str, values: Any) -> np.ndarray:

@@ -20,7 +20,7 @@ from lmikit import (
     lmi,
     pairwise_bounds,
 )
-from lmikit._convert import as_csr, as_number, floats
+from lmikit._convert import as_csc, as_csr, as_number, floats
 from lmikit.claims import Ball, Box, PointClaim
 from lmikit.network import DenseMap, LeakyReLU, SparseMap
 from lmikit.testing import demo_network
@@ -45,6 +45,36 @@ REFUSED = {
 }
 if np.finfo(np.longdouble).nmant > 52:
     REFUSED["extended"] = (np.array([1.0], dtype=np.longdouble) / 3, "float64 does not hold")
+
+
+@given(
+    kind=st.sampled_from((sp.csr_array, sp.csc_array)),
+    entries=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 4), st.sampled_from((-1.0, 0.0, 2.0))), max_size=9
+    ),
+    lies=st.booleans(),
+)
+def test_sparse_matrices_come_out_canonical_whatever_their_flags_say(kind, entries, lies):
+    rows, columns, values = (
+        np.array([e[k] for e in entries], dtype=t) for k, t in ((0, "i4"), (1, "i4"), (2, float))
+    )
+    major, minor = (rows, columns) if kind is sp.csr_array else (columns, rows)
+    order = np.argsort(major, kind="stable")  # within a row or column as they come, duplicates included
+    count = 4 if kind is sp.csr_array else 5
+    indptr = np.r_[0, np.cumsum(np.bincount(major, minlength=count))].astype("i4")
+    given_ = kind((values[order], minor[order], indptr), shape=(4, 5))
+    if lies:
+        given_.has_canonical_format = True
+    expected = np.zeros((4, 5))
+    np.add.at(expected, (rows, columns), values)
+    result = as_csr("matrix", given_) if kind is sp.csr_array else as_csc("matrix", given_)
+    assert np.array_equal(result.toarray(), expected)
+    assert result.nnz == np.count_nonzero(expected)
+    assert not any(a.flags.writeable for a in (result.data, result.indices, result.indptr))
+    assert all(
+        (np.diff(result.indices[a:b]) > 0).all()
+        for a, b in zip(result.indptr, result.indptr[1:], strict=False)
+    )
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -166,10 +166,23 @@ def _zero_rows(lmi: LMI, rows: np.ndarray, fixed: np.ndarray, values: np.ndarray
         return rows
     if not fixed.any() and (lmi.F0.diagonal()[rows] != 0).all():
         return rows[:0]
+    if lmi.has_entries:
+        free, constant = _entry_diagonal(lmi, fixed, values)
+        return rows[(free[rows] == 0) & (constant[rows] == 0)]
     linear = sp.csr_array(lmi.P.multiply(lmi.Q)) @ lmi.E
     free = np.asarray(abs(linear)[:, np.flatnonzero(~fixed)].sum(axis=1)).ravel()
     constant = lmi.F0.diagonal() + linear @ np.where(fixed, values, 0.0)
     return rows[(free[rows] == 0) & (constant[rows] == 0)]
+
+
+def _entry_diagonal(lmi: LMI, fixed: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What free variables add up to on the diagonal, in size, and the constant there; for terms e_i e_j'."""
+    E, weight = lmi.E, np.where(lmi.P.indices == lmi.Q.indices, lmi.P.data * lmi.Q.data, 0.0)
+    column = np.repeat(np.arange(E.shape[1]), np.diff(E.indptr))
+    row, value = lmi.P.indices[E.indices], weight[E.indices] * E.data
+    free = np.bincount(row, np.where(fixed[column], 0.0, np.abs(value)), minlength=lmi.size)
+    known = np.bincount(row, np.where(fixed[column], value * values[column], 0.0), minlength=lmi.size)
+    return free, lmi.F0.diagonal() + known
 
 
 def _equalities(
