@@ -22,6 +22,7 @@ _OF_KINDS = {
     "logits": ("onnx", "keras"),
     "order": ("safetensors", "torch"),
     "part": ("safetensors", "torch"),
+    "input_shape": ("safetensors", "torch"),
 }
 
 
@@ -34,6 +35,7 @@ def load_network(
     logits: bool = False,
     order: Sequence[str] | None = None,
     part: str | None = None,
+    input_shape: Sequence[int] | None = None,
 ) -> Network | Graph:
     """The network in a `.npz`, `.mat`, `.onnx`, `.nnet`, `.safetensors`, `.h5`, `.keras`, `.pt` or `.zip`.
 
@@ -44,7 +46,8 @@ def load_network(
     at), `input` (the inputs meant, or values to begin at) and `logits` (leave off a softmax at the end) are
     for `.onnx`. `order` (the layers' names in the
     order of the forward pass) and `part` (a prefix of names, or 'actor' or 'critic' of a stable-baselines3
-    archive) are for `.safetensors` and torch's files.
+    archive) are for `.safetensors` and torch's files, and so is `input_shape`, which convolutions need there
+    (`from_state_dict` says how an order states strides, paddings and pooling).
 
     Raises InputError for a missing file, one of no known kind and whatever the reader refuses,
     OptionError for an option of another kind of file, BackendMissing where its package is missing.
@@ -58,7 +61,8 @@ def load_network(
     if not os.path.isfile(file):  # Path.is_file raises where a name is too long
         raise InputError(f"{str(file)[:200]} is not a file; expected a network: {', '.join(KINDS)}.")
     kind = kind_of(file.name, read_unpacked(file, _LARGEST_FILE, "network file"))
-    options = {"output": output, "input": input, "logits": logits, "order": order, "part": part}
+    named: dict[str, Any] = {"order": order, "part": part, "input_shape": input_shape}
+    options = {"output": output, "input": input, "logits": logits, **named}
     for name, value in options.items():
         if value and kind not in _OF_KINDS[name]:
             suffixes = ", ".join(s for s, k in KINDS.items() if k in _OF_KINDS[name])
@@ -69,8 +73,8 @@ def load_network(
         "mat": lambda: Network.from_file(file, plain),
         "onnx": lambda: from_onnx(file, output=output, input=input, logits=logits),
         "nnet": lambda: from_nnet(file),
-        "safetensors": lambda: from_safetensors(file, plain, order=order, part=part),
+        "safetensors": lambda: from_safetensors(file, plain, **named),
         "keras": lambda: from_keras_file(file, activation, logits=logits),
-        "torch": lambda: from_state_dict(file, activation, order=order, part=part),
+        "torch": lambda: from_state_dict(file, activation, **named),
     }
     return readers[kind]()

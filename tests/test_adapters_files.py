@@ -111,7 +111,7 @@ def test_safetensors_refuses_what_no_layer_uses(tmp_path, tensors):
     save_tensors(path, tensors | {"head.weight": np.ones((2, 2)), "tail.weight": np.ones((2, 2))})
     with pytest.raises(InputError, match="whose order is not known"):
         from_safetensors(path, "relu")
-    save_tensors(path, {"conv.weight": np.ones((2, 2, 3, 3))})
+    save_tensors(path, {"conv.weight": np.ones((2, 2, 3, 3, 3))})
     with pytest.raises(InputError, match=r"layer conv.weight is a tensor of shape"):
         from_safetensors(path, "relu")
     path.write_bytes(b"12345678 broken")

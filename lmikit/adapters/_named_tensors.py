@@ -6,13 +6,16 @@ an `nn.Sequential`, in which a module without tensors leaves a gap, or asked for
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .._errors import InputError, OptionError
-from ..network import Network, resolve_activation
+from ..graph import Graph
+from ..network import Activation, Network, resolve_activation
 from ._chain import Chain, activation_list, natural_key, normalisation, refusal
 from ._derived_weights import with_derived_weights
+from ._image_orders import deduced, image_of, is_kernel, only_activations, unplaced_images
+from ._image_tensors import Entry, is_pool, model_of_images, parsed
 
 __all__ = ["network_of_tensors", "of_part"]
 
@@ -28,19 +31,28 @@ Layers = dict[str, dict[str, Any]]
 
 
 def network_of_tensors(
-    file: str, tensors: Mapping[str, Any], activation: Any, order: Sequence[str] | None
-) -> Network:
+    file: str,
+    tensors: Mapping[str, Any],
+    activation: Any,
+    order: Sequence[str] | None,
+    input_shape: Sequence[int] | None = None,
+) -> Network | Graph:
     """Affine maps and normalisations in order with the activations between them.
 
     `order` lists the layers; an activation's name among them stands where it acts, and then `activation`
-    is not used. Raises InputError for tensors left over and for an order that is not known.
+    is not used. Convolutions need `input_shape`, and have their options behind colons in `order`. Raises
+    InputError for tensors left over and for an order that is not known.
     """
     layers = _layers(file, with_derived_weights(tensors))
+    if any(is_kernel(parts) for parts in layers.values()):
+        image = image_of(file, layers, input_shape)
+        entries = _with_options(file, layers, order, image)
+        phis = _activations(file, activation, sum(e.name == _ACT for e in entries))
+        return model_of_images(layers, [_acting(e, layers, phis) for e in entries], image, _EPS)
+    if input_shape is not None:
+        raise OptionError(f"input_shape is for convolutions; {file} holds none, leave it out.")
     plan = _in_order(file, layers) if order is None else _stated(layers, list(order))
-    hidden = plan.count(_ACT)
-    if hidden and activation is None:
-        raise OptionError(f"{file} does not say its activations; pass activation= (--activation).")
-    phis = iter(activation_list(activation, hidden) if hidden else [])
+    phis = _activations(file, activation, plan.count(_ACT))
     chain = Chain()
     for name in plan:
         if name == _ACT:
@@ -50,6 +62,37 @@ def network_of_tensors(
         else:
             _append(chain, name, layers[name])
     return chain.network()
+
+
+def _activations(file: str, activation: Any, hidden: int) -> Iterator[Activation]:
+    if hidden and activation is None:
+        raise OptionError(f"{file} does not say its activations; pass activation= (--activation).")
+    return iter(activation_list(activation, hidden) if hidden else [])
+
+
+def _with_options(
+    file: str, layers: Layers, order: Sequence[str] | None, image: tuple[int, int, int]
+) -> list[Entry]:
+    """The order with the options of convolutions, stated or deduced; an entry _ACT is an activation."""
+    if order is None or all(name in layers for name in order):
+        numbered = _in_order(file, layers) if order is None and only_activations(layers) else None
+        return deduced(file, layers, numbered, image)
+    entries = [parsed(text, layers) for text in order]
+    others = [e.name for e in entries if e.name not in layers]
+    plan = [e.name for e in entries if not is_pool(e)]
+    if len(plan) < len(entries) and all(name in layers for name in plan):
+        raise unplaced_images(file, layers, image)  # activations before or after the pooling
+    by_name = {e.name: e for e in entries if e.name in layers}
+    if others:
+        _stated(layers, plan)
+        return entries
+    return [by_name.get(name, Entry(name, {})) for name in _stated(layers, plan)]
+
+
+def _acting(entry: Entry, layers: Layers, phis: Iterator[Activation]) -> Entry | Activation:
+    if entry.name in layers or is_pool(entry):
+        return entry
+    return next(phis) if entry.name == _ACT else resolve_activation(entry.name)
 
 
 def of_part(file: str, tensors: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -80,7 +123,7 @@ def _layers(file: str, tensors: Mapping[str, Any]) -> Layers:
             "NAME.bias; of a state dict, part= (--part) takes the tensors of one prefix."
         )
     for name, parts in layers.items():
-        if not _is_norm(parts) and parts["weight"].ndim != 2:
+        if not _is_norm(parts) and parts["weight"].ndim not in (2, 3, 4):
             shape = tuple(parts["weight"].shape)
             why = "layer normalisation has no useful global bound" if len(shape) == 1 else ""
             raise refusal(f"{name}.weight", f"a tensor of shape {shape}", why)

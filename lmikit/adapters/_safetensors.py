@@ -9,6 +9,7 @@ import numpy as np
 
 from .._errors import BackendMissing, InputError
 from .._files import read_unpacked, reading
+from ..graph import Graph
 from ..network import Network
 from ._chain import import_error_extra
 from ._named_tensors import network_of_tensors, of_part
@@ -25,25 +26,24 @@ def from_safetensors(
     *,
     order: Sequence[str] | None = None,
     part: str | None = None,
-) -> Network:
+    input_shape: Sequence[int] | None = None,
+) -> Network | Graph:
     """The network of a `.safetensors` file with tensors NAME.weight (out, in) and NAME.bias.
 
     `activation` is an `Activation`, a name, or a list with one per hidden layer: the file does not
     say. `order` lists the NAMEs in the order of the forward pass; None is accepted where they differ in
     one number only (ascending, not checked), or where only one order of the shapes chains.
-    `part` takes the tensors of one prefix of names. float16, bfloat16 and float32 are cast exactly.
+    `part` takes the tensors of one prefix of names. Convolutions as in `from_state_dict`.
+    float16, bfloat16 and float32 are cast exactly.
 
     Raises InputError for tensors that no layer uses, by name; BackendMissing without safetensors.
     """
     with reading(path, "a safetensors file"):
-        return _network(pathlib.Path(path), activation, order, part)
-
-
-def _network(file: pathlib.Path, activation: Any, order: Sequence[str] | None, part: str | None) -> Network:
-    tensors = _tensors(file)
-    if part is not None:
-        tensors = of_part(file.name, tensors, part)
-    return network_of_tensors(file.name, tensors, activation, order)
+        file = pathlib.Path(path)
+        tensors = _tensors(file)
+        if part is not None:
+            tensors = of_part(file.name, tensors, part)
+        return network_of_tensors(file.name, tensors, activation, order, input_shape)
 
 
 def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:

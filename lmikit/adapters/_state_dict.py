@@ -9,6 +9,7 @@ import numpy as np
 
 from .._errors import InputError
 from .._files import read_unpacked, reading
+from ..graph import Graph
 from ..network import Network
 from ._checkpoints import agent_or_file, part_of, tensors_of
 from ._named_tensors import network_of_tensors
@@ -24,8 +25,9 @@ def from_state_dict(
     *,
     order: Sequence[str] | None = None,
     part: str | None = None,
-) -> Network:
-    """The fully connected network of a torch state dict: a `.pt` or `.pth` file, or the dict itself.
+    input_shape: Sequence[int] | None = None,
+) -> Network | Graph:
+    """The network of a torch state dict: a `.pt` or `.pth` file, or the dict itself.
 
     Read as data, without torch, and no code of the file runs: state dicts, checkpoints that hold one
     (also Lightning's), TorchScript's tensors, archives of stable-baselines3. `activation` is an
@@ -37,8 +39,15 @@ def from_state_dict(
     where names and shapes allow one order. BatchNorm (eps = 1e-5), weight and spectral normalisation are
     folded in float64, which rounds.
 
+    Convolutions need `input_shape`, (channels, height, width) or (channels, length), and in `order` what no
+    state dict says: ['conv1:stride=2:padding=1', 'relu', 'maxpool:2', 'fc1'] (dilation= too;
+    maxpool:3:stride=2, avgpool:global); without an entry stride is 1 and padding 0. Only where names are
+    numbered as in an `nn.Sequential` without room for pooling and one stride and padding per size of kernel
+    fits, they are taken and logged. A `Graph` where pixels are compared (maxpool). Skips are not in a state
+    dict: load it into its module for `from_torch`.
+
     Raises InputError for pickled modules, for tensors that no layer uses and where the order is not
-    known, OptionError where the activation is.
+    known, OptionError where the activation or the image is.
     """
     stated = None
     if isinstance(path, Mapping):
@@ -52,7 +61,9 @@ def from_state_dict(
     with reading(name, "a state dict"):
         tensors, order = part_of(name, tensors_of(name, content), order, part)
         arrays = {key: _array(key, value) for key, value in tensors.items()}
-        return network_of_tensors(name, arrays, stated if activation is None else activation, order)
+        return network_of_tensors(
+            name, arrays, stated if activation is None else activation, order, input_shape
+        )
 
 
 def _array(name: str, tensor: Any) -> np.ndarray:

@@ -76,7 +76,15 @@ def _network(arguments: argparse.Namespace) -> Network | Graph:
         logits=arguments.logits,
         order=None if arguments.order is None else arguments.order.split(","),
         part=arguments.part,
+        input_shape=None if arguments.input_shape is None else _shape(arguments.input_shape),
     )
+
+
+def _shape(text: str) -> list[int]:
+    numbers = text.split(",")
+    if not all(n.isascii() and n.isdigit() and len(n) < 10 for n in numbers):
+        raise OptionError(f"--input-shape is {text[:80]!r}; expected integers such as 1,28,28.")
+    return [int(n) for n in numbers]
 
 
 def _emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:

@@ -187,7 +187,13 @@ def _network_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--order",
         metavar="A,B",
-        help=".safetensors, torch: the layers' names in the order of the forward pass",
+        help=".safetensors, torch: the layers' names in the order of the forward pass; with convolutions "
+        "such as conv1:stride=2:padding=1,relu,maxpool:2,fc1",
+    )
+    parser.add_argument(
+        "--input-shape",
+        metavar="C,H,W",
+        help=".safetensors, torch: the shape of one image, where there are convolutions",
     )
     parser.add_argument(
         "--part", metavar="NAME", help="torch: the tensors of one prefix, or an agent's actor or critic"
