@@ -19,7 +19,7 @@ from ._norm_penalty import with_norm_penalty
 from ._optimisers import AbstractOptimiser, Adam, Momentum
 from ._pairwise_gains import AbstractPairwiseGain, NonexpansiveGain, ProductGain
 from ._projection import ProjectionResult, project_weights
-from ._reference import MLP, Minibatches
+from ._reference import MLP, AbstractMinibatches, Minibatches
 from ._result import TrainingResult
 from ._retraction import AbstractRetraction, Orthogonal
 from ._rs_lmi import rs_lmi
@@ -34,6 +34,7 @@ __all__ = [
     "ADMMResult",
     "ADMMStep",
     "AbstractMarginLoss",
+    "AbstractMinibatches",
     "AbstractOptimiser",
     "AbstractPairwiseGain",
     "AbstractRetraction",

@@ -5,12 +5,12 @@ from typing import Any
 from ..attacks import ascend, pgd_attack
 from ..attacks._ascent import Norm
 from ._callback import Weights
-from ._reference import MLP, Minibatches
+from ._reference import MLP, AbstractMinibatches
 
 __all__ = ["AdversarialMinibatches", "pgd_attack"]
 
 
-class AdversarialMinibatches(Minibatches):
+class AdversarialMinibatches(AbstractMinibatches):
     """`Minibatches` whose rows are attacked before the loss is taken: adversarial training.
 
     minimise over the weights the mean of max_{||e_i|| <= radius} loss(x_i + e_i, y_i), the inner

@@ -1,5 +1,6 @@
 """A plain NumPy multi-layer perceptron behind the training callback; the reference for other frameworks."""
 
+import abc
 import dataclasses
 import itertools
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from ..network import Activation, Network, ReLU
 from ._callback import Weights
 from ._dense_pass import forward, output_gradients, weight_gradients
 
-__all__ = ["MLP", "Minibatches"]
+__all__ = ["MLP", "AbstractMinibatches", "Minibatches"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ class MLP:
         return losses_of(self.loss, outputs, y, self.temperature)
 
 
-class Minibatches:
+class AbstractMinibatches(abc.ABC):
     """`loss_and_grad(weights)` over the next minibatch at each call.
 
     Every epoch is a permutation of the rows that depends on `seed` and the epoch only, and `calls`
@@ -114,9 +115,9 @@ class Minibatches:
         self.calls += 1
         return self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
+    @abc.abstractmethod
     def __call__(self, weights: Weights) -> tuple[float, Weights]:
-        rows = self.next_rows()
-        return self.model.loss_and_grad(weights, self.X[rows], self.y[rows])
+        """The loss of the next minibatch and its gradients."""
 
     def seek(self, step: int) -> None:
         """Make the next call that of this step."""
@@ -125,3 +126,14 @@ class Minibatches:
     def full(self, weights: Weights) -> tuple[float, Weights]:
         """Loss and gradients over all rows; no call is counted."""
         return self.model.loss_and_grad(weights, self.X, self.y)
+
+
+class Minibatches(AbstractMinibatches):
+    """`loss_and_grad(weights)` over the next minibatch at each call, its rows as they are.
+
+    Options as in `AbstractMinibatches`.
+    """
+
+    def __call__(self, weights: Weights) -> tuple[float, Weights]:
+        rows = self.next_rows()
+        return self.model.loss_and_grad(weights, self.X[rows], self.y[rows])

@@ -17,7 +17,7 @@ from ..solvers import AbstractSolver, Clarabel
 from ._shallow_descent import Descent
 from ._shallow_model import read_model
 from ._shallow_result import ShallowResult
-from ._shallow_tasks import Alternating, Joint, Task, WeightDecay
+from ._shallow_tasks import AbstractTask, Alternating, Joint, WeightDecay
 
 __all__ = ["convex_shallow"]
 
@@ -65,7 +65,7 @@ def convex_shallow(
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     if lipschitz is None:
         assert weight_decay is not None
-        task: Task = WeightDecay(weight_decay)
+        task: AbstractTask = WeightDecay(weight_decay)
     else:
         task = (Joint if multipliers == "joint" else Alternating)(lipschitz)
     alternating = isinstance(task, Alternating)

@@ -14,7 +14,7 @@ from ._shallow_model import ShallowModel
 from ._shallow_program import pattern_rows
 from ._shallow_result import ShallowResult, ShallowStep
 from ._shallow_rows import solve_with_rows
-from ._shallow_tasks import Point, Task
+from ._shallow_tasks import AbstractTask, Point
 
 __all__ = ["Descent"]
 
@@ -30,7 +30,7 @@ class Descent:
     hold a unit back change sides, and the point stays feasible, since it lies on the border.
     """
 
-    task: Task
+    task: AbstractTask
     model: ShallowModel
     solver: AbstractSolver
     iterations: int

@@ -25,7 +25,7 @@ from ._shallow_program import lipschitz_program, penalty_rho, weight_decay_progr
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["Alternating", "Joint", "Point", "Task", "WeightDecay"]
+__all__ = ["AbstractTask", "Alternating", "Joint", "Point", "WeightDecay"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Point:
         return Point(self.V + share * (other.V - self.V), self.p + share * (other.p - self.p))
 
 
-class Task(abc.ABC):
+class AbstractTask(abc.ABC):
     """minimise loss(V) + weight * penalty(V, p) from a given net."""
 
     stage: ClassVar[str]
@@ -73,10 +73,12 @@ class Task(abc.ABC):
         """The network of a point, and a proven bound of it."""
 
 
-class Joint(Task):
-    """Penalty rho; one SDP over weights and multipliers."""
+class AbstractLipschitzTask(AbstractTask):
+    """Penalty rho, the square of LipSDP's bound."""
 
-    stage = "joint"
+    @abc.abstractmethod
+    def magnitudes(self, model: ShallowModel, point: Point) -> np.ndarray:
+        """|a_j| of the units of a point's network."""
 
     def start(self, model: ShallowModel, network: Network) -> tuple[float, Point]:
         certificate = prove_lipschitz(network)
@@ -91,16 +93,7 @@ class Joint(Task):
     def penalty(self, model: ShallowModel, point: Point) -> float:
         return penalty_rho(point.V, model.signs, point.p)
 
-    def program(self, model: ShallowModel, point: Point, G: sp.csr_array) -> SDP:
-        return lipschitz_program(model, self.weight, None, G)[0]
-
-    def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
-        V = y[: point.V.size].reshape(point.V.shape)
-        found = Point(V, np.maximum(y[V.size + 1 :], 0.0))
-        better = self._by_lipsdp(model, found)  # the solver's p is right to its tolerance only
-        return found if better is None else min(found, better, key=lambda at: self.penalty(model, at))
-
-    def _by_lipsdp(self, model: ShallowModel, point: Point) -> Point | None:
+    def by_lipsdp(self, model: ShallowModel, point: Point) -> Point | None:
         """The same weights with multipliers by LipSDP; None where its solver gives up."""
         ones = np.ones(model.units)
         try:
@@ -109,10 +102,6 @@ class Joint(Task):
             _log.info("no better multipliers: %s", error)
             return None
         return Point(point.V, _inverse_multipliers(model, point.V, certificate, ones))
-
-    def magnitudes(self, model: ShallowModel, point: Point) -> np.ndarray:
-        """|a_j|: balanced, since p allows any; with the old ones some u_j would be huge."""
-        return np.sqrt(np.linalg.norm(point.V, axis=1))
 
     def result(self, model: ShallowModel, point: Point) -> tuple[Network, Certificate]:
         """With the better proof of LipSDP and of the multipliers in hand."""
@@ -127,7 +116,26 @@ class Joint(Task):
         return network, min(proven, key=lambda c: c.bound)
 
 
-class Alternating(Joint):
+class Joint(AbstractLipschitzTask):
+    """Penalty rho; one SDP over weights and multipliers."""
+
+    stage = "joint"
+
+    def program(self, model: ShallowModel, point: Point, G: sp.csr_array) -> SDP:
+        return lipschitz_program(model, self.weight, None, G)[0]
+
+    def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
+        V = y[: point.V.size].reshape(point.V.shape)
+        found = Point(V, np.maximum(y[V.size + 1 :], 0.0))
+        better = self.by_lipsdp(model, found)  # the solver's p is right to its tolerance only
+        return found if better is None else min(found, better, key=lambda at: self.penalty(model, at))
+
+    def magnitudes(self, model: ShallowModel, point: Point) -> np.ndarray:
+        """|a_j|: balanced, since p allows any; with the old ones some u_j would be huge."""
+        return np.sqrt(np.linalg.norm(point.V, axis=1))
+
+
+class Alternating(AbstractLipschitzTask):
     """Penalty rho; multipliers by LipSDP, then an SDP over the weights with them fixed."""
 
     stage = "weights"
@@ -139,13 +147,13 @@ class Alternating(Joint):
         return Point(y[: point.V.size].reshape(point.V.shape), point.p)
 
     def polished(self, model: ShallowModel, point: Point) -> Point | None:
-        return self._by_lipsdp(model, point)
+        return self.by_lipsdp(model, point)
 
     def magnitudes(self, model: ShallowModel, point: Point) -> np.ndarray:
         return model.magnitudes
 
 
-class WeightDecay(Task):
+class WeightDecay(AbstractTask):
     """Penalty 1/2 sum_j ||u_j||^2 + a_j^2, which the best rescaling of the units makes sum_j ||v_j||."""
 
     stage = "weights"
