@@ -9,7 +9,7 @@ bounds it too, but loosely.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -76,19 +76,30 @@ def pairwise_bounds(
     certificate: Certificate | None = None,
     solver: AbstractSolver | None = None,
     each_pair: bool = False,
+    witnesses: Sequence[Witness] | None = None,
 ) -> PairwiseBounds:
     """Prove |(f_i - f_j)(x) - (f_i - f_j)(x')| <= L_ij ||x - x'|| for every pair of outputs.
 
     The multipliers of one certificate for all outputs (`certificate`, or a new one by `method`) are
     proven again for each pair, with the least provable L_ij among a few changes of them: no further solve,
     and one factorisation per change for all pairs where no linear neurons are eliminated. With `each_pair`
-    the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. In either case
-    L_ij <= sqrt(2) L is kept. The differences of rows round; where they are not exact, L_ij includes the
+    the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. `witnesses` gives each
+    pair its own multipliers, in the order (0, 1), (0, 2), ..., of the network whose last matrix is the row
+    w_i - w_j: they are proven without any solve (without `method`, the product of norms is the certificate).
+    In every case L_ij <= sqrt(2) L is kept. The differences of rows round; where they are not exact, L_ij includes the
     rounding times a bound of the last hidden layer.
 
-    Raises InputError for a certificate of another network or fewer than two outputs, and what
-    `lipschitz` raises.
+    Raises InputError for a certificate of another network, fewer than two outputs or witnesses that do not
+    fit, and what `lipschitz` raises.
     """
+    pairs_count = network.output_dim * (network.output_dim - 1) // 2
+    if witnesses is not None:
+        if each_pair or len(witnesses) != pairs_count:
+            raise InputError(
+                f"got {len(witnesses)} witnesses, each_pair={each_pair}; expected {pairs_count}, one per pair "
+                "of outputs, or each_pair=True, and not both."
+            )
+        method = SpectralProduct() if method is None else method
     if certificate is None:
         certificate = lipschitz(network, method, solver=solver)
     elif certificate.network_digest != network.digest:
@@ -96,7 +107,7 @@ def pairwise_bounds(
     outputs = network.output_dim
     if outputs < 2:
         raise InputError(f"the network has {outputs} output; expected at least 2, one per class.")
-    pairs = _Pairs(network, certificate, method, solver if each_pair else None, each_pair)
+    pairs = _Pairs(network, certificate, method, solver if each_pair else None, each_pair, witnesses)
     bounds = np.zeros((outputs, outputs))
     for (i, j), bound in zip(itertools.combinations(range(outputs), 2), pairs.bounds(), strict=True):
         bounds[i, j] = bounds[j, i] = bound
@@ -185,9 +196,11 @@ class _Pairs:
         method: AbstractMethod | None,
         solver: AbstractSolver | None,
         each_pair: bool,
+        witnesses: Sequence[Witness] | None,
     ) -> None:
         self.network, self.certificate = network, certificate
         self.method, self.solver, self.each_pair = method, solver, each_pair
+        self.witnesses = witnesses
         self.last = network.layers[-1].linear.to_dense()
         self.widest = float(_up(math.sqrt(2.0) * certificate.bound))
         self._hidden: float | None = None
@@ -197,14 +210,16 @@ class _Pairs:
         first, second = np.triu_indices(self.last.shape[0], 1)
         rows = self.last[first] - self.last[second]
         together = np.full(rows.shape[0], np.nan)
-        if not self.each_pair:
+        if not self.each_pair and self.witnesses is None:
             together = rows_proven(self.network, self.certificate.witness, rows)
-        for i, j, row, proven in zip(first, second, rows, together, strict=True):
-            yield self._bound(int(i), int(j), row, float(proven))
+        for p, (i, j, row, proven) in enumerate(zip(first, second, rows, together, strict=True)):
+            own = None if self.witnesses is None else self.witnesses[p]
+            yield self._bound(int(i), int(j), row, float(proven), own)
 
-    def _bound(self, i: int, j: int, row: np.ndarray, proven: float) -> float:
+    def _bound(self, i: int, j: int, row: np.ndarray, proven: float, own: Witness | None) -> float:
         if math.isnan(proven):
-            proven = self._proof(_with_last_row(self.network, row)).bound
+            pair = _with_last_row(self.network, row)
+            proven = (self._proof(pair) if own is None else verify(pair, own)).bound
         lost = _difference_error(self.last[i], self.last[j])
         if lost.any():  # |e'h| <= ||e||_1 ||h||_2
             norm = sum((Fraction(float(abs(e))) for e in lost), Fraction(0))

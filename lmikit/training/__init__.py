@@ -18,6 +18,7 @@ from ._margin_losses import AbstractMarginLoss, CertifiedHinge, WorstCaseLogits
 from ._norm_penalty import with_norm_penalty
 from ._optimisers import AbstractOptimiser, Adam, Momentum
 from ._pairwise_gains import AbstractPairwiseGain, NonexpansiveGain, ProductGain
+from ._pairwise_gradient import PairwiseGradient, pairwise_gradient
 from ._projection import ProjectionResult, project_weights
 from ._reference import MLP, AbstractMinibatches, Minibatches
 from ._result import TrainingResult
@@ -51,6 +52,7 @@ __all__ = [
     "Momentum",
     "NonexpansiveGain",
     "Orthogonal",
+    "PairwiseGradient",
     "ProductGain",
     "ProjectionResult",
     "RSLMIOptions",
@@ -69,6 +71,7 @@ __all__ = [
     "dense_network",
     "initial_weights",
     "lip_loop",
+    "pairwise_gradient",
     "pgd_attack",
     "project_weights",
     "rs_lmi",
