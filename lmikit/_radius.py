@@ -86,8 +86,8 @@ def pairwise_bounds(
     the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. `witnesses` gives each
     pair its own multipliers, in the order (0, 1), (0, 2), ..., of the network whose last matrix is the row
     w_i - w_j: they are proven without any solve (without `method`, the product of norms is the certificate).
-    In every case L_ij <= sqrt(2) L is kept. The differences of rows round; where they are not exact, L_ij includes the
-    rounding times a bound of the last hidden layer.
+    In every case L_ij <= sqrt(2) L is kept. The differences of rows round; where they are not exact, L_ij
+    includes the rounding times a bound of the last hidden layer.
 
     Raises InputError for a certificate of another network, fewer than two outputs or witnesses that do not
     fit, and what `lipschitz` raises.
@@ -96,8 +96,8 @@ def pairwise_bounds(
     if witnesses is not None:
         if each_pair or len(witnesses) != pairs_count:
             raise InputError(
-                f"got {len(witnesses)} witnesses, each_pair={each_pair}; expected {pairs_count}, one per pair "
-                "of outputs, or each_pair=True, and not both."
+                f"got {len(witnesses)} witnesses, each_pair={each_pair}; expected {pairs_count}, one per "
+                "pair of outputs, or each_pair=True, and not both."
             )
         method = SpectralProduct() if method is None else method
     if certificate is None:

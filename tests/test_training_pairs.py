@@ -63,7 +63,8 @@ def test_dead_neurons_equal_rows_and_scales():
     weights[1][2] = 0.0  # a neuron without input
     weights[2][1] = weights[2][0]  # f_0 - f_1 is constant
     found = T.pairwise_gradient(network_of(weights))
-    assert found.L[0, 1] == 0.0 and not any(g[0].any() for g in found.gradients)
+    assert found.L[0, 1] == 0.0
+    assert not any(g[0].any() for g in found.gradients)
     larger = T.pairwise_gradient(network_of([1e3 * weights[0], 1e-5 * weights[1], weights[2]]))
     assert np.allclose(larger.L, 1e-2 * found.L, rtol=1e-6)
     assert np.allclose(larger.gradients[0], 1e-5 * found.gradients[0], rtol=1e-4, atol=1e-9)
