@@ -114,7 +114,7 @@ def certify_points(
     options = dataclasses.replace(search or Search(), time_limit=time_limit, progress=None)
     store = _Store(folder, points, inference)
     with blas_threads(1):
-        run = _Run(points, options, store, progress, inference)
+        run = _TableRun(points, options, store, progress, inference)
         run.refute(attack)
         with _pool(executor, jobs) as pool:
             run.search(pool)
@@ -245,7 +245,7 @@ def _task(
     return witness, time.perf_counter() - start
 
 
-class _Run:
+class _TableRun:
     """The results so far."""
 
     def __init__(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import lmikit.adapters
 from lmikit import InputError, ReLU, Sigmoid, Tanh
-from lmikit.adapters._chain import Chain, natural_key, normalisation
+from lmikit.adapters._chain import ChainSteps, natural_key, normalisation
 from lmikit.network import SparseMap
 
 
@@ -47,7 +47,7 @@ def forward(x, result):
 @given(case=steps())
 def test_any_order_of_steps_gives_the_same_function(case):
     features, result = case
-    chain = Chain(features=features)
+    chain = ChainSteps(features=features)
     for k, (kind, *arrays) in enumerate(result):
         if kind in ("affine", "scaling"):
             getattr(chain, kind)(str(k), *arrays)
@@ -60,7 +60,7 @@ def test_any_order_of_steps_gives_the_same_function(case):
 
 def test_consecutive_affine_maps_stay_apart_so_that_no_product_rounds():
     weights = [np.full((2, 3), 0.1), np.full((4, 2), 0.3), np.full((1, 4), 0.7)]
-    chain = Chain()
+    chain = ChainSteps()
     for k, w in enumerate(weights):
         chain.affine(str(k), w)
     network = chain.network()
@@ -69,7 +69,7 @@ def test_consecutive_affine_maps_stay_apart_so_that_no_product_rounds():
 
 
 def test_activations_without_a_linear_map_get_a_sparse_identity():
-    chain = Chain()
+    chain = ChainSteps()
     chain.activation("first", Tanh())
     chain.affine("fc", np.ones((2, 3)))
     chain.activation("last", Sigmoid())
@@ -81,7 +81,7 @@ def test_activations_without_a_linear_map_get_a_sparse_identity():
 
 
 def test_a_scaling_of_ones_leaves_the_weight_in_its_own_type():
-    chain = Chain()
+    chain = ChainSteps()
     chain.affine("fc", np.full((2, 2), 0.1, dtype=np.float32))
     chain.scaling("shift", np.ones(2), np.ones(2))
     assert chain.network().layers[0].linear.source_dtype == "F32"
@@ -96,7 +96,7 @@ def test_normalisation_is_the_formula():
 
 
 def test_what_does_not_chain_is_refused_by_name():
-    chain = Chain()
+    chain = ChainSteps()
     chain.affine("fc1", np.ones((2, 3)))
     with pytest.raises(InputError, match=r"layer fc2 takes 5 features, but the layers before it give 2"):
         chain.affine("fc2", np.ones((1, 5)))
@@ -107,7 +107,7 @@ def test_what_does_not_chain_is_refused_by_name():
 
 
 def test_a_softmax_is_dropped_only_at_the_end():
-    chain = Chain(logits=True)
+    chain = ChainSteps(logits=True)
     chain.affine("fc", np.ones((2, 3)))
     chain.softmax("prob", "a softmax")
     assert chain.network().dims == (3, 2)
@@ -117,8 +117,8 @@ def test_a_softmax_is_dropped_only_at_the_end():
 
 def test_a_model_without_weights_is_refused():
     with pytest.raises(InputError, match="no layer with weights"):
-        Chain().network()
-    chain = Chain()
+        ChainSteps().network()
+    chain = ChainSteps()
     chain.activation("relu", ReLU())
     with pytest.raises(InputError, match="no layer with weights"):
         chain.network()

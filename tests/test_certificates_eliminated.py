@@ -17,7 +17,7 @@ from version_1_networks import stored_networks
 from lmikit import Certificate, Network, NotCertified, Witness, check, lipschitz, verify
 from lmikit.certificates._assemble import assemble, grouped
 from lmikit.certificates._check_eliminated import eliminated_blocks
-from lmikit.certificates._check_integers import IntegerOperations, Integers
+from lmikit.certificates._check_integers import IntegerOperations, ScaledIntegers
 from lmikit.certificates._dissipation import eliminate, nonlinear_neurons
 from lmikit.certificates._lifted import lift, reduce_exact_zeros
 from lmikit.methods import ClosedForm, LipSDP
@@ -97,8 +97,8 @@ def test_the_radii_enclose_the_exact_matrix(network, share, seed):
         *zip(diagonal, found.diagonal, found.diagonal_rad, strict=True),
         *zip(lower, found.lower, found.lower_rad, strict=True),
     ):
-        scale = 1 << exact.power if isinstance(exact, Integers) else 1
-        numbers = exact.values if isinstance(exact, Integers) else exact
+        scale = 1 << exact.power if isinstance(exact, ScaledIntegers) else 1
+        numbers = exact.values if isinstance(exact, ScaledIntegers) else exact
         if numbers.ndim > value.ndim:
             value = np.diag(value)
             rad = None if rad is None else np.diag(rad)

@@ -16,9 +16,9 @@ from lmikit.lmi import Status
 from lmikit.solvers import LowRank
 from lmikit.solvers.low_rank import _segments, _solver, _start
 from lmikit.solvers.low_rank._compile import compile_sdp
-from lmikit.solvers.low_rank._interior_point import Limits
+from lmikit.solvers.low_rank._interior_point import InteriorLimits
 from lmikit.solvers.low_rank._start import level_by_level, starting_point
-from lmikit.solvers.low_rank._state import Point, point_at
+from lmikit.solvers.low_rank._state import PrimalPoint, point_at
 
 am = array_module()
 
@@ -36,7 +36,7 @@ def compiled(sdp):
 
 
 def solver():
-    return LowRank()._improver(Limits(1e-7, 100, np.inf, time.perf_counter(), None))
+    return LowRank()._improver(InteriorLimits(1e-7, 100, np.inf, time.perf_counter(), None))
 
 
 @settings(max_examples=8, deadline=None)
@@ -117,7 +117,7 @@ def test_an_interrupt_before_the_first_iteration_keeps_the_start(monkeypatch):
     def interrupted(self, problem):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Point, "inverses", interrupted)
+    monkeypatch.setattr(PrimalPoint, "inverses", interrupted)
     solution = LowRank().solve(sdp)
     assert solution.status is Status.LIMIT
     assert solution.native_status == "interrupted"

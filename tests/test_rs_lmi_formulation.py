@@ -15,7 +15,7 @@ from lmikit.formulations.rs_lmi import (
     Hinge,
     LogDet,
     Pencil,
-    Softplus,
+    SoftplusPenalty,
     SquaredHinge,
     gain_product,
     layer_operator,
@@ -98,7 +98,7 @@ def test_bad_sizes_are_refused(m):
         sketched_taus(network_operators(demo()), m)
 
 
-SMOOTH = [Softplus(), Softplus(sharpness=3.0), SquaredHinge(), Hinge(), LogDet()]
+SMOOTH = [SoftplusPenalty(), SoftplusPenalty(sharpness=3.0), SquaredHinge(), Hinge(), LogDet()]
 
 
 def penalty_case(penalty, seed=2, out=7, n=6, m=3):
@@ -152,7 +152,7 @@ def test_smooth_forms_bracket_the_exact_one():
     projection = DenseProjection(s, array_module())
     hinge = sketched_penalty(weight, tau, projection, Hinge()).value
     for sharpness in (1.0, 10.0, 100.0):
-        soft = sketched_penalty(weight, tau, projection, Softplus(sharpness)).value
+        soft = sketched_penalty(weight, tau, projection, SoftplusPenalty(sharpness)).value
         assert 0.0 <= soft - hinge <= 3 * np.log(2) / sharpness
     assert sketched_penalty(weight, tau, projection, LogDet()).value == np.inf
     inside = 3.0 * tau
@@ -205,7 +205,7 @@ def test_bad_penalty_input():
     with pytest.raises(InputError, match="one of each per layer"):
         objective([], [], [], [])
     with pytest.raises(OptionError, match="sharpness is 0"):
-        Softplus(sharpness=0.0)
+        SoftplusPenalty(sharpness=0.0)
 
 
 def test_full_sketch_of_the_global_lmi_is_lipsdp():

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from .._convert import floats
 from ..graph import Graph, GraphBuilder
 from ..network import Network, SparseMap, identity_map
-from ._chain import Chain, scaled_rows
+from ._chain import ChainSteps, scaled_rows
 from ._steps import (
     ActivationStep,
     AffineStep,
@@ -49,7 +49,7 @@ def _path(steps: list[Step], output: int) -> list[Step] | None:
 def _network(size: int, path: list[Step]) -> Network:
     if not path:
         return Network.from_arrays([sp.csr_array(sp.eye_array(size))])
-    chain = Chain(features=size)
+    chain = ChainSteps(features=size)
     for step in path:
         if isinstance(step, AffineStep):
             chain.affine(step.where, _weight(step), step.bias)

@@ -29,7 +29,7 @@ from ..network import (
 )
 
 __all__ = [
-    "Chain",
+    "ChainSteps",
     "activation_list",
     "import_error_extra",
     "natural_key",
@@ -79,7 +79,7 @@ def activation_list(activation: Any, hidden: int) -> list[Activation]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Affine:
+class _AffineStep:
     where: str
     weight: Any  # (out, in), in its own dtype
     bias: Any
@@ -99,7 +99,7 @@ class _Phi:
 
 
 @dataclasses.dataclass(eq=False)
-class _Open:
+class _OpenAffine:
     """The affine map that the next activation will close; `weight` None stands for the identity."""
 
     weight: Any = None
@@ -111,11 +111,11 @@ class _Open:
         return self.weight is None and self.scale is None and self.bias is None
 
 
-class Chain:
+class ChainSteps:
     """Collects the steps of a forward pass; `network()` builds. Raises InputError naming the layer."""
 
     def __init__(self, *, logits: bool = False, features: int | None = None) -> None:
-        self._steps: list[_Affine | _Scaling | _Phi] = []
+        self._steps: list[_AffineStep | _Scaling | _Phi] = []
         self._logits = logits
         self._softmax: str | None = None
         self._features = features
@@ -132,7 +132,7 @@ class Chain:
         if len(shape) != 2:
             raise refusal(where, f"a linear map with a weight of shape {shape}")
         self._takes(where, int(shape[1]))
-        self._steps.append(_Affine(where, weight, bias))
+        self._steps.append(_AffineStep(where, weight, bias))
         self._features = int(shape[0])
 
     def scaling(self, where: str, scale: Any, offset: Any) -> None:
@@ -173,7 +173,7 @@ class Chain:
         weights: list[Any] = []
         biases: list[Any] = []
         phis: list[Activation] = []
-        current, features = _Open(), self._inputs
+        current, features = _OpenAffine(), self._inputs
 
         def close() -> None:
             weights.append(_closed(current, features))
@@ -186,12 +186,12 @@ class Chain:
             if isinstance(step, _Phi):
                 close()
                 phis.append(step.activation)
-                current, features = _Open(), weights[-1].shape[0]
+                current, features = _OpenAffine(), weights[-1].shape[0]
                 continue
             if current.weight is not None:
                 close()
                 phis.append(Identity())
-                current = _Open()
+                current = _OpenAffine()
             current = _joined(current, step)
         close()
         return Network.from_arrays(weights, biases, phis)
@@ -216,7 +216,7 @@ def _vector(bias: Any, size: int) -> np.ndarray:
     return np.zeros(size) if bias is None else floats("a bias", bias).reshape(-1)
 
 
-def _scale(current: _Open, step: _Scaling) -> None:
+def _scale(current: _OpenAffine, step: _Scaling) -> None:
     """scale * (current) + offset, in place; a scale of ones leaves the weight as it is."""
     bias = None if current.bias is None else step.scale * _vector(current.bias, step.scale.size)
     current.bias = step.offset if bias is None else bias + step.offset
@@ -228,14 +228,14 @@ def _scale(current: _Open, step: _Scaling) -> None:
         current.weight = _times(step.where, current.weight, rows=step.scale)
 
 
-def _joined(before: _Open, step: _Affine) -> _Open:
+def _joined(before: _OpenAffine, step: _AffineStep) -> _OpenAffine:
     """weight (scale * x + offset) + bias as one affine map; exact in the weight if scale is None."""
     weight, bias = step.weight, step.bias
     if before.bias is not None:
         bias = _vector(bias, weight.shape[0]) + _applied(step.where, weight, before.bias)
     if before.scale is not None:
         weight = _times(step.where, weight, columns=before.scale)
-    return _Open(weight, None, bias)
+    return _OpenAffine(weight, None, bias)
 
 
 def _applied(where: str, weight: Any, vector: np.ndarray) -> np.ndarray:
@@ -283,7 +283,7 @@ def _channels_times(linear: AbstractLinearMap, rows: Any, columns: Any) -> Abstr
     return dataclasses.replace(linear, kernel=kernel * each[:, None, None, None])
 
 
-def _closed(current: _Open, features: int) -> Any:
+def _closed(current: _OpenAffine, features: int) -> Any:
     if current.weight is not None:
         return current.weight
     entries = np.ones(features) if current.scale is None else current.scale

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._errors import BackendMissing, InputError
 from ..network import Activation, Identity, Network, PReLU, resolve_activation
-from ._chain import Chain, import_error_extra, refusal
+from ._chain import ChainSteps, import_error_extra, refusal
 from ._jax_activations import function_name, jax_activation
 
 __all__ = ["from_equinox"]
@@ -28,15 +28,15 @@ def from_equinox(model: Any, activation: Any = None) -> Network:
         import jax
     except ImportError as error:
         raise BackendMissing(import_error_extra("equinox", "'lmikit[jax]'")) from error
-    reader = _Reader(equinox, jax, None if activation is None else resolve_activation(activation))
+    reader = _EquinoxReader(equinox, jax, None if activation is None else resolve_activation(activation))
     reader.layer("model", model)
     return reader.chain.network()
 
 
-class _Reader:
+class _EquinoxReader:
     def __init__(self, equinox: Any, jax: Any, stated: Activation | None) -> None:
         self.nn, self.jax, self.stated = equinox.nn, jax, stated
-        self.chain = Chain()
+        self.chain = ChainSteps()
 
     def layer(self, where: str, layer: Any) -> None:
         nn, kind = self.nn, type(layer)

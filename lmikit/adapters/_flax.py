@@ -7,7 +7,7 @@ import numpy as np
 
 from .._errors import BackendMissing, InputError
 from ..network import Activation, Network, resolve_activation
-from ._chain import Chain, activation_list, import_error_extra, refusal
+from ._chain import ChainSteps, activation_list, import_error_extra, refusal
 from ._jax_activations import function_name, jax_activation
 
 __all__ = ["from_flax"]
@@ -39,7 +39,7 @@ def from_flax(model: Any, activation: Any = None, *, order: Sequence[str] | None
         )
     if activation is not None or order is not None:
         raise InputError("an nnx.Sequential holds its activations and order; drop activation and order.")
-    chain = Chain()
+    chain = ChainSteps()
     _read_sequential(chain, "layers", model, nnx, jax)
     return chain.network()
 
@@ -58,7 +58,7 @@ def _from_tree(tree: Mapping[str, Any], activation: Any, order: Sequence[str] | 
     if sorted(paths) != sorted(groups):
         raise InputError(f"order is {paths}; expected each of {sorted(groups)} once.")
     phis: list[Activation | None] = [*activation_list(activation, len(paths) - 1), None]
-    chain = Chain()
+    chain = ChainSteps()
     for path, phi in zip(paths, phis, strict=True):
         chain.affine(path, np.asarray(groups[path]["kernel"]).T, groups[path].get("bias"))
         if phi is not None:
@@ -79,7 +79,7 @@ def _dense_layers(tree: Mapping[Any, Any], path: str) -> dict[str, dict[str, Any
     return found
 
 
-def _read_sequential(chain: Chain, where: str, model: Any, nnx: Any, jax: Any) -> None:
+def _read_sequential(chain: ChainSteps, where: str, model: Any, nnx: Any, jax: Any) -> None:
     for k, layer in enumerate(model.layers):
         here, kind = f"{where}[{k}]", type(layer)
         if kind is nnx.Sequential:

@@ -22,7 +22,7 @@ from ..network import (
     Softplus,
     Tanh,
 )
-from ._chain import Chain, import_error_extra, normalisation, refusal
+from ._chain import ChainSteps, import_error_extra, normalisation, refusal
 
 __all__ = ["from_keras"]
 
@@ -43,8 +43,8 @@ def from_keras(model: Any, *, logits: bool = False) -> Network:
         raise BackendMissing(import_error_extra("keras", "'lmikit[keras]'")) from error
     if not isinstance(model, keras.Model):
         raise InputError(f"model is a {type(model).__name__}; expected a keras.Model.")
-    chain = Chain(logits=logits)
-    reader = _Reader(keras, chain)
+    chain = ChainSteps(logits=logits)
+    reader = _KerasReader(keras, chain)
     reader.model("", model)
     return chain.network()
 
@@ -72,8 +72,8 @@ def _functions(keras: Any) -> dict[Any, Activation]:
     }
 
 
-class _Reader:
-    def __init__(self, keras: Any, chain: Chain) -> None:
+class _KerasReader:
+    def __init__(self, keras: Any, chain: ChainSteps) -> None:
         self.keras, self.chain, self.functions = keras, chain, _functions(keras)
 
     def model(self, where: str, model: Any) -> None:

@@ -21,8 +21,8 @@ from .._files import FREE, RATIO, read_unpacked, reading
 from ..graph import Graph
 from ..network import Network
 from ._built_steps import model_of_steps
-from ._chain import Chain, activation_list, import_error_extra, refusal
-from ._keras_layers import KERAS_LAYERS, Call, Value
+from ._chain import ChainSteps, activation_list, import_error_extra, refusal
+from ._keras_layers import KERAS_LAYERS, Call, LayerValue
 from ._steps import Steps, size_of
 
 __all__ = ["from_keras_file"]
@@ -61,11 +61,11 @@ def from_keras_file(
                 if sum(member.file_size for member in archive.infolist()) > max(FREE, RATIO * len(data)):
                     raise InputError(f"{file.name} unpacks to more than a file of its length may hold.")
                 config, arrays = archive.read("config.json"), _arrays(archive.read("model.weights.h5"))[1]
-            return _Reader(file.name, arrays, numbered=True).model(json.loads(config), logits)
+            return _KerasFileReader(file.name, arrays, numbered=True).model(json.loads(config), logits)
         attributes, arrays = _arrays(data)
         if "model_config" in attributes:
             config = attributes["model_config"]
-            return _Reader(file.name, arrays, numbered=False).model(json.loads(config), logits)
+            return _KerasFileReader(file.name, arrays, numbered=False).model(json.loads(config), logits)
         return _weights_alone(file.name, attributes, arrays, activation)
 
 
@@ -98,7 +98,7 @@ def _own(arrays: Mapping[str, np.ndarray], folder: str) -> dict[str, np.ndarray]
     return {_OTHER_NAMES.get(name, name): arrays[key] for name, key in named}
 
 
-class _Reader:
+class _KerasFileReader:
     """Follows the layers of a configuration; `values` holds the results by the layers' names."""
 
     def __init__(self, name: str, arrays: Mapping[str, np.ndarray], numbered: bool) -> None:
@@ -118,15 +118,15 @@ class _Reader:
         if size_of(shape) > max(2**20, constants):
             raise InputError(f"{self.name} has inputs of shape {shape}; expected weights for them.")
         self.steps = Steps(size_of(shape), logits=logits, budget=_ROOM + 64 * constants)
-        values: dict[str, Value] = {}
-        last = Value(0, shape)
+        values: dict[str, LayerValue] = {}
+        last = LayerValue(0, shape)
         sequential = config["class_name"] == "Sequential"
         for layer in layers:
             name = str(layer.get("name", layer["config"].get("name", layer["class_name"])))
             given = [last] if sequential else [values[n] for n in _parents(name, layer, values)]
             if not given and layer["class_name"] != "InputLayer":
                 raise refusal(name, "a layer of no values")
-            last = values[name] = self._layer(layer, given or [Value(0, shape)])
+            last = values[name] = self._layer(layer, given or [LayerValue(0, shape)])
         if not sequential:
             last = values[_single_output(self.name, held)]
         return model_of_steps(self.steps, last.step)
@@ -148,7 +148,7 @@ class _Reader:
             raise InputError(f"{self.name} does not state the shape of its input; expected fixed sizes.")
         return (int(self._parts("Dense", first["config"], False)["kernel"].shape[0]),)
 
-    def _layer(self, layer: Mapping[str, Any], given: list[Value]) -> Value:
+    def _layer(self, layer: Mapping[str, Any], given: list[LayerValue]) -> LayerValue:
         kind, options = str(layer["class_name"]), layer["config"]
         where = str(options.get("name", kind))
         if kind in ("Add", "Concatenate"):
@@ -160,15 +160,19 @@ class _Reader:
         call = Call(where, kind, options, self._parts(kind, options, True), self.steps)
         return KERAS_LAYERS[kind](call, given[0])
 
-    def _joined(self, where: str, kind: str, options: Mapping[str, Any], given: list[Value]) -> Value:
+    def _joined(
+        self, where: str, kind: str, options: Mapping[str, Any], given: list[LayerValue]
+    ) -> LayerValue:
         shapes = {v.shape for v in given}
         if kind == "Add" and len(shapes) == 1:
-            return Value(self.steps.sum(where, [v.step for v in given], [1] * len(given)), given[0].shape)
+            return LayerValue(
+                self.steps.sum(where, [v.step for v in given], [1] * len(given)), given[0].shape
+            )
         if kind == "Concatenate" and all(len(v.shape) == 1 for v in given) and options.get("axis") in (-1, 1):
             which = np.repeat(np.arange(len(given)), [v.shape[0] for v in given])
             index = np.concatenate([np.arange(v.shape[0]) for v in given])
             step = self.steps.gather(where, [v.step for v in given], which, index, np.zeros(index.size))
-            return Value(step, (int(index.size),))
+            return LayerValue(step, (int(index.size),))
         raise refusal(where, f"a Keras {kind} of samples of shapes {sorted(shapes)}")
 
     def _parts(self, kind: str, options: Mapping[str, Any], count: bool) -> dict[str, np.ndarray]:
@@ -195,7 +199,7 @@ def _snake(kind: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _parents(name: str, layer: Mapping[str, Any], values: Mapping[str, Value]) -> list[str]:
+def _parents(name: str, layer: Mapping[str, Any], values: Mapping[str, LayerValue]) -> list[str]:
     """The layers whose values one takes: Keras 2's nested lists, or Keras 3's tensors."""
     nodes = layer.get("inbound_nodes", [])
     if len(nodes) > 1:
@@ -243,7 +247,7 @@ def _weights_alone(
         raise OptionError(f"{name} holds weights alone; pass activation= (--activation).")
     layers = [n.decode() if isinstance(n, bytes) else str(n) for n in attributes["layer_names"]]
     layers = [layer for layer in layers if any(key.startswith(f"{layer}/") for key in arrays)]
-    chain, phis = Chain(), activation_list(activation, len(layers) - 1)
+    chain, phis = ChainSteps(), activation_list(activation, len(layers) - 1)
     for k, layer in enumerate(layers):
         parts = _own(arrays, f"{layer}/")
         kernel = parts.get("kernel")

@@ -31,7 +31,7 @@ from ..network import (
 from ._chain import normalisation, refusal
 from ._steps import Steps, size_of
 
-__all__ = ["KERAS_LAYERS", "Call", "Value"]
+__all__ = ["KERAS_LAYERS", "Call", "LayerValue"]
 
 ACTIVATIONS: dict[str, Activation] = {
     "linear": Identity(), "relu": ReLU(), "relu6": ReLU6(), "tanh": Tanh(), "sigmoid": Sigmoid(),
@@ -41,7 +41,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Value:
+class LayerValue:
     """A step and the shape of one sample of it."""
 
     step: int
@@ -77,13 +77,13 @@ class Call:
             raise self.refuse(f"with {name} {str(given)[:40]}")
         return values[0], values[1]
 
-    def moved(self, value: Value, order: tuple[int, ...]) -> Value:
+    def moved(self, value: LayerValue, order: tuple[int, ...]) -> LayerValue:
         index = np.arange(size_of(value.shape)).reshape(value.shape).transpose(order)
         flat = index.reshape(-1)
         which, fill = np.zeros(flat.size, np.int64), np.zeros(flat.size)
-        return Value(self.steps.gather(self.where, [value.step], which, flat, fill), tuple(index.shape))
+        return LayerValue(self.steps.gather(self.where, [value.step], which, flat, fill), tuple(index.shape))
 
-    def channels_first(self, value: Value) -> Value:
+    def channels_first(self, value: LayerValue) -> LayerValue:
         """An image (height, width, channels) as (channels, height, width)."""
         if len(value.shape) != 3:
             raise self.refuse(f"of samples of shape {value.shape}")
@@ -91,11 +91,11 @@ class Call:
             return value
         return self.moved(value, (2, 0, 1))
 
-    def channels_back(self, step: int, shape: tuple[int, int, int]) -> Value:
-        first = Value(step, shape)
+    def channels_back(self, step: int, shape: tuple[int, int, int]) -> LayerValue:
+        first = LayerValue(step, shape)
         return first if self.options.get("data_format") == "channels_first" else self.moved(first, (1, 2, 0))
 
-    def sides(self, value: Value, taps: tuple[int, int], strides: tuple[int, int]) -> Any:
+    def sides(self, value: LayerValue, taps: tuple[int, int], strides: tuple[int, int]) -> Any:
         """The padding of 'valid' or 'same' for an image (channels, height, width)."""
         mode = self.options.get("padding", "valid")
         if mode not in ("valid", "same"):
@@ -109,26 +109,26 @@ class Call:
         return tuple((t // 2, t - t // 2) for t in totals)
 
 
-def _dense(call: Call, value: Value) -> Value:
+def _dense(call: Call, value: LayerValue) -> LayerValue:
     kernel = call.array("kernel")
     if len(value.shape) != 1 or kernel.ndim != 2:
         raise call.refuse(f"of inputs of shape {value.shape}", "flatten them first")
     step = call.steps.affine(call.where, value.step, kernel.T, call.arrays.get("bias"))
-    return _activated(call, Value(step, (int(kernel.shape[1]),)))
+    return _activated(call, LayerValue(step, (int(kernel.shape[1]),)))
 
 
-def _activated(call: Call, value: Value) -> Value:
+def _activated(call: Call, value: LayerValue) -> LayerValue:
     """The activation that a layer names, at its end."""
     name = call.options.get("activation") or "linear"
     name = name.get("class_name", name) if isinstance(name, dict) else name
     if name == "softmax":
-        return Value(call.steps.softmax(call.where, value.step, "a softmax activation"), value.shape)
+        return LayerValue(call.steps.softmax(call.where, value.step, "a softmax activation"), value.shape)
     if name not in ACTIVATIONS:
         raise call.refuse(f"with the activation {str(name)[:80]}")
-    return Value(call.steps.activation(call.where, value.step, ACTIVATIONS[name]), value.shape)
+    return LayerValue(call.steps.activation(call.where, value.step, ACTIVATIONS[name]), value.shape)
 
 
-def _own_activation(call: Call, value: Value) -> Value:
+def _own_activation(call: Call, value: LayerValue) -> LayerValue:
     options = call.options
     if call.kind == "LeakyReLU":
         found: Activation = LeakyReLU(float(options.get("negative_slope", options.get("alpha", 0.3))))
@@ -139,34 +139,34 @@ def _own_activation(call: Call, value: Value) -> Value:
         if options.get("threshold") or (largest is not None and (slope or float(largest) != 6.0)):
             raise call.refuse("with a threshold or a largest value other than 6")
         found = ReLU6() if largest is not None else LeakyReLU(slope) if slope else ReLU()
-    return Value(call.steps.activation(call.where, value.step, found), value.shape)
+    return LayerValue(call.steps.activation(call.where, value.step, found), value.shape)
 
 
-def _softmax(call: Call, value: Value) -> Value:
-    return Value(call.steps.softmax(call.where, value.step, "a softmax"), value.shape)
+def _softmax(call: Call, value: LayerValue) -> LayerValue:
+    return LayerValue(call.steps.softmax(call.where, value.step, "a softmax"), value.shape)
 
 
-def _passed(call: Call, value: Value) -> Value:
+def _passed(call: Call, value: LayerValue) -> LayerValue:
     return value
 
 
-def _flatten(call: Call, value: Value) -> Value:
+def _flatten(call: Call, value: LayerValue) -> LayerValue:
     if call.options.get("data_format") == "channels_first" and len(value.shape) > 1:
         raise call.refuse("with data_format='channels_first', which reorders its input")
-    return Value(value.step, (size_of(value.shape),))
+    return LayerValue(value.step, (size_of(value.shape),))
 
 
-def _reshape(call: Call, value: Value) -> Value:
+def _reshape(call: Call, value: LayerValue) -> LayerValue:
     wanted = [int(n) for n in call.options.get("target_shape", ())]
     known, size = size_of([n for n in wanted if n != -1]), size_of(value.shape)
     if wanted.count(-1) == 1 and known > 0:
         wanted[wanted.index(-1)] = size // known
     if min(wanted, default=0) < 1 or size_of(wanted) != size:
         raise call.refuse(f"of samples of shape {value.shape} to {wanted}")
-    return Value(value.step, tuple(wanted))
+    return LayerValue(value.step, tuple(wanted))
 
 
-def _batch_normalisation(call: Call, value: Value) -> Value:
+def _batch_normalisation(call: Call, value: LayerValue) -> LayerValue:
     axis = call.options.get("axis", -1)
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
     if axis not in (-1, len(value.shape)):
@@ -177,16 +177,16 @@ def _batch_normalisation(call: Call, value: Value) -> Value:
     eps = float(call.options.get("epsilon", 1e-3))
     pair = normalisation(call.arrays.get("gamma"), call.arrays.get("beta"), mean, variance, eps)
     wide = [np.broadcast_to(v, value.shape).reshape(-1) for v in pair]
-    return Value(call.steps.scaling(call.where, value.step, *wide), value.shape)
+    return LayerValue(call.steps.scaling(call.where, value.step, *wide), value.shape)
 
 
-def _rescaling(call: Call, value: Value) -> Value:
+def _rescaling(call: Call, value: LayerValue) -> LayerValue:
     pair = (np.asarray(call.options.get(name, fill)) for name, fill in (("scale", 1.0), ("offset", 0.0)))
     wide = [np.broadcast_to(v, value.shape).reshape(-1) for v in pair]
-    return Value(call.steps.scaling(call.where, value.step, *wide), value.shape)
+    return LayerValue(call.steps.scaling(call.where, value.step, *wide), value.shape)
 
 
-def _convolution(call: Call, value: Value) -> Value:
+def _convolution(call: Call, value: LayerValue) -> LayerValue:
     kernel, image = call.array("kernel"), call.channels_first(value)
     if kernel.ndim != 4:
         raise call.refuse(f"with a kernel of shape {kernel.shape}")
@@ -204,7 +204,7 @@ def _convolution(call: Call, value: Value) -> Value:
     return _activated(call, call.channels_back(step, shape))
 
 
-def _pooling(call: Call, value: Value) -> Value:
+def _pooling(call: Call, value: LayerValue) -> LayerValue:
     image, taps = call.channels_first(value), call.pair("pool_size", 2)
     strides = call.pair("strides", 0) if call.options.get("strides") is not None else taps
     sides = call.sides(image, taps, strides)
@@ -222,7 +222,7 @@ def _pooling(call: Call, value: Value) -> Value:
     return call.channels_back(step, mean.output_shape)
 
 
-def _global_pooling(call: Call, value: Value) -> Value:
+def _global_pooling(call: Call, value: LayerValue) -> LayerValue:
     image = call.channels_first(value)
     channels, pixels = image.shape[0], image.shape[1] * image.shape[2]
     if call.kind == "GlobalMaxPooling2D":
@@ -232,10 +232,10 @@ def _global_pooling(call: Call, value: Value) -> Value:
         step = call.steps.affine(call.where, image.step, average_pool2d(image.shape, image.shape[1:]))
     if call.options.get("keepdims"):
         return call.channels_back(step, (channels, 1, 1))
-    return Value(step, (channels,))
+    return LayerValue(step, (channels,))
 
 
-def _zero_padding(call: Call, value: Value) -> Value:
+def _zero_padding(call: Call, value: LayerValue) -> LayerValue:
     if call.options.get("data_format") == "channels_first" or len(value.shape) != 3:
         raise call.refuse(f"of samples of shape {value.shape}")
     (top, bottom), (left, right) = call.options["padding"]
@@ -246,10 +246,10 @@ def _zero_padding(call: Call, value: Value) -> Value:
     flat = index.reshape(-1)
     which = np.where(flat < 0, -1, 0)
     step = call.steps.gather(call.where, [value.step], which, np.maximum(flat, 0), np.zeros(flat.size))
-    return Value(step, tuple(index.shape))
+    return LayerValue(step, tuple(index.shape))
 
 
-KERAS_LAYERS: dict[str, Callable[[Call, Value], Value]] = {
+KERAS_LAYERS: dict[str, Callable[[Call, LayerValue], LayerValue]] = {
     "Activation": _activated,
     "ActivityRegularization": _passed,
     "AveragePooling2D": _pooling,

@@ -12,7 +12,7 @@ from typing import Any
 from .._errors import InputError, OptionError
 from ..graph import Graph
 from ..network import Activation, Network, resolve_activation
-from ._chain import Chain, activation_list, natural_key, normalisation, refusal
+from ._chain import ChainSteps, activation_list, natural_key, normalisation, refusal
 from ._derived_weights import with_derived_weights
 from ._image_orders import deduced, image_of, is_kernel, only_activations, unplaced_images
 from ._image_tensors import Entry, is_pool, model_of_images, parsed
@@ -53,7 +53,7 @@ def network_of_tensors(
         raise OptionError(f"input_shape is for convolutions; {file} holds none, leave it out.")
     plan = _in_order(file, layers) if order is None else _stated(layers, list(order))
     phis = _activations(file, activation, plan.count(_ACT))
-    chain = Chain()
+    chain = ChainSteps()
     for name in plan:
         if name == _ACT:
             chain.activation("between layers", next(phis))
@@ -134,7 +134,7 @@ def _is_norm(parts: Mapping[str, Any]) -> bool:
     return "running_mean" in parts
 
 
-def _append(chain: Chain, name: str, parts: Mapping[str, Any]) -> None:
+def _append(chain: ChainSteps, name: str, parts: Mapping[str, Any]) -> None:
     if _is_norm(parts):
         mean, variance = parts["running_mean"], parts["running_var"]
         chain.scaling(name, *normalisation(parts.get("weight"), parts.get("bias"), mean, variance, _EPS))

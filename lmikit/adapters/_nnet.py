@@ -15,7 +15,7 @@ import numpy as np
 from .._errors import InputError, OptionError
 from .._files import read_unpacked, reading
 from ..network import Network, ReLU
-from ._chain import Chain
+from ._chain import ChainSteps
 
 __all__ = ["from_nnet"]
 
@@ -53,7 +53,7 @@ def _network(lines: "_Lines", normalised: bool) -> Network:
             f"{lines.name}: a range is {scale.min()}; expected every range > 0. The network without its "
             "normalisation is from_nnet(path, normalised=True)."
         )
-    chain = Chain()
+    chain = ChainSteps()
     if not normalised:
         chain.scaling("input normalisation", 1.0 / scale[:-1], -mean[:-1] / scale[:-1])
     for k in range(count):

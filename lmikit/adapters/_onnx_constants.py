@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._onnx_shapes import Call
+from ._onnx_shapes import NodeCall
 
 __all__ = ["FOLDED", "NOT_LIPSCHITZ", "constant_of"]
 
@@ -89,7 +89,7 @@ FOLDED: dict[str, Callable[..., Any]] = {
 }
 
 
-def constant_of(onnx: Any, call: Call, kind: str, shape: tuple[int, ...] | None) -> np.ndarray:
+def constant_of(onnx: Any, call: NodeCall, kind: str, shape: tuple[int, ...] | None) -> np.ndarray:
     """The constant that a node gives; `shape` is that of its first operand."""
     if kind in ("Shape", "Size"):
         return _of_shape(call, kind, shape)
@@ -106,7 +106,7 @@ def constant_of(onnx: Any, call: Call, kind: str, shape: tuple[int, ...] | None)
         return np.asarray(FOLDED[kind](*call.constants))
 
 
-def _of_shape(call: Call, kind: str, shape: tuple[int, ...] | None) -> np.ndarray:
+def _of_shape(call: NodeCall, kind: str, shape: tuple[int, ...] | None) -> np.ndarray:
     if shape is None:
         raise call.refuse("of nothing")
     if kind == "Size":
@@ -115,7 +115,7 @@ def _of_shape(call: Call, kind: str, shape: tuple[int, ...] | None) -> np.ndarra
     return np.asarray(shape, dtype=np.int64)[part]
 
 
-def _stated(onnx: Any, call: Call) -> np.ndarray:
+def _stated(onnx: Any, call: NodeCall) -> np.ndarray:
     found = [call.attributes[name] for name in _GIVEN if name in call.attributes]
     if len(found) != 1:
         raise call.refuse("that is not a tensor of numbers")
@@ -125,7 +125,7 @@ def _stated(onnx: Any, call: Call) -> np.ndarray:
     return np.asarray(found[0], dtype=next((d for n, d in dtype.items() if n in call.attributes), None))
 
 
-def _filled(onnx: Any, call: Call) -> np.ndarray:
+def _filled(onnx: Any, call: NodeCall) -> np.ndarray:
     sizes = call.integers("shape", 0) or []
     if min(sizes, default=0) < 0:
         raise call.refuse(f"of shape {sizes}")
@@ -135,19 +135,19 @@ def _filled(onnx: Any, call: Call) -> np.ndarray:
     return np.full(sizes, entry.reshape(-1)[0])
 
 
-def _cast(onnx: Any, call: Call) -> np.ndarray:
+def _cast(onnx: Any, call: NodeCall) -> np.ndarray:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(call.attributes.get("to"))
     return np.asarray(call.constants[0]).astype(dtype)
 
 
-def _range(onnx: Any, call: Call) -> np.ndarray:
+def _range(onnx: Any, call: NodeCall) -> np.ndarray:
     start, limit, step = (np.asarray(v).reshape(-1)[0] for v in call.constants[:3])
     count = math.ceil((float(limit) - float(start)) / float(step)) if step else -1
     call.spend(call.where, max(count, 0) if step else 2**62)
     return np.asarray(start + np.arange(max(count, 0)) * step).astype(start.dtype)
 
 
-def _matmul(onnx: Any, call: Call) -> np.ndarray:
+def _matmul(onnx: Any, call: NodeCall) -> np.ndarray:
     a, b = call.constants
     inner = a.shape[-1] if a.ndim else 0
     if not inner or not b.ndim or b.shape[-2 if b.ndim > 1 else 0] != inner:
@@ -156,8 +156,8 @@ def _matmul(onnx: Any, call: Call) -> np.ndarray:
     return np.asarray(np.matmul(a, b))
 
 
-def _reduced(of: Callable[..., Any]) -> Callable[[Any, Call], np.ndarray]:
-    def folded(onnx: Any, call: Call) -> np.ndarray:
+def _reduced(of: Callable[..., Any]) -> Callable[[Any, NodeCall], np.ndarray]:
+    def folded(onnx: Any, call: NodeCall) -> np.ndarray:
         value, given = call.constants[0], call.integers("axes", 1)
         if not given and call.attributes.get("noop_with_empty_axes", 0):
             return np.asarray(value)
@@ -168,7 +168,7 @@ def _reduced(of: Callable[..., Any]) -> Callable[[Any, Call], np.ndarray]:
     return folded
 
 
-def _dequantised(onnx: Any, call: Call) -> np.ndarray:
+def _dequantised(onnx: Any, call: NodeCall) -> np.ndarray:
     """(q - zero point) scale, per tensor or along one axis."""
     q, scale = call.constants[:2]
     zero = call.constants[2] if len(call.constants) > 2 else np.zeros_like(scale)
@@ -184,7 +184,7 @@ def _dequantised(onnx: Any, call: Call) -> np.ndarray:
     return np.asarray((q.astype(np.float32) - zero.astype(np.float32)) * scale)
 
 
-_OF_CONSTANTS: dict[str, Callable[[Any, Call], np.ndarray]] = {
+_OF_CONSTANTS: dict[str, Callable[[Any, NodeCall], np.ndarray]] = {
     "Cast": _cast,
     "ConstantOfShape": _filled,
     "DequantizeLinear": _dequantised,

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._onnx_shapes import Arrays, Call
+from ._onnx_shapes import Arrays, NodeCall
 
 __all__ = ["LAYOUTS"]
 
 
-def _depth_to_space(arrays: Arrays, call: Call) -> Arrays:
+def _depth_to_space(arrays: Arrays, call: NodeCall) -> Arrays:
     value, b = arrays[0], int(call.attributes.get("blocksize", 0))
     if value.ndim != 4 or b < 1 or value.shape[1] % (b * b):
         raise call.refuse(f"of shape {value.shape} with blocks of {b}")
@@ -25,7 +25,7 @@ def _depth_to_space(arrays: Arrays, call: Call) -> Arrays:
     return [moved.reshape(n, c // b**2, h * b, w * b)]
 
 
-def _space_to_depth(arrays: Arrays, call: Call) -> Arrays:
+def _space_to_depth(arrays: Arrays, call: NodeCall) -> Arrays:
     value, b = arrays[0], int(call.attributes.get("blocksize", 0))
     if value.ndim != 4 or b < 1 or value.shape[2] % b or value.shape[3] % b:
         raise call.refuse(f"of shape {value.shape} with blocks of {b}")
@@ -34,7 +34,7 @@ def _space_to_depth(arrays: Arrays, call: Call) -> Arrays:
     return [moved.reshape(n, c * b * b, h // b, w // b)]
 
 
-def _tile(arrays: Arrays, call: Call) -> Arrays:
+def _tile(arrays: Arrays, call: NodeCall) -> Arrays:
     value, repeats = arrays[0], call.integers("repeats", 1)
     if repeats is None or len(repeats) != value.ndim or min(repeats, default=1) < 1:
         raise call.refuse(f"by {repeats} of shape {value.shape}")
@@ -44,7 +44,7 @@ def _tile(arrays: Arrays, call: Call) -> Arrays:
     return [np.tile(value, repeats)]
 
 
-def _where(arrays: Arrays, call: Call) -> Arrays:
+def _where(arrays: Arrays, call: NodeCall) -> Arrays:
     """arrays are the two that are chosen from; the condition is a constant."""
     condition = call.constants[0]
     if condition is None:
@@ -59,7 +59,7 @@ def _where(arrays: Arrays, call: Call) -> Arrays:
     return [np.broadcast_to(np.where(condition.astype(bool), *arrays), shape)]
 
 
-def _gather_elements(arrays: Arrays, call: Call) -> Arrays:
+def _gather_elements(arrays: Arrays, call: NodeCall) -> Arrays:
     value, indices = arrays[0], call.constants[1]
     axis = call.axis(int(call.attributes.get("axis", 0)), value.ndim)
     if indices is None or indices.ndim != value.ndim or indices.dtype.kind not in "iu":
@@ -76,7 +76,7 @@ def _gather_elements(arrays: Arrays, call: Call) -> Arrays:
         raise call.refuse(f"of shape {value.shape} by {indices.shape}") from error
 
 
-def _gather_nd(arrays: Arrays, call: Call) -> Arrays:
+def _gather_nd(arrays: Arrays, call: NodeCall) -> Arrays:
     value, indices = arrays[0], call.constants[1]
     depth = 0 if indices is None or not indices.ndim else int(indices.shape[-1])
     if call.apart or call.attributes.get("batch_dims", 0) or not 1 <= depth <= value.ndim:
@@ -87,7 +87,7 @@ def _gather_nd(arrays: Arrays, call: Call) -> Arrays:
     return [value[tuple(np.moveaxis(indices, -1, 0))]]
 
 
-def _scatter_nd(arrays: Arrays, call: Call) -> Arrays:
+def _scatter_nd(arrays: Arrays, call: NodeCall) -> Arrays:
     """arrays[0] with arrays[1] written at constant places."""
     indices = call.constants[1]
     value, updates = arrays
@@ -106,12 +106,12 @@ def _scatter_nd(arrays: Arrays, call: Call) -> Arrays:
     return [result]
 
 
-def _check_range(call: Call, indices: np.ndarray, length: int) -> None:
+def _check_range(call: NodeCall, indices: np.ndarray, length: int) -> None:
     if indices.size and not (-length <= indices.min() and indices.max() < length):
         raise call.refuse(f"of entries beyond the {length} there are")
 
 
-def _resize(arrays: Arrays, call: Call) -> Arrays:
+def _resize(arrays: Arrays, call: NodeCall) -> Arrays:
     """The nearest pixel, in float32 as runtimes compute its place."""
     value = arrays[0]
     mode = _text(call, "mode", "nearest")
@@ -127,12 +127,12 @@ def _resize(arrays: Arrays, call: Call) -> Arrays:
     return [value]
 
 
-def _text(call: Call, name: str, default: str) -> str:
+def _text(call: NodeCall, name: str, default: str) -> str:
     value = call.attributes.get(name, default)
     return value.decode("latin-1")[:40] if isinstance(value, bytes) else str(value)
 
 
-def _scales_and_sizes(call: Call, shape: tuple[int, ...]) -> tuple[list[float], list[int]]:
+def _scales_and_sizes(call: NodeCall, shape: tuple[int, ...]) -> tuple[list[float], list[int]]:
     scales, sizes = call.attributes.get("scales"), None
     if scales is None:
         place = 1 if call.opset < 11 else 2
@@ -155,7 +155,7 @@ def _scales_and_sizes(call: Call, shape: tuple[int, ...]) -> tuple[list[float], 
     return all_scales, all_sizes
 
 
-def _nearest(call: Call, length: int, size: int, scale: float) -> np.ndarray:
+def _nearest(call: NodeCall, length: int, size: int, scale: float) -> np.ndarray:
     """The entry that each of `size` places takes among `length` (ONNX, Resize)."""
     i, s = np.arange(size, dtype=np.float32), np.float32(scale)
     old = call.opset < 11
@@ -182,7 +182,7 @@ def _nearest(call: Call, length: int, size: int, scale: float) -> np.ndarray:
     return np.clip(rounded[kind](x), 0, length - 1).astype(np.int64)
 
 
-LAYOUTS: dict[str, Callable[[Arrays, Call], Arrays]] = {
+LAYOUTS: dict[str, Callable[[Arrays, NodeCall], Arrays]] = {
     "DepthToSpace": _depth_to_space,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,

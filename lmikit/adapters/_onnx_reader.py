@@ -13,7 +13,7 @@ from ._chain import refusal
 from ._onnx_activations import ACTIVATIONS
 from ._onnx_constants import FOLDED, NOT_LIPSCHITZ, constant_of
 from ._onnx_operators import MOVED, MOVES, OPERATORS
-from ._onnx_shapes import Call, pad_amounts
+from ._onnx_shapes import NodeCall, pad_amounts
 from ._onnx_values import Arithmetic, Tensor, half_clip
 from ._steps import Padding, Steps, size_of
 
@@ -134,7 +134,7 @@ class Reader:
             waiting.extend(missing)
         return order
 
-    def _call(self, node: Any) -> Call:
+    def _call(self, node: Any) -> NodeCall:
         domain = "" if node.domain in DOMAINS else f"{node.domain}."
         domain = domain if domain.isprintable() else repr(domain)
         name = str(node.name)
@@ -145,7 +145,7 @@ class Reader:
         for name, operand in zip(node.input, operands, strict=True):
             if name and operand is None:
                 raise refusal(where, f"an ONNX {domain}{kind} of {name!r}, which nothing gives")
-        return Call(
+        return NodeCall(
             where,
             f"an ONNX {domain}{kind}",
             {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute},
@@ -181,13 +181,13 @@ class Reader:
             return None if operand is None else operand.shape
         return (self.samples, *operand.shape[1:]) if self.apart and self.samples else operand.shape
 
-    def _cast(self, call: Call, value: Tensor) -> Tensor:
+    def _cast(self, call: NodeCall, value: Tensor) -> Tensor:
         """Between float types a cast only rounds, and the network is read in real arithmetic."""
         if call.attributes.get("to") not in (self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.DOUBLE):
             raise call.refuse("to something else than float or double")
         return value
 
-    def _moved(self, call: Call, kind: str, operands: list[Any]) -> list[Any]:
+    def _moved(self, call: NodeCall, kind: str, operands: list[Any]) -> list[Any]:
         """Where the entries go, found by moving their numbers about."""
         used = (
             operands
@@ -227,7 +227,7 @@ class Reader:
             self._remember_padding(call, operands[0], used[1], results[0])
         return results
 
-    def _remember_padding(self, call: Call, value: Any, constant: Any, result: Tensor) -> None:
+    def _remember_padding(self, call: NodeCall, value: Any, constant: Any, result: Tensor) -> None:
         """A padding with zeros, which a convolution after it may take as its own."""
         amounts = tuple(pad_amounts(len(value.shape), call))
         grows = any(a for pair in amounts for a in pair) and all(a >= 0 for pair in amounts for a in pair)
@@ -235,7 +235,7 @@ class Reader:
         if grows and plain and isinstance(constant, np.ndarray) and not constant.any():
             self.steps.paddings[result.step] = Padding(value.step, value.shape, amounts)
 
-    def _computed(self, call: Call, kind: str, operands: list[Any]) -> Tensor:
+    def _computed(self, call: NodeCall, kind: str, operands: list[Any]) -> Tensor:
         arithmetic = Arithmetic(self.steps, call, operands)
         if kind == "Clip":
             half = half_clip(arithmetic)

@@ -1,6 +1,6 @@
 """ONNX's operators that only move entries: one function each, for arrays of constants and of indices alike.
 
-Each takes the arrays of its operands, a `Call` with the node's attributes and integer operands, and
+Each takes the arrays of its operands, a `NodeCall` with the node's attributes and integer operands, and
 gives the arrays of its outputs. `apart` says that the first axis counts samples (it has the stand-in
 size 1); what would mix them is refused.
 """
@@ -14,13 +14,13 @@ import numpy as np
 
 from ._chain import refusal
 
-__all__ = ["SHAPES", "Arrays", "Call", "pad_amounts"]
+__all__ = ["SHAPES", "Arrays", "NodeCall", "pad_amounts"]
 
 Arrays = list[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Call:
+class NodeCall:
     """One node: its name, kind, attributes, operands that are constants (None: absent) and the opset."""
 
     where: str
@@ -64,11 +64,11 @@ class Call:
         return [1, *sizes[1:]]
 
 
-def _identity(arrays: Arrays, call: Call) -> Arrays:
+def _identity(arrays: Arrays, call: NodeCall) -> Arrays:
     return arrays[:1]
 
 
-def _transpose(arrays: Arrays, call: Call) -> Arrays:
+def _transpose(arrays: Arrays, call: NodeCall) -> Arrays:
     order = call.integers("perm", 99) or list(range(arrays[0].ndim))[::-1]
     if sorted(order) != list(range(arrays[0].ndim)):
         raise call.refuse(f"by {order} of {arrays[0].ndim} axes")
@@ -77,7 +77,7 @@ def _transpose(arrays: Arrays, call: Call) -> Arrays:
     return [np.transpose(arrays[0], order)]
 
 
-def _reshape(arrays: Arrays, call: Call) -> Arrays:
+def _reshape(arrays: Arrays, call: NodeCall) -> Arrays:
     value = arrays[0]
     stated = call.integers("shape", 1)
     if stated is None:
@@ -96,7 +96,7 @@ def _reshape(arrays: Arrays, call: Call) -> Arrays:
     return [value.reshape(sizes)]
 
 
-def _flatten(arrays: Arrays, call: Call) -> Arrays:
+def _flatten(arrays: Arrays, call: NodeCall) -> Arrays:
     value = arrays[0]
     axis = int(call.attributes.get("axis", 1))
     if not -value.ndim <= axis <= value.ndim or (call.apart and axis % value.ndim != 1 and value.ndim > 1):
@@ -105,7 +105,7 @@ def _flatten(arrays: Arrays, call: Call) -> Arrays:
     return [value.reshape(math.prod(value.shape[:axis]), -1)]
 
 
-def _squeeze(arrays: Arrays, call: Call) -> Arrays:
+def _squeeze(arrays: Arrays, call: NodeCall) -> Arrays:
     value = arrays[0]
     given = call.integers("axes", 1)
     if given is None:
@@ -117,7 +117,7 @@ def _squeeze(arrays: Arrays, call: Call) -> Arrays:
     return [np.squeeze(value, tuple(set(axes)))]
 
 
-def _unsqueeze(arrays: Arrays, call: Call) -> Arrays:
+def _unsqueeze(arrays: Arrays, call: NodeCall) -> Arrays:
     axes = call.integers("axes", 1)
     if axes is None or len(axes) > 16:
         raise call.refuse("at axes that are no constants")
@@ -125,7 +125,7 @@ def _unsqueeze(arrays: Arrays, call: Call) -> Arrays:
     return [np.expand_dims(arrays[0], tuple(call.axis(axis, rank) for axis in axes))]
 
 
-def _slice(arrays: Arrays, call: Call) -> Arrays:
+def _slice(arrays: Arrays, call: NodeCall) -> Arrays:
     value = arrays[0]
     starts, ends = call.integers("starts", 1), call.integers("ends", 2)
     if starts is None or ends is None:
@@ -143,7 +143,7 @@ def _slice(arrays: Arrays, call: Call) -> Arrays:
     return [value]
 
 
-def _split(arrays: Arrays, call: Call) -> Arrays:
+def _split(arrays: Arrays, call: NodeCall) -> Arrays:
     axis = call.axis(int(call.attributes.get("axis", 0)), arrays[0].ndim)
     length, parts = arrays[0].shape[axis], call.outputs
     sizes = call.integers("split", 1)
@@ -155,7 +155,7 @@ def _split(arrays: Arrays, call: Call) -> Arrays:
     return np.split(arrays[0], np.cumsum(sizes)[:-1], axis)
 
 
-def _gather(arrays: Arrays, call: Call) -> Arrays:
+def _gather(arrays: Arrays, call: NodeCall) -> Arrays:
     axis = call.axis(int(call.attributes.get("axis", 0)), arrays[0].ndim)
     indices = call.constants[1] if len(call.constants) > 1 else None
     if indices is None or np.asarray(indices).dtype.kind not in "iu":
@@ -167,7 +167,7 @@ def _gather(arrays: Arrays, call: Call) -> Arrays:
     return [np.take(arrays[0], indices, axis)]
 
 
-def _concat(arrays: Arrays, call: Call) -> Arrays:
+def _concat(arrays: Arrays, call: NodeCall) -> Arrays:
     ranks = {a.ndim for a in arrays}
     if len(ranks) != 1 or "axis" not in call.attributes:
         raise call.refuse(f"of shapes {[a.shape for a in arrays]}")
@@ -179,7 +179,7 @@ def _concat(arrays: Arrays, call: Call) -> Arrays:
     return [np.concatenate(arrays, axis)]
 
 
-def _expand(arrays: Arrays, call: Call) -> Arrays:
+def _expand(arrays: Arrays, call: NodeCall) -> Arrays:
     wanted = call.integers("shape", 1)
     if wanted is None or len(wanted) > 16:
         raise call.refuse("to a shape that is no constant")
@@ -194,7 +194,7 @@ def _expand(arrays: Arrays, call: Call) -> Arrays:
     return [np.broadcast_to(arrays[0], shape)]
 
 
-def pad_amounts(rank: int, call: Call) -> list[tuple[int, int]]:
+def pad_amounts(rank: int, call: NodeCall) -> list[tuple[int, int]]:
     """(before, after) of each axis of a Pad."""
     amounts, axes = call.integers("pads", 1), call.integers("axes", 3)
     axes = list(range(rank)) if axes is None else axes
@@ -208,7 +208,7 @@ def pad_amounts(rank: int, call: Call) -> list[tuple[int, int]]:
     return pairs
 
 
-def _pad(arrays: Arrays, call: Call) -> Arrays:
+def _pad(arrays: Arrays, call: NodeCall) -> Arrays:
     """arrays[1] holds the constant; negative amounts cut off."""
     value, pairs = arrays[0], pad_amounts(arrays[0].ndim, call)
     mode = call.attributes.get("mode", b"constant")
@@ -228,7 +228,7 @@ def _pad(arrays: Arrays, call: Call) -> Arrays:
     ]
 
 
-SHAPES: dict[str, Callable[[Arrays, Call], Arrays]] = {
+SHAPES: dict[str, Callable[[Arrays, NodeCall], Arrays]] = {
     "Concat": _concat,
     "Expand": _expand,
     "Flatten": _flatten,

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._convert import floats
 from ..network import Hardtanh, ReLU
-from ._onnx_shapes import Call
+from ._onnx_shapes import NodeCall
 from ._steps import Steps, size_of
 
 __all__ = ["ELEMENTWISE", "Arithmetic", "Operand", "Tensor", "added", "half_clip"]
@@ -30,7 +30,7 @@ class Arithmetic:
     """What the operators need: the recorder, the node, and its operands as values, constants or None."""
 
     steps: Steps
-    call: Call
+    call: NodeCall
     operands: list[Operand]
 
     def value(self, k: int) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._errors import BackendMissing, InputError
 from ..network import Activation, Identity, Network, ReLU, Sigmoid, Tanh
-from ._chain import Chain, import_error_extra, refusal
+from ._chain import ChainSteps, import_error_extra, refusal
 
 __all__ = ["from_sklearn"]
 
@@ -42,7 +42,7 @@ def from_sklearn(model: Any) -> Network:
         raise InputError(
             f"MLPRegressor has output activation {model.out_activation_!r}; expected 'identity'."
         )
-    chain = Chain(features=int(model.coefs_[0].shape[0]))
+    chain = ChainSteps(features=int(model.coefs_[0].shape[0]))
     for name, scaler in scalers:
         _scale(chain, name, scaler)
     for k, (coefficients, intercepts) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
@@ -62,7 +62,7 @@ def _steps_of(model: Any) -> tuple[list[tuple[str, Any]], Any]:
     return [*((name, step) for name, step in before if step not in (None, "passthrough")), *inner], last
 
 
-def _scale(chain: Chain, name: str, scaler: Any) -> None:
+def _scale(chain: ChainSteps, name: str, scaler: Any) -> None:
     """x -> scale x + offset of a fitted scaler."""
     from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 

@@ -13,7 +13,7 @@ from typing import Any, overload
 from .._errors import BackendMissing, InputError
 from ..graph import Graph, is_chain
 from ..network import Network
-from ._chain import Chain, import_error_extra, normalisation, refusal
+from ._chain import ChainSteps, import_error_extra, normalisation, refusal
 from ._torch_activations import activation_functions, activation_modules
 
 __all__ = ["from_torch"]
@@ -52,7 +52,7 @@ def from_torch(
         return graph.as_chain() if is_chain(graph) else graph
     torch, traced_graph = traced(model, ": pass an nn.Sequential of its layers")
     with torch.no_grad():
-        return _Reader(torch, model, Chain(logits=logits)).read(traced_graph)
+        return _TracedReader(torch, model, ChainSteps(logits=logits)).read(traced_graph)
 
 
 def traced(model: Any, advice: str = "") -> tuple[Any, Any]:
@@ -97,10 +97,10 @@ def _array(tensor: Any) -> Any:
     return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
 
 
-class _Reader:
+class _TracedReader:
     """Walks a traced graph; `current` is the node whose value the next operation must take."""
 
-    def __init__(self, torch: Any, model: Any, chain: Chain) -> None:
+    def __init__(self, torch: Any, model: Any, chain: ChainSteps) -> None:
         self.torch, self.model, self.chain = torch, model, chain
         self.modules = activation_modules(torch)
         self.functions, self.methods = activation_functions(torch)

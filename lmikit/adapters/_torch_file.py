@@ -120,7 +120,14 @@ _MAKERS = {
 
 
 class _Unpickler(pickle._Unpickler):  # the one in Python: its memo is a dict
-    """Names of the file stand for inert classes, except for the few that put tensors together."""
+    """Names of the file stand for inert classes, except for the few that put tensors together.
+
+    `kinds` remembers those of the storages, whose numbers may come later.
+    """
+
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream)
+        self.kinds: dict[str, _Kind] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -136,7 +143,10 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: its memo is a dict
             if len(pid) > 5 and pid[5] is not None:
                 raise ValueError("a storage is a view of another")
             kind = pid[1] if isinstance(pid[1], _Kind) else None
-            return _Storage(str(pid[2]), kind, int(pid[4])) if kind else Foreign(*pid)
+            if kind is None:
+                return Foreign(*pid)
+            self.kinds[str(pid[2])] = kind
+            return _Storage(str(pid[2]), kind, int(pid[4]))
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":
             return pid[1]
         raise ValueError("a persistent object is no storage")
@@ -240,7 +250,7 @@ def _of_stream(data: bytes) -> tuple[Any, _Storages]:
     magic, protocol, machine = (_Unpickler(stream).load() for _ in range(3))
     if magic != _MAGIC or protocol != _PROTOCOL or not isinstance(machine, dict):
         raise ValueError("it is no file of torch")
-    unpickler = _Recording(stream)
+    unpickler = _Unpickler(stream)
     content = unpickler.load()
     keys = _Unpickler(stream).load()
     order = "<" if machine.get("little_endian", True) else ">"
@@ -252,17 +262,3 @@ def _of_stream(data: bytes) -> tuple[Any, _Storages]:
         if len(parts[str(key)]) != size:
             raise ValueError("a storage is cut off")
     return content, _Storages(parts, order)
-
-
-class _Recording(_Unpickler):
-    """Remembers the kinds of the storages, whose numbers come later."""
-
-    def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream)
-        self.kinds: dict[str, _Kind] = {}
-
-    def persistent_load(self, pid: Any) -> Any:
-        found = super().persistent_load(pid)
-        if isinstance(found, _Storage):
-            self.kinds[found.key] = found.kind
-        return found

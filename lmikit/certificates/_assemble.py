@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._dissipation import Dissipation, Level
+from ._dissipation import Level, LevelDissipation
 from ._enclosure import TINY, Enclosed
 from ._lifted import Lifted, coupling
 
@@ -46,7 +46,7 @@ def grouped(supports: Sequence[Sequence[int]], count: int) -> list[range]:
     return result
 
 
-def assemble(system: Dissipation, multipliers: Sequence[np.ndarray]) -> Lifted:
+def assemble(system: LevelDissipation, multipliers: Sequence[np.ndarray]) -> Lifted:
     """The lifted matrix for multipliers t_k > 0, one array per level, rho left open."""
     with np.errstate(all="ignore"):
         return _Assembly(system).lifted(multipliers)
@@ -55,7 +55,7 @@ def assemble(system: Dissipation, multipliers: Sequence[np.ndarray]) -> Lifted:
 class _Assembly:
     """Blocks under construction: terms by pairs of levels, the output as level K + 1."""
 
-    def __init__(self, system: Dissipation) -> None:
+    def __init__(self, system: LevelDissipation) -> None:
         self.system = system
         self.transposed = not system.levels and system.output_dim > system.input_dim  # the same norm
         count = len(system.levels) + 2

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Ball", "BallOperations"]
+__all__ = ["BallOperations", "MatrixBall"]
 
 _U = 2.0**-53
 _GROWN = 1.0 + 2.0**-30
 _TINY = 2.0**-1020
 
 
-class Ball:
+class MatrixBall:
     """Every matrix within `rad` of `mid`, entry by entry."""
 
     def __init__(self, mid: np.ndarray, rad: np.ndarray) -> None:
@@ -26,37 +26,39 @@ class Ball:
 class BallOperations:
     """What `_check_eliminated` needs, enclosing the exact results of `IntegerOperations`."""
 
-    def of(self, values: np.ndarray) -> Ball:
-        return Ball(np.array(values, dtype=float), np.zeros(values.shape))
+    def of(self, values: np.ndarray) -> MatrixBall:
+        return MatrixBall(np.array(values, dtype=float), np.zeros(values.shape))
 
-    def take(self, a: Ball, rows: np.ndarray) -> Ball:
-        return Ball(a.mid[rows], a.rad[rows])
+    def take(self, a: MatrixBall, rows: np.ndarray) -> MatrixBall:
+        return MatrixBall(a.mid[rows], a.rad[rows])
 
-    def transposed(self, a: Ball) -> Ball:
-        return Ball(np.ascontiguousarray(a.mid.T), np.ascontiguousarray(a.rad.T))
+    def transposed(self, a: MatrixBall) -> MatrixBall:
+        return MatrixBall(np.ascontiguousarray(a.mid.T), np.ascontiguousarray(a.rad.T))
 
-    def product(self, w: np.ndarray, a: Ball) -> Ball:
+    def product(self, w: np.ndarray, a: MatrixBall) -> MatrixBall:
         """W A."""
         n, size = float(w.shape[1]), np.abs(w)
         spread = a.rad + (2.0 * n + 8.0) * _U * np.abs(a.mid)
         tiny = _TINY * (n + 1.0) * (1.0 + size.max(initial=0.0))
-        return Ball(w @ a.mid, (size @ spread) * _GROWN + tiny)
+        return MatrixBall(w @ a.mid, (size @ spread) * _GROWN + tiny)
 
-    def by_rows(self, factors: Sequence[np.ndarray], a: Ball) -> Ball:
+    def by_rows(self, factors: Sequence[np.ndarray], a: MatrixBall) -> MatrixBall:
         """diag(product of the factors) A."""
         for factor in factors:
             mid = factor[:, None] * a.mid
-            a = Ball(mid, (np.abs(factor)[:, None] * a.rad + 2.0 * _U * np.abs(mid)) * _GROWN + _TINY)
+            a = MatrixBall(mid, (np.abs(factor)[:, None] * a.rad + 2.0 * _U * np.abs(mid)) * _GROWN + _TINY)
         return a
 
-    def coupling(self, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, a: Ball) -> Ball:
+    def coupling(self, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, a: MatrixBall) -> MatrixBall:
         """-diag((alpha + beta) t) A."""
         s = (alpha + beta) * t
         mid = -(s[:, None] * a.mid)
         passed = (np.abs(s) * _GROWN + _TINY)[:, None] * a.rad
-        return Ball(mid, passed * _GROWN + 8.0 * _U * np.abs(mid) + 2.0 * _TINY * (1.0 + np.abs(a.mid)))
+        return MatrixBall(mid, passed * _GROWN + 8.0 * _U * np.abs(mid) + 2.0 * _TINY * (1.0 + np.abs(a.mid)))
 
-    def quadratic(self, a: Ball, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, b: Ball) -> Ball:
+    def quadratic(
+        self, a: MatrixBall, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, b: MatrixBall
+    ) -> MatrixBall:
         """2 A' diag(alpha beta t) B."""
         q = 2.0 * t * (alpha * beta)
         m, size = float(q.size), np.abs(q)[:, None]
@@ -65,9 +67,9 @@ class BallOperations:
         span += far_a.T @ (size * b.rad) + a.rad.T @ (size * (far_b + b.rad))
         largest = 1.0 + max(float(x.max(initial=0.0)) for x in (far_a, far_b, a.rad, b.rad))
         tiny = 2.0**-1050 * (m + 1.0) * (1.0 + float(t.max(initial=0.0))) * (largest * largest)
-        return Ball(a.mid.T @ (q[:, None] * b.mid), span * _GROWN + tiny)
+        return MatrixBall(a.mid.T @ (q[:, None] * b.mid), span * _GROWN + tiny)
 
-    def block(self, shape: tuple[int, int], pieces: Sequence[tuple[int, int, Any]]) -> Ball:
+    def block(self, shape: tuple[int, int], pieces: Sequence[tuple[int, int, Any]]) -> MatrixBall:
         """The sum of matrices placed at (row, column) in a zero matrix."""
         mid, rad = np.zeros(shape), np.zeros(shape)
         for i, j, m in pieces:
@@ -76,13 +78,13 @@ class BallOperations:
             mid[at] += m.mid
             rad[at] += m.rad
             rad[at] += np.where(changed, 2.0 * _U * np.abs(mid[at]), 0.0)
-        return Ball(mid, rad * _GROWN)
+        return MatrixBall(mid, rad * _GROWN)
 
-    def plus_diagonal(self, a: Ball, diagonal: np.ndarray) -> Ball:
+    def plus_diagonal(self, a: MatrixBall, diagonal: np.ndarray) -> MatrixBall:
         """A + diag(diagonal), symmetric: both triangles of A enclose the same entries."""
         mid, rad = 0.5 * (a.mid + a.mid.T), np.maximum(a.rad, a.rad.T)
         rad += 2.0 * np.abs(a.mid - a.mid.T) + 4.0 * _U * np.abs(mid) + _TINY
         index = np.arange(diagonal.size)
         mid[index, index] += diagonal
         rad[index, index] += 4.0 * _U * np.abs(mid[index, index])
-        return Ball(mid, rad * _GROWN)
+        return MatrixBall(mid, rad * _GROWN)

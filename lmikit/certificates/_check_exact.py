@@ -14,7 +14,7 @@ import numpy as np
 
 from ._check_eliminated import eliminated_blocks
 from ._check_float import Blocks, factor, predicted_error
-from ._check_integers import IntegerOperations, Integers, common, exact, matmul, total
+from ._check_integers import IntegerOperations, ScaledIntegers, common, exact, matmul, total
 
 __all__ = ["eliminated_exact_margin", "exact_margin"]
 
@@ -40,7 +40,7 @@ def eliminated_exact_margin(
 ) -> float:
     """The same for version 2: multipliers of the neurons with alpha < beta only."""
     diagonal, lower = eliminated_blocks(weights, slopes, multipliers, rho, IntegerOperations())
-    sums = [d if isinstance(d, Integers) else common(*exact(d)) for d in diagonal]
+    sums = [d if isinstance(d, ScaledIntegers) else common(*exact(d)) for d in diagonal]
     exponents = _equilibration(sums)
     if exponents is None:
         return -np.inf
@@ -48,7 +48,7 @@ def eliminated_exact_margin(
     return _margin(_equilibrated(sums, exponents), scaled)
 
 
-def _margin(diagonal: list[Integers] | None, lower: list[Integers]) -> float:
+def _margin(diagonal: list[ScaledIntegers] | None, lower: list[ScaledIntegers]) -> float:
     if diagonal is None:
         return -np.inf
     b = Blocks([d.to_float() for d in diagonal], [c.to_float() for c in lower])
@@ -73,7 +73,7 @@ def _formed(
     """Equilibrated exact blocks; (None, []) where a diagonal entry is not positive."""
     n0, m = weights[0].shape[1], weights[-1].shape[0]
     plain = [np.full(n0, rho), *(2.0 * t for t in multipliers), np.ones(m)]
-    terms: list[Integers | None] = [None] * len(plain)
+    terms: list[ScaledIntegers | None] = [None] * len(plain)
     for k, ((alpha, beta), t) in enumerate(zip(slopes, multipliers, strict=True)):
         q = [2 * Fraction(a) * Fraction(b) * Fraction(x) for a, b, x in zip(alpha, beta, t, strict=True)]
         if any(q):
@@ -100,7 +100,7 @@ def _formed(
     return _equilibrated(sums, exponents), lower
 
 
-def _equilibration(sums: Sequence[Integers]) -> list[np.ndarray] | None:
+def _equilibration(sums: Sequence[ScaledIntegers]) -> list[np.ndarray] | None:
     """e with 2**-e A 2**-e of diagonal near 1; None where a diagonal entry is not positive."""
     exponents = []
     for s in sums:
@@ -111,46 +111,48 @@ def _equilibration(sums: Sequence[Integers]) -> list[np.ndarray] | None:
     return exponents
 
 
-def _equilibrated(sums: Sequence[Integers], exponents: Sequence[np.ndarray]) -> list[Integers]:
+def _equilibrated(sums: Sequence[ScaledIntegers], exponents: Sequence[np.ndarray]) -> list[ScaledIntegers]:
     return [
         _shifted(s, -2 * e if s.values.ndim == 1 else -(e[:, None] + e))
         for s, e in zip(sums, exponents, strict=True)
     ]
 
 
-def _quadratic(w: np.ndarray, q: list[Fraction]) -> Integers:
+def _quadratic(w: np.ndarray, q: list[Fraction]) -> ScaledIntegers:
     """W'diag(q)W."""
     v = common(*exact(w))
     power = max(x.denominator.bit_length() - 1 for x in q)
     scaled = np.array([x.numerator * ((1 << power) // x.denominator) for x in q], dtype=object)
     product = matmul(v.values.T, v.values * scaled[:, None])
-    return Integers(product, 2 * v.power + power)
+    return ScaledIntegers(product, 2 * v.power + power)
 
 
-def _plus_diagonal(term: Integers, diagonal: np.ndarray) -> Integers:
+def _plus_diagonal(term: ScaledIntegers, diagonal: np.ndarray) -> ScaledIntegers:
     extra = common(*exact(diagonal))
     power = max(term.power, extra.power)
     values = term.at(power).copy()
     index = np.arange(diagonal.size)
     values[index, index] += extra.at(power)
-    return Integers(values, power)
+    return ScaledIntegers(values, power)
 
 
-def _shifted(a: Integers, exponents: np.ndarray) -> Integers:
+def _shifted(a: ScaledIntegers, exponents: np.ndarray) -> ScaledIntegers:
     return common(a.values, exponents - a.power)
 
 
 def _rounded(g: np.ndarray) -> np.ndarray:
-    """Integers nearest to 2**60 g; entries beyond 4 would not come from an equilibrated matrix."""
+    """ScaledIntegers nearest to 2**60 g; entries beyond 4 would not come from an equilibrated matrix."""
     return np.rint(np.ldexp(np.clip(g, -4.0, 4.0), _BITS)).astype(np.int64).astype(object)
 
 
 def _excess(
-    b_diagonal: list[Integers], b_lower: list[Integers], g: tuple[list[np.ndarray], list[np.ndarray]]
+    b_diagonal: list[ScaledIntegers],
+    b_lower: list[ScaledIntegers],
+    g: tuple[list[np.ndarray], list[np.ndarray]],
 ) -> float:
     diagonal, lower = [_rounded(d) for d in g[0]], [_rounded(x) for x in g[1]]
-    rows: list[Integers] = []
-    own: list[Integers] = []
+    rows: list[ScaledIntegers] = []
+    own: list[ScaledIntegers] = []
     for k, d in enumerate(diagonal):
         product = d * d if d.ndim == 1 else matmul(d, d.T)
         if k:
@@ -159,17 +161,17 @@ def _excess(
         if block.values.ndim < product.ndim:
             full = np.zeros(product.shape, dtype=object)
             np.fill_diagonal(full, block.values)
-            block = Integers(full, block.power)
-        f = total(block, Integers(-product, 2 * _BITS))
+            block = ScaledIntegers(full, block.power)
+        f = total(block, ScaledIntegers(-product, 2 * _BITS))
         entries = f.values if f.values.ndim == 1 else np.diagonal(f.values).copy()
-        own.append(Integers(entries, f.power))
+        own.append(ScaledIntegers(entries, f.power))
         sums = np.abs(f.values) if f.values.ndim == 1 else np.abs(f.values).sum(axis=1)
-        rows.append(Integers(sums - np.abs(entries), f.power))
+        rows.append(ScaledIntegers(sums - np.abs(entries), f.power))
     for k, x in enumerate(lower):
         product = x * diagonal[k] if diagonal[k].ndim == 1 else matmul(x, diagonal[k].T)
-        f = total(b_lower[k], Integers(-product, 2 * _BITS))
-        rows[k + 1] = total(rows[k + 1], Integers(np.abs(f.values).sum(axis=1), f.power))
-        rows[k] = total(rows[k], Integers(np.abs(f.values).sum(axis=0), f.power))
+        f = total(b_lower[k], ScaledIntegers(-product, 2 * _BITS))
+        rows[k + 1] = total(rows[k + 1], ScaledIntegers(np.abs(f.values).sum(axis=1), f.power))
+        rows[k] = total(rows[k], ScaledIntegers(np.abs(f.values).sum(axis=0), f.power))
     worst: Fraction | None = None
     for row, diag in zip(rows, own, strict=True):
         power = max(row.power, diag.power)

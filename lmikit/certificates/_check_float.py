@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.linalg
 
-from ._check_balls import Ball, BallOperations
+from ._check_balls import BallOperations, MatrixBall
 from ._check_eliminated import eliminated_blocks
 
 __all__ = ["Blocks", "eliminated_float_margin", "factor", "float_margin", "predicted_error"]
@@ -57,7 +57,7 @@ def eliminated_float_margin(
 ) -> float:
     """The same for version 2: multipliers of the neurons with alpha < beta only."""
     diagonal, lower = eliminated_blocks(weights, slopes, multipliers, rho, BallOperations())
-    balls = [d if isinstance(d, Ball) else Ball(d, np.zeros_like(d)) for d in diagonal]
+    balls = [d if isinstance(d, MatrixBall) else MatrixBall(d, np.zeros_like(d)) for d in diagonal]
     return _margin(
         Blocks([b.mid for b in balls], [b.mid for b in lower]),
         Blocks([b.rad for b in balls], [b.rad for b in lower]),

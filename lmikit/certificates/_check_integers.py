@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["IntegerOperations", "Integers", "common", "exact", "matmul", "total"]
+__all__ = ["IntegerOperations", "ScaledIntegers", "common", "exact", "matmul", "total"]
 
 
-class Integers:
+class ScaledIntegers:
     """values * 2**-power with integer values (an object array)."""
 
     def __init__(self, values: np.ndarray, power: int) -> None:
@@ -30,18 +30,18 @@ def exact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return integers, exponent.astype(np.int64) - 53
 
 
-def common(integers: np.ndarray, exponents: np.ndarray) -> Integers:
+def common(integers: np.ndarray, exponents: np.ndarray) -> ScaledIntegers:
     """Entries m 2**e over one power of two."""
     nonzero = integers != 0
     power = max(0, int(-(exponents[nonzero].min(initial=0))))
     shifts = np.where(nonzero, exponents + power, 0).astype(object)
-    return Integers(np.left_shift(integers, shifts), power)
+    return ScaledIntegers(np.left_shift(integers, shifts), power)
 
 
-def total(a: Integers, b: Integers) -> Integers:
+def total(a: ScaledIntegers, b: ScaledIntegers) -> ScaledIntegers:
     """a + b."""
     power = max(a.power, b.power)
-    return Integers(a.at(power) + b.at(power), power)
+    return ScaledIntegers(a.at(power) + b.at(power), power)
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -59,52 +59,54 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class IntegerOperations:
     """What `_check_eliminated` needs, without any rounding."""
 
-    def of(self, values: np.ndarray) -> Integers:
+    def of(self, values: np.ndarray) -> ScaledIntegers:
         return common(*exact(values))
 
-    def take(self, a: Integers, rows: np.ndarray) -> Integers:
-        return Integers(a.values[rows], a.power)
+    def take(self, a: ScaledIntegers, rows: np.ndarray) -> ScaledIntegers:
+        return ScaledIntegers(a.values[rows], a.power)
 
-    def transposed(self, a: Integers) -> Integers:
-        return Integers(a.values.T, a.power)
+    def transposed(self, a: ScaledIntegers) -> ScaledIntegers:
+        return ScaledIntegers(a.values.T, a.power)
 
-    def product(self, w: np.ndarray, a: Integers) -> Integers:
+    def product(self, w: np.ndarray, a: ScaledIntegers) -> ScaledIntegers:
         """W A."""
         left = self.of(w)
-        return Integers(matmul(left.values, a.values), left.power + a.power)
+        return ScaledIntegers(matmul(left.values, a.values), left.power + a.power)
 
-    def by_rows(self, factors: Sequence[np.ndarray], a: Integers) -> Integers:
+    def by_rows(self, factors: Sequence[np.ndarray], a: ScaledIntegers) -> ScaledIntegers:
         """diag(product of the factors) A."""
         for factor in factors:
             f = self.of(factor)
-            a = Integers(f.values[:, None] * a.values, f.power + a.power)
+            a = ScaledIntegers(f.values[:, None] * a.values, f.power + a.power)
         return a
 
-    def coupling(self, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, a: Integers) -> Integers:
+    def coupling(
+        self, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, a: ScaledIntegers
+    ) -> ScaledIntegers:
         """-diag((alpha + beta) t) A."""
         s, x = total(self.of(alpha), self.of(beta)), self.of(t)
         row = -(s.values * x.values)
-        return Integers(row[:, None] * a.values, s.power + x.power + a.power)
+        return ScaledIntegers(row[:, None] * a.values, s.power + x.power + a.power)
 
     def quadratic(
-        self, a: Integers, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, b: Integers
-    ) -> Integers:
+        self, a: ScaledIntegers, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, b: ScaledIntegers
+    ) -> ScaledIntegers:
         """2 A' diag(alpha beta t) B."""
         scaled = self.by_rows([alpha, beta, t], b)
-        return Integers(2 * matmul(a.values.T, scaled.values), a.power + scaled.power)
+        return ScaledIntegers(2 * matmul(a.values.T, scaled.values), a.power + scaled.power)
 
-    def block(self, shape: tuple[int, int], pieces: Sequence[tuple[int, int, Any]]) -> Integers:
+    def block(self, shape: tuple[int, int], pieces: Sequence[tuple[int, int, Any]]) -> ScaledIntegers:
         """The sum of matrices placed at (row, column) in a zero matrix."""
         power = max((m.power for _, _, m in pieces), default=0)
         values = np.zeros(shape, dtype=object)
         for i, j, m in pieces:
             values[i : i + m.values.shape[0], j : j + m.values.shape[1]] += m.at(power)
-        return Integers(values, power)
+        return ScaledIntegers(values, power)
 
-    def plus_diagonal(self, a: Integers, diagonal: np.ndarray) -> Integers:
+    def plus_diagonal(self, a: ScaledIntegers, diagonal: np.ndarray) -> ScaledIntegers:
         extra = self.of(diagonal)
         power = max(a.power, extra.power)
         values = a.at(power).copy()
         index = np.arange(diagonal.size)
         values[index, index] += extra.at(power)
-        return Integers(values, power)
+        return ScaledIntegers(values, power)

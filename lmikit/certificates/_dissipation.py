@@ -19,7 +19,7 @@ import numpy as np
 from ._enclosure import Enclosed
 from ._lifted import Chain
 
-__all__ = ["Dissipation", "Level", "eliminate", "nonlinear_neurons"]
+__all__ = ["Level", "LevelDissipation", "eliminate", "nonlinear_neurons"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Level:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dissipation:
+class LevelDissipation:
     """Levels 1..K in order, and the output's rows by level."""
 
     input_dim: int
@@ -55,7 +55,7 @@ def nonlinear_neurons(slopes: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[
     return tuple(np.flatnonzero(alpha < beta) for alpha, beta in slopes)
 
 
-def eliminate(chain: Chain) -> Dissipation:
+def eliminate(chain: Chain) -> LevelDissipation:
     """The dissipation of a chain whose neurons with alpha = beta are replaced by w = alpha v.
 
     Wholly linear layers leave no level. What a linear neuron reads becomes a skip to what reads it.
@@ -72,4 +72,4 @@ def eliminate(chain: Chain) -> Dissipation:
             levels.append(Level(alpha[active], beta[active], {j: r.rows(active) for j, r in rows.items()}))
             passed[len(levels)] = Enclosed(np.ascontiguousarray(w[:, active]))
         rows = passed
-    return Dissipation(chain.weights[0].shape[1], chain.weights[-1].shape[0], tuple(levels), rows)
+    return LevelDissipation(chain.weights[0].shape[1], chain.weights[-1].shape[0], tuple(levels), rows)

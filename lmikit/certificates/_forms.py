@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._assemble import assemble
-from ._dissipation import Dissipation, eliminate, nonlinear_neurons
+from ._dissipation import LevelDissipation, eliminate, nonlinear_neurons
 from ._feasible import always_feasible
 from ._lifted import Chain, Lifted, lift
 
@@ -23,7 +23,7 @@ class Form:
     """
 
     chain: Chain
-    system: Dissipation | None
+    system: LevelDissipation | None
     layers: tuple[int, ...]  # the hidden layer of each level
     kept: tuple[np.ndarray, ...]  # neurons of that layer, in the network's numbering
     within: tuple[np.ndarray, ...]  # the same among the chain's neurons

@@ -94,7 +94,7 @@ def _largest(z: np.ndarray, term: tuple[np.ndarray, np.ndarray] | None) -> float
 
 
 @dataclasses.dataclass
-class _Search:
+class _MultiplierSearch:
     """The best multipliers so far."""
 
     form: Form
@@ -119,7 +119,7 @@ def propose_multipliers(
     below 1e-10 of their level's largest are raised to that, both relative to the neurons' own scales.
     """
     form = form.compressed()
-    search = _Search(form)
+    search = _MultiplierSearch(form)
     if all(np.isfinite(t).all() and (t > 0.0).all() for t in given):
         search.attempt(tuple(given))
         if math.isfinite(search.rho) and search.rho <= rho * (1.0 + _GOOD):
@@ -140,7 +140,7 @@ def _tilted(given: Multipliers, e: float) -> Multipliers:
     return tuple(t * (1.0 + e) ** (len(given) - k) for k, t in enumerate(given))
 
 
-def _search_all(search: _Search, start: Multipliers, closed: Multipliers, rho: float) -> None:
+def _search_all(search: _MultiplierSearch, start: Multipliers, closed: Multipliers, rho: float) -> None:
     closed_rho = search.attempt(closed)
     if start is not closed:
         search.attempt(start)
@@ -168,7 +168,7 @@ def _clipped(given: Sequence[np.ndarray], closed: Multipliers, natural: Multipli
     return tuple(result)
 
 
-def _search_tilts(search: _Search, start: Multipliers) -> None:
+def _search_tilts(search: _MultiplierSearch, start: Multipliers) -> None:
     def tilted(log_e: float) -> float:
         return search.attempt(_tilted(start, math.exp(log_e)))
 
@@ -183,7 +183,7 @@ def _search_tilts(search: _Search, start: Multipliers) -> None:
         _golden(tilted, math.log(low), math.log(high), 8)
 
 
-def _search_scales(search: _Search, start: Multipliers) -> None:
+def _search_scales(search: _MultiplierSearch, start: Multipliers) -> None:
     """rho*(sT) is convex in s where it is finite: a coarse grid brackets its minimum."""
 
     def scaled(log_s: float) -> float:
@@ -195,7 +195,7 @@ def _search_scales(search: _Search, start: Multipliers) -> None:
         _golden(scaled, _SCALES[max(best - 1, 0)], _SCALES[min(best + 1, len(_SCALES) - 1)], 10)
 
 
-def _search_mixes(search: _Search, start: Multipliers, closed: Multipliers) -> None:
+def _search_mixes(search: _MultiplierSearch, start: Multipliers, closed: Multipliers) -> None:
     for share in _MIXES:
         search.attempt(tuple((1.0 - share) * t + share * c for t, c in zip(start, closed, strict=True)))
 

@@ -52,20 +52,20 @@ class ChordalLipSDP(AbstractChainFormulation):
         network = self.network
         hidden, dims = network.hidden_layers, network.dims
         if hidden == 0:  # I - F W_0'W_0
-            terms = [_Terms.output(network.layers[0].linear.to_sparse(), 0, variables)]
+            terms = [_ChordalTerms.output(network.layers[0].linear.to_sparse(), 0, variables)]
             return _lmi(sp.eye_array(dims[0]), terms, "layer 0", (dims[0],))
         n_in, n_out = dims[k - 1], dims[k]
         terms = [self._neurons(k, variables)]
         if k > 1:
-            terms.append(_Terms.symmetric(n_in, 0, n_in + n_out, 1.0, starts[k - 2], variables))
+            terms.append(_ChordalTerms.symmetric(n_in, 0, n_in + n_out, 1.0, starts[k - 2], variables))
         if k < hidden:
-            terms.append(_Terms.symmetric(n_out, n_in, n_in + n_out, -1.0, starts[k - 1], variables))
+            terms.append(_ChordalTerms.symmetric(n_out, n_in, n_in + n_out, -1.0, starts[k - 1], variables))
         else:
-            terms.append(_Terms.output(network.layers[k].linear.to_sparse(), n_in, variables))
+            terms.append(_ChordalTerms.output(network.layers[k].linear.to_sparse(), n_in, variables))
         corner = np.concatenate([np.full(n_in, 1.0 if k == 1 else 0.0), np.zeros(n_out)])
         return _lmi(sp.diags_array(corner), terms, f"layer {k}", (n_in, n_out))
 
-    def _neurons(self, k: int, variables: int) -> "_Terms":
+    def _neurons(self, k: int, variables: int) -> "_ChordalTerms":
         layer, first = self.network.layers[k - 1], sum(self.network.dims[1:k])
         W = layer.linear.to_sparse()
         eye = sp.eye_array(W.shape[0])
@@ -73,7 +73,7 @@ class ChordalLipSDP(AbstractChainFormulation):
         Q = sp.vstack([-W.T @ sp.diags_array(layer.beta), eye], format="csc")
         incidence = self.incidence[first : first + W.shape[0]]
         pad = sp.csc_array((W.shape[0], variables - incidence.shape[1]))
-        return _Terms(P, Q, sp.hstack([incidence, pad], format="csc"))
+        return _ChordalTerms(P, Q, sp.hstack([incidence, pad], format="csc"))
 
     def witness(self, solution: Solution) -> Witness:
         """rho = 1/F, T = rho Lambda / 2; the X_k are not needed any more."""
@@ -83,13 +83,13 @@ class ChordalLipSDP(AbstractChainFormulation):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Terms:
+class _ChordalTerms:
     P: sp.csc_array
     Q: sp.csc_array
     E: sp.csc_array
 
     @classmethod
-    def output(cls, W: sp.csr_array, offset: int, variables: int) -> "_Terms":
+    def output(cls, W: sp.csr_array, offset: int, variables: int) -> "_ChordalTerms":
         """-F W'W on the columns from `offset` on."""
         rows = W.shape[0]
         P = sp.vstack([sp.csc_array((offset, rows)), W.T], format="csc")
@@ -99,7 +99,9 @@ class _Terms:
         )
 
     @classmethod
-    def symmetric(cls, n: int, offset: int, size: int, sign: float, start: int, variables: int) -> "_Terms":
+    def symmetric(
+        cls, n: int, offset: int, size: int, sign: float, start: int, variables: int
+    ) -> "_ChordalTerms":
         """sign * X on rows offset.., X (n, n) symmetric: its upper triangle, row by row, from `start` on."""
         i, j = np.triu_indices(n)
         eye = sp.eye_array(size, format="csc")
@@ -109,6 +111,6 @@ class _Terms:
         return cls(eye[:, offset + i], eye[:, offset + j], E)
 
 
-def _lmi(F0: sp.sparray, terms: list[_Terms], name: str, partition: tuple[int, ...]) -> LMI:
+def _lmi(F0: sp.sparray, terms: list[_ChordalTerms], name: str, partition: tuple[int, ...]) -> LMI:
     P, Q = (sp.hstack([getattr(t, side) for t in terms], format="csc") for side in "PQ")
     return LMI(sp.csc_array(F0), P, Q, sp.vstack([t.E for t in terms], format="csc"), name, partition)

@@ -122,7 +122,7 @@ def read_graph_nodes(path: str | os.PathLike[str]) -> tuple[Node, ...]:
         raise InputError(f"{file.name}: the entry 'graph' has more than {_LONGEST} characters.")
     try:
         data = json.loads(str(text), object_pairs_hook=_unique, parse_constant=_refused)
-        return _Reader(entries).nodes(data)
+        return _GraphFileReader(entries).nodes(data)
     except InputError as error:
         raise InputError(f"{file.name} is no graph: {error}") from error
     except (TypeError, ValueError, KeyError, OverflowError, RecursionError) as error:
@@ -140,7 +140,7 @@ def _refused(text: str) -> None:
     raise ValueError(f"the number {text} is not finite")
 
 
-class _Reader:
+class _GraphFileReader:
     """Takes the arrays one after the other, each once, and counts the channels that are stated."""
 
     def __init__(self, entries: dict[str, Any]) -> None:

@@ -22,11 +22,11 @@ from ._enclosure import below
 from ._relaxation import Relaxation
 from ._rounding import SAFE, TINY, U, gamma, sums, times
 
-__all__ = ["Affine", "affine_of", "crown_lower"]
+__all__ = ["AbsoluteAffine", "affine_of", "crown_lower"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Affine:
+class AbsoluteAffine:
     """v = W x + b with W dense or CSR, and |W|."""
 
     matrix: Any
@@ -39,20 +39,20 @@ class Affine:
         return int(self.matrix.shape[1])
 
 
-def affine_of(layer: Layer) -> Affine:
+def affine_of(layer: Layer) -> AbsoluteAffine:
     """The affine part of a layer, as a matrix whose products are plain sums of products."""
     linear = layer.linear
     matrix = linear.to_dense() if isinstance(linear, DenseMap) else linear.to_sparse()
-    return Affine(matrix, abs(matrix), layer.bias)
+    return AbsoluteAffine(matrix, abs(matrix), layer.bias)
 
 
-def affine_maps(network: Network) -> tuple[Affine, ...]:
+def affine_maps(network: Network) -> tuple[AbsoluteAffine, ...]:
     """One per layer."""
     return tuple(affine_of(layer) for layer in network.layers)
 
 
 def crown_lower(
-    maps: Sequence[Affine],
+    maps: Sequence[AbsoluteAffine],
     relaxations: Sequence[Relaxation],
     domain: Domain,
     rows: np.ndarray,
@@ -79,7 +79,7 @@ def _input_size(relaxations: Sequence[Relaxation], domain: Domain, depth: int) -
 
 
 def _through_map(
-    affine: Affine, a: np.ndarray, d: np.ndarray, e: np.ndarray, argument: np.ndarray | None
+    affine: AbsoluteAffine, a: np.ndarray, d: np.ndarray, e: np.ndarray, argument: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(A W, d + A b, e + their cost); `argument` bounds |v| where A itself was rounded once."""
     size = np.abs(a)
@@ -99,7 +99,7 @@ def _product(a: np.ndarray, matrix: Any) -> np.ndarray:
     return np.asarray(a.reshape(-1, a.shape[-1]) @ matrix).reshape(*a.shape[:-1], -1)
 
 
-def _rounding_of_map(affine: Affine, a: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _rounding_of_map(affine: AbsoluteAffine, a: np.ndarray, values: np.ndarray) -> np.ndarray:
     """What the rounding of A W may change in A W x, |x| <= values."""
     reach = values @ affine.size.T
     tiny = TINY * (1.0 + sums(values) + sums(reach))

@@ -13,7 +13,7 @@ from .._errors import InputError, OptionError
 from .._ieee import require_ieee
 from ..claims import AbstractRegion
 from ..network import Network
-from ._crown import Affine, affine_maps, crown_lower
+from ._crown import AbsoluteAffine, affine_maps, crown_lower
 from ._domain import Domain
 from ._enclosure import above, below
 from ._functions import Profile, profile_of
@@ -155,7 +155,7 @@ def _enclosed(
 
 
 def enclose(
-    maps: Sequence[Affine],
+    maps: Sequence[AbsoluteAffine],
     domain: Domain,
     method: Method,
     profiles: Sequence[Profile],
@@ -186,7 +186,7 @@ def enclose(
 
 
 def _by_crown(
-    maps: Sequence[Affine], found: Sequence[Relaxation], domain: Domain, k: int
+    maps: Sequence[AbsoluteAffine], found: Sequence[Relaxation], domain: Domain, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     n = maps[k].bias.size
     both = np.vstack([np.eye(n), -np.eye(n)])
@@ -194,7 +194,7 @@ def _by_crown(
     return lower[..., :n], -lower[..., n:]
 
 
-def interval_step(affine: Affine, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def interval_step(affine: AbsoluteAffine, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Enclosures of W x + b for low <= x <= high, (n,) or (B, n)."""
     middle = 0.5 * low + 0.5 * high
     half = above(np.maximum(high - middle, middle - low))

@@ -21,7 +21,7 @@ from ._parameters import Parameters
 from ._sdp import LMI, SDP, SOC
 from ._structure import block, vstack
 
-__all__ = ["Added", "Form", "Place", "compile_form"]
+__all__ = ["Added", "MonomialForm", "Place", "compile_form"]
 
 _FIELDS = {
     Kind.LMI: "X",
@@ -53,7 +53,7 @@ class Added:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Form:
+class MonomialForm:
     """The compiled problem with a column per monomial after the variables.
 
     `own` entries of y are the user's, `variables` all of them; `pieces` are all places of each constraint,
@@ -181,7 +181,7 @@ class _Collector:
 
 def compile_form(
     owner: Any, own: int, added: Sequence[Added], objective: Curved, name: Callable[[int], str]
-) -> Form:
+) -> MonomialForm:
     """The form of minimising a convex objective under the constraints; `own` entries of y are the user's."""
     lowered = Lowered(owner, own)
     target, parts = lowered.objective(objective)
@@ -201,4 +201,4 @@ def compile_form(
     sdp = SDP(c, tuple(into.lmis), G=-G, h=h, A=A, b=-b, socs=tuple(into.socs))
     squares = tuple((*into.map(e), W) for e, W in target.squares)
     program = ConicProgram(sdp, tuple(into.exponentials), tuple(into.powers))
-    return Form(own, lowered.size, into.columns - lowered.size, program, squares, pieces_of)
+    return MonomialForm(own, lowered.size, into.columns - lowered.size, program, squares, pieces_of)

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from .._convert import as_number
 from .._errors import InputError
-from ._compile import Added, Form, Place, compile_form
+from ._compile import Added, MonomialForm, Place, compile_form
 from ._cones import ConicProgram
 from ._constraint import Constraint, Kind
 from ._curved import Curved
@@ -43,7 +43,7 @@ class Problem(AbstractVariables):
     def __init__(self) -> None:
         super().__init__()
         self._added: dict[str, Added] = {}
-        self._form: Form | None = None
+        self._form: MonomialForm | None = None
         self._program: ConicProgram | None = None
         self._layouts: dict[int, int] = {}  # length of y -> how many entries are the variables'
         self._last: Values | None = None
@@ -220,7 +220,7 @@ class Problem(AbstractVariables):
             self._program = form.at(self.parameters)
         return self._program
 
-    def _compiled(self) -> Form:
+    def _compiled(self) -> MonomialForm:
         if not self._size:
             raise InputError("the problem has no variables; create them with scalar, vector, symmetric, ...")
         if self._form is None:

@@ -12,7 +12,7 @@ from .._errors import OptionError
 from ._closed_form_members import member_shapes, refined_member, scaled_members, sensitivities
 from ._eclipse_pass import dominated
 from ._proposal import AbstractChainMethod, Run
-from ._recursion import Chain, Evaluation, advance, evaluate, finish, first_gram, gradient
+from ._recursion import EliminatedChain, Evaluation, advance, evaluate, finish, first_gram, gradient
 
 __all__ = ["ClosedForm", "better", "closed_form"]
 
@@ -49,12 +49,12 @@ class ClosedForm(AbstractChainMethod):
             if not 0.0 < s <= 1.0:
                 raise OptionError(f"overshoots holds {s!r}; expected numbers in (0, 1].")
 
-    def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:
+    def _improved(self, chain: EliminatedChain, fast: Evaluation, run: Run) -> Evaluation:
         return closed_form(chain, fast, run, self.overshoots)
 
 
 def closed_form(
-    chain: Chain, fast: Evaluation, run: Run, overshoots: Sequence[float] | None = None
+    chain: EliminatedChain, fast: Evaluation, run: Run, overshoots: Sequence[float] | None = None
 ) -> Evaluation:
     """The best of ECLipsE-Fast and one pass per overshoot, rescaled; rho at most that of `fast`."""
     if overshoots is None:
@@ -73,7 +73,7 @@ def better(first: Evaluation, second: Evaluation | None) -> Evaluation:
     return second if second is not None and second.rho < first.rho else first
 
 
-def _family_pass(chain: Chain, ahead: Sequence[np.ndarray], overshoot: float) -> Evaluation | None:
+def _family_pass(chain: EliminatedChain, ahead: Sequence[np.ndarray], overshoot: float) -> Evaluation | None:
     gram, steps = first_gram(chain), []
     for k in range(1, chain.hidden_layers + 1):
         m, kappa = chain.gain[k - 1], chain.kappa[k - 1]
@@ -119,7 +119,7 @@ def _next_norms(w: np.ndarray, diagonals: np.ndarray) -> np.ndarray:
     return norm
 
 
-def _commonly_rescaled(chain: Chain, best: Evaluation, run: Run) -> Evaluation:
+def _commonly_rescaled(chain: EliminatedChain, best: Evaluation, run: Run) -> Evaluation:
     """All d times one factor e^t, rho minimised by the secant rule on d log(rho)/dt."""
     base, t, slope, infeasible = best.d, 0.0, _slope(chain, best), -math.inf
     step = max(-_LONGEST, min(_LONGEST, -slope))
@@ -142,5 +142,5 @@ def _commonly_rescaled(chain: Chain, best: Evaluation, run: Run) -> Evaluation:
     return best
 
 
-def _slope(chain: Chain, at: Evaluation) -> float:
+def _slope(chain: EliminatedChain, at: Evaluation) -> float:
     return float(sum(g.sum() for g in gradient(chain, at)))

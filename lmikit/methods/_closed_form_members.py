@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ._recursion import Chain
+from ._recursion import EliminatedChain
 
 __all__ = ["member_shapes", "refined_member", "scaled_members", "sensitivities"]
 
@@ -77,7 +77,7 @@ def refined_member(a: np.ndarray, shape: np.ndarray, vector: np.ndarray) -> np.n
     return np.asarray(shape * math.sqrt(x @ x))
 
 
-def sensitivities(chain: Chain) -> list[np.ndarray]:
+def sensitivities(chain: EliminatedChain) -> list[np.ndarray]:
     """`ahead` per hidden layer: diag(J'J) with every product of different rows taken to cancel.
 
     c_L = diag(W_L'W_L), c_{k-1} = (W_{k-1} o W_{k-1})' (m_k^2 c_k), each scaled to maximum 1.

@@ -21,7 +21,7 @@ from ._eclipse_pass import dominated, fast_pass
 from ._layer_scaling import layer_scaled
 from ._lipsdp import default_solver
 from ._proposal import Run as Ascent
-from ._recursion import Chain, Evaluation, Step, advance, chain_of, finish, first_gram
+from ._recursion import EliminatedChain, Evaluation, Step, advance, chain_of, finish, first_gram
 
 __all__ = ["Eclipse"]
 
@@ -85,7 +85,7 @@ class Eclipse(AbstractMethod):
             ascent = Ascent(self.name, time_limit, progress)
             start = layer_scaled(chain, closed_form(chain, start, ascent), ascent, _START_TOLERANCE, 300)
         solver = default_solver(self.tol) if solver is None else solver
-        run = _Run(chain, reduction.network.slopes, solver, time_limit, progress, self.sweeps)
+        run = _ForwardPasses(chain, reduction.network.slopes, solver, time_limit, progress, self.sweeps)
         found = run.once(_greedy(chain)) if self.criterion == "greedy" else start
         if self.criterion == "lookahead" and chain.hidden_layers:
             for _ in range(self.sweeps):
@@ -103,12 +103,12 @@ class Eclipse(AbstractMethod):
         return reduction.lift(witness)
 
 
-def _greedy(chain: Chain) -> Iterator[np.ndarray]:
+def _greedy(chain: EliminatedChain) -> Iterator[np.ndarray]:
     return (W.T @ W for W in chain.weights[1:])
 
 
 def _asked(
-    chain: Chain, slopes: tuple[tuple[np.ndarray, np.ndarray], ...], at: Evaluation
+    chain: EliminatedChain, slopes: tuple[tuple[np.ndarray, np.ndarray], ...], at: Evaluation
 ) -> Iterator[np.ndarray]:
     """B_1, ..., B_L for the multipliers of `at`, tilted as little as the elimination needs."""
     depth = chain.hidden_layers
@@ -125,10 +125,10 @@ def _asked(
 
 
 @dataclasses.dataclass
-class _Run:
+class _ForwardPasses:
     """The forward passes of one proposal, with its clock."""
 
-    chain: Chain
+    chain: EliminatedChain
     slopes: tuple[tuple[np.ndarray, np.ndarray], ...]
     solver: AbstractSolver
     time_limit: float | None

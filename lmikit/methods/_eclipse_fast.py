@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from ._proposal import AbstractChainMethod, Run
-from ._recursion import Chain, Evaluation
+from ._recursion import EliminatedChain, Evaluation
 
 __all__ = ["EclipseFast"]
 
@@ -25,5 +25,5 @@ class EclipseFast(AbstractChainMethod):
     name: ClassVar[str] = "eclipse-fast"
     balances: ClassVar[bool] = False  # the published choice, nothing else
 
-    def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:
+    def _improved(self, chain: EliminatedChain, fast: Evaluation, run: Run) -> Evaluation:
         return fast

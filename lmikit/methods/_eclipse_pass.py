@@ -6,7 +6,7 @@ import numpy as np
 
 from .._eigen import top_eigenvalue
 from .._errors import SolveFailed
-from ._recursion import Chain, Evaluation, advance, exact_shift, finish, first_gram, rescaled
+from ._recursion import EliminatedChain, Evaluation, advance, exact_shift, finish, first_gram, rescaled
 
 __all__ = ["dominated", "fast_pass"]
 
@@ -21,7 +21,7 @@ def dominated(kappa: np.ndarray, e: np.ndarray) -> np.ndarray:
     return np.maximum(kappa, kappa * kappa * (1.0 + _MARGIN)) * e
 
 
-def fast_pass(chain: Chain) -> tuple[Chain, Evaluation]:
+def fast_pass(chain: EliminatedChain) -> tuple[EliminatedChain, Evaluation]:
     """(chain rescaled by exact powers of two, its ECLipsE-Fast evaluation): E = lambda_max(m G m) I.
 
     After it every m G m has its largest eigenvalue in [1/4, 2), so that products over many

@@ -10,7 +10,7 @@ from .._arrays import blas_threads
 from .._witness import Witness
 from ..network import Network
 from ._proposal import proposed_witness
-from ._recursion import Chain, Evaluation, chain_of, evaluate, exact_shift, rescaled
+from ._recursion import EliminatedChain, Evaluation, chain_of, evaluate, exact_shift, rescaled
 
 __all__ = ["implied_multipliers"]
 
@@ -49,14 +49,14 @@ def implied_multipliers(
     return witness if all(np.isfinite(t).all() for t in witness.multipliers) else None
 
 
-def _balanced(chain: Chain, taus: Sequence[float]) -> tuple[Chain, list[float]]:
+def _balanced(chain: EliminatedChain, taus: Sequence[float]) -> tuple[EliminatedChain, list[float]]:
     """Exact powers of two that bring every tau near 1, so that deep products stay in range."""
     here = [math.ldexp(t, -2 * p) for t, p in zip(taus, chain.layer_pow2, strict=True)]
     shifts = [exact_shift(w, math.frexp(t)[1] // 2) for w, t in zip(chain.weights, here, strict=True)]
     return rescaled(chain, shifts), [math.ldexp(t, -2 * s) for t, s in zip(here, shifts, strict=True)]
 
 
-def _best_scale(chain: Chain, base: list[np.ndarray], deadline: float) -> Evaluation | None:
+def _best_scale(chain: EliminatedChain, base: list[np.ndarray], deadline: float) -> Evaluation | None:
     """The evaluation of least rho over d = base / s: golden section in log s, outward from s = 1."""
     seen: dict[float, Evaluation | None] = {}
 

@@ -10,7 +10,7 @@ from .._errors import OptionError
 from ._ascent import minimised
 from ._closed_form import better, closed_form
 from ._proposal import AbstractChainMethod, Run
-from ._recursion import Chain, Evaluation
+from ._recursion import EliminatedChain, Evaluation
 from ._relative import RelativePoint, evaluate_relative, relative_gradient, relative_point
 
 __all__ = ["LayerScaling", "layer_scaled"]
@@ -43,13 +43,13 @@ class LayerScaling(AbstractChainMethod):
                 "positive numbers."
             )
 
-    def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:
+    def _improved(self, chain: EliminatedChain, fast: Evaluation, run: Run) -> Evaluation:
         best = closed_form(chain, fast, run)
         return layer_scaled(chain, best, run, self.tolerance, self.max_iterations)
 
 
 def layer_scaled(
-    chain: Chain, start: Evaluation, run: Run, tolerance: float, max_iterations: int
+    chain: EliminatedChain, start: Evaluation, run: Run, tolerance: float, max_iterations: int
 ) -> Evaluation:
     """The best of `start` and the ascent on one scalar per layer from it."""
     point = relative_point(chain, start, _SMALLEST_THETA)

@@ -11,7 +11,7 @@ from ._ascent import minimised
 from ._closed_form import better, closed_form
 from ._layer_scaling import layer_scaled
 from ._proposal import AbstractChainMethod, Run
-from ._recursion import Chain, Evaluation
+from ._recursion import EliminatedChain, Evaluation
 from ._relative import RelativePoint, evaluate_relative, relative_gradient, relative_point
 
 __all__ = ["NeuronScaling", "neuron_scaled"]
@@ -44,14 +44,14 @@ class NeuronScaling(AbstractChainMethod):
                 "positive numbers."
             )
 
-    def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:
+    def _improved(self, chain: EliminatedChain, fast: Evaluation, run: Run) -> Evaluation:
         best = closed_form(chain, fast, run)
         best = layer_scaled(chain, best, run, 1e-5, self.max_iterations)
         return neuron_scaled(chain, best, run, self.tolerance, self.max_iterations)
 
 
 def neuron_scaled(
-    chain: Chain, start: Evaluation, run: Run, tolerance: float, max_iterations: int
+    chain: EliminatedChain, start: Evaluation, run: Run, tolerance: float, max_iterations: int
 ) -> Evaluation:
     """The best of `start` and the ascent on all theta and shapes from it."""
     point = relative_point(chain, start, _SMALLEST_THETA)

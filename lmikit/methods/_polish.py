@@ -12,7 +12,7 @@ from ..formulations import scale_witness
 from ..network import Network
 from ._neuron_scaling import neuron_scaled
 from ._proposal import Run, proposed_witness
-from ._recursion import Chain, Evaluation, chain_of, evaluate
+from ._recursion import EliminatedChain, Evaluation, chain_of, evaluate
 
 __all__ = ["polished"]
 
@@ -57,7 +57,7 @@ def polished(
     return dataclasses.replace(result, optimum_at_least=witness.optimum_at_least)
 
 
-def _lambdas(witness: Witness, chain: Chain) -> tuple[np.ndarray, ...]:
+def _lambdas(witness: Witness, chain: EliminatedChain) -> tuple[np.ndarray, ...]:
     scaled = scale_witness(witness, chain.layer_pow2)
     return tuple(2.0 / scaled.rho * t for t in scaled.multipliers)
 
@@ -69,7 +69,7 @@ def _aim(witness: Witness, powers: tuple[int, ...]) -> float | None:
 
 
 def _feasible(
-    chain: Chain, Lambda: tuple[np.ndarray, ...], fallback: tuple[np.ndarray, ...], claimed: float
+    chain: EliminatedChain, Lambda: tuple[np.ndarray, ...], fallback: tuple[np.ndarray, ...], claimed: float
 ) -> Evaluation | None:
     """The best of tilts and mixes; one that reaches the rho that the solver claims ends the search."""
     best: Evaluation | None = None

@@ -16,7 +16,7 @@ from ..network import Network, balanced_neurons, reduce
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
 from ._eclipse_pass import fast_pass
-from ._recursion import Chain, Evaluation, chain_of
+from ._recursion import EliminatedChain, Evaluation, chain_of
 
 __all__ = ["AbstractChainMethod", "Run", "proposed_witness", "smaller_witness"]
 
@@ -85,7 +85,7 @@ class AbstractChainMethod(AbstractMethod):
         return proposed_witness(chain, best, self.name)
 
     @abc.abstractmethod
-    def _improved(self, chain: Chain, fast: Evaluation, run: Run) -> Evaluation:
+    def _improved(self, chain: EliminatedChain, fast: Evaluation, run: Run) -> Evaluation:
         """An evaluation whose rho is at most that of `fast`."""
 
 
@@ -107,7 +107,7 @@ def _irreducible(network: Network) -> bool:
     return all(m.any(axis=0).all() and m.any(axis=1).all() for m in masks)
 
 
-def proposed_witness(chain: Chain, at: Evaluation, name: str) -> Witness:
+def proposed_witness(chain: EliminatedChain, at: Evaluation, name: str) -> Witness:
     """The evaluation as a witness for the chain's network: T = rho Lambda / 2, rho slightly raised.
 
     At the least rho the lifted matrix is singular and no floating-point proof can succeed.

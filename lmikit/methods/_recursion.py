@@ -41,7 +41,7 @@ from ..network import Network
 
 __all__ = [
     "UNSCALED_POW2",
-    "Chain",
+    "EliminatedChain",
     "Evaluation",
     "Step",
     "advance",
@@ -63,7 +63,7 @@ UNSCALED_POW2 = 100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Chain:
+class EliminatedChain:
     """A feed-forward network as the recursion sees it; weights are 2**-layer_pow2 times the original."""
 
     weights: tuple[np.ndarray, ...]
@@ -108,7 +108,7 @@ class Evaluation:
     d: tuple[np.ndarray, ...]
 
 
-def chain_of(network: Network) -> Chain:
+def chain_of(network: Network) -> EliminatedChain:
     """The chain of `network`; layers far from unit size are scaled by an exact power of two."""
     centre, radius, gain, kappa = [], [], [], []
     for alpha, beta in network.slopes:
@@ -120,13 +120,13 @@ def chain_of(network: Network) -> Chain:
         kappa.append(np.maximum(r / np.where(m > 0.0, m, 1.0), _SMALLEST_KAPPA))
     weights = tuple(np.ascontiguousarray(w) for w in network.weights)
     unscaled = (0,) * len(weights)
-    chain = Chain(weights, tuple(centre), tuple(radius), tuple(gain), tuple(kappa), unscaled)
+    chain = EliminatedChain(weights, tuple(centre), tuple(radius), tuple(gain), tuple(kappa), unscaled)
     sizes = [math.frexp(float(np.abs(w).max(initial=0.0)))[1] for w in weights]
     wanted = [exact_shift(w, p) if abs(p) > UNSCALED_POW2 else 0 for w, p in zip(weights, sizes, strict=True)]
     return rescaled(chain, wanted)
 
 
-def rescaled(chain: Chain, extra_pow2: Sequence[int]) -> Chain:
+def rescaled(chain: EliminatedChain, extra_pow2: Sequence[int]) -> EliminatedChain:
     """The chain with weights 2**-extra_pow2[k] * W_k."""
     if not any(extra_pow2):
         return chain
@@ -146,7 +146,7 @@ def exact_shift(weight: np.ndarray, wanted: int) -> int:
     return max(0, min(wanted, room))
 
 
-def advance(chain: Chain, k: int, g: np.ndarray, d: np.ndarray) -> tuple[Step, np.ndarray] | None:
+def advance(chain: EliminatedChain, k: int, g: np.ndarray, d: np.ndarray) -> tuple[Step, np.ndarray] | None:
     """(step, W_k X_k^-1 W_k') for hidden layer k = 1..L from g = W_{k-1} X_{k-1}^-1 W_{k-1}' and
     d = 1/Lambda_k; None where K of Lemma 1 is not positive definite."""
     centre, radius, weight = chain.centre[k - 1], chain.radius[k - 1], chain.weights[k]
@@ -170,7 +170,7 @@ def advance(chain: Chain, k: int, g: np.ndarray, d: np.ndarray) -> tuple[Step, n
     return Step(factor, d, None, cross), weight @ inverse @ weight.T
 
 
-def first_gram(chain: Chain) -> np.ndarray:
+def first_gram(chain: EliminatedChain) -> np.ndarray:
     """W_0 W_0' (X_0 = I)."""
     w = chain.weights[0]
     return w @ w.T
@@ -184,7 +184,7 @@ def finish(gram: np.ndarray, steps: Sequence[Step]) -> Evaluation | None:
     return Evaluation(rho, vector, tuple(steps), tuple(s.d for s in steps))
 
 
-def evaluate(chain: Chain, d: Sequence[np.ndarray]) -> Evaluation | None:
+def evaluate(chain: EliminatedChain, d: Sequence[np.ndarray]) -> Evaluation | None:
     """rho minimised for the multipliers Lambda_k = 1/d[k-1]; None where they are infeasible."""
     gram, steps = first_gram(chain), []
     for k, d_k in enumerate(d, start=1):
@@ -196,7 +196,7 @@ def evaluate(chain: Chain, d: Sequence[np.ndarray]) -> Evaluation | None:
     return finish(gram, steps)
 
 
-def gradient(chain: Chain, at: Evaluation) -> tuple[np.ndarray, ...]:
+def gradient(chain: EliminatedChain, at: Evaluation) -> tuple[np.ndarray, ...]:
     """d log(rho) / d log(d_k), one array per hidden layer.
 
     With a_L = W_L'u: d rho/d d_k = a_k^2 - b_k^2, b_k = K^-1 r G c a_k, and a_{k-1} = W_{k-1}'(c a_k + r b_k)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._eigen import top_eigenpair
-from ._recursion import Chain, Evaluation, advance, finish, first_gram
+from ._recursion import EliminatedChain, Evaluation, advance, finish, first_gram
 
 __all__ = ["RelativePoint", "evaluate_relative", "relative_gradient", "relative_point"]
 
@@ -38,7 +38,9 @@ class RelativePoint:
         return math.log(self.at.rho)
 
 
-def evaluate_relative(chain: Chain, theta: np.ndarray, shapes: Sequence[np.ndarray]) -> RelativePoint | None:
+def evaluate_relative(
+    chain: EliminatedChain, theta: np.ndarray, shapes: Sequence[np.ndarray]
+) -> RelativePoint | None:
     """The point of these parameters; None only where rounding or overflow spoils it."""
     gram, steps = first_gram(chain), []
     sizes, edges = [], []
@@ -59,7 +61,7 @@ def evaluate_relative(chain: Chain, theta: np.ndarray, shapes: Sequence[np.ndarr
     return RelativePoint(at, theta, tuple(shapes), tuple(sizes), tuple(edges))
 
 
-def _edge(chain: Chain, k: int, gram: np.ndarray, shape: np.ndarray) -> tuple[float, np.ndarray]:
+def _edge(chain: EliminatedChain, k: int, gram: np.ndarray, shape: np.ndarray) -> tuple[float, np.ndarray]:
     """(lambda_k, S^-1/2 r~ q)."""
     scale = chain.kappa[k - 1] * chain.gain[k - 1] / np.sqrt(shape)
     matrix = scale[:, None] * gram * scale
@@ -69,7 +71,7 @@ def _edge(chain: Chain, k: int, gram: np.ndarray, shape: np.ndarray) -> tuple[fl
     return value, scale * vector
 
 
-def relative_point(chain: Chain, at: Evaluation, smallest: float) -> RelativePoint | None:
+def relative_point(chain: EliminatedChain, at: Evaluation, smallest: float) -> RelativePoint | None:
     """The parameters that reproduce the multipliers of `at`, theta not below `smallest`."""
     theta, shapes = [], []
     gram = first_gram(chain)
@@ -86,7 +88,9 @@ def relative_point(chain: Chain, at: Evaluation, smallest: float) -> RelativePoi
     return evaluate_relative(chain, np.array(theta), shapes)
 
 
-def relative_gradient(chain: Chain, point: RelativePoint) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def relative_gradient(
+    chain: EliminatedChain, point: RelativePoint
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """(d log(rho)/d theta, one array per layer d log(rho)/d log(S))."""
     at = point.at
     a = (chain.weights[-1].T @ at.direction)[:, None]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.linalg
 
-from ..certificates.sdp._data import Cone, Layout
+from ..certificates.sdp._data import Cone, ConeLayout
 from ._correction import Corrector
 
 __all__ = ["polish"]
@@ -114,7 +114,7 @@ def _newton(
     return dy, solved[keep.sum() :]
 
 
-def _longest(shape: Layout, point: np.ndarray, direction: np.ndarray) -> float:
+def _longest(shape: ConeLayout, point: np.ndarray, direction: np.ndarray) -> float:
     """A fraction of the way to the boundary, at most 1."""
     line = shape.linear_slice
     ratio = -direction[line] / point[line]

@@ -15,7 +15,7 @@ from .._progress import ProgressCallback
 from ..certificates.sdp import SDPCertificate, verify_sdp
 from ..lmi import SDP, Problem, Status
 from ..solvers import AbstractSolver
-from ._search import Search
+from ._search import ProofSearch
 
 __all__ = ["ProvenSDP", "prove"]
 
@@ -103,7 +103,7 @@ def prove(
         raise OptionError(f"time_limit is {time_limit!r}; expected seconds > 0 or None.")
     limits = None if bounds is None else _bounds(bounds, sdp.variables)
     started = time.perf_counter()
-    search = Search(
+    search = ProofSearch(
         sdp, solver, None if time_limit is None else started + time_limit, limits, progress, solve
     )
     witness, reasons = search.run()
@@ -126,7 +126,7 @@ def _bounds(bounds: Any, m: int) -> np.ndarray:
 
 def _result(
     problem: SDP | Problem,
-    search: Search,
+    search: ProofSearch,
     certificate: SDPCertificate | None,
     reasons: tuple[str, ...],
     total: float,

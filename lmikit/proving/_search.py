@@ -21,7 +21,7 @@ from ._polish import polish
 from ._rays import interior_ray
 from ._sides import DualSearch, PrimalSearch, packed, tidy
 
-__all__ = ["Search"]
+__all__ = ["ProofSearch"]
 
 _log = logging.getLogger(__name__)
 _LEVELS = (1e-4, 1e-6, 1e-2)
@@ -32,7 +32,7 @@ _SHIFTS = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 Solve = Callable[..., Solution]
 
 
-class Search:
+class ProofSearch:
     """One problem's search; `run` returns the witness and the reasons for what it lacks."""
 
     def __init__(

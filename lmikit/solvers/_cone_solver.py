@@ -16,13 +16,13 @@ from ..lmi import ConicProgram, Dual, Solution, Status
 from ..lmi._cones import cone_violation, dual_cone_violation
 from ..lmi._residuals import relative_violations
 from ._checks import RAY_TOLERANCE, checked_primal_ray, gap_scale, offset_and_gradient
-from ._external import ExternalSolver, Raw, Tolerances, better
+from ._external import AbstractExternalSolver, Raw, Tolerances, better
 
 __all__ = ["AbstractConeSolver"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AbstractConeSolver(ExternalSolver):
+class AbstractConeSolver(AbstractExternalSolver):
     """An external solver that has exponential and power cones too."""
 
     takes_exponential = True

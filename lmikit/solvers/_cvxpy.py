@@ -18,7 +18,7 @@ from .._progress import ProgressCallback
 from ..lmi import LMI, SDP, Dual, Solution, Status
 from ..lmi._svec import SvecOrder, svec_pairs, to_svec
 from ._cost import rows_seconds
-from ._external import ExternalSolver, Raw, Start
+from ._external import AbstractExternalSolver, Raw, Start
 from ._interrupt import run_interruptibly
 from ._rays import dual_ray_problem, primal_ray_problem
 
@@ -60,10 +60,10 @@ _CVXOPT = frozenset(  # CVXOPT itself ignores what it does not know
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CVXPY(ExternalSolver):
+class CVXPY(AbstractExternalSolver):
     """The solver that CVXPY knows by the name `solver`, as in `cvxpy.installed_solvers()`.
 
-    Options as in `ExternalSolver`; those left at None are the solver's own. One whose spelling
+    Options as in `AbstractExternalSolver`; those left at None are the solver's own. One whose spelling
     lmikit does not know for this solver raises OptionError: pass it through `native`, whose
     names are checked for CLARABEL, SCS, CVXOPT and MOSEK, and by the solver itself for others.
     After Ctrl-C the native solver may run on in its thread until it ends.

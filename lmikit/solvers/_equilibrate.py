@@ -15,13 +15,13 @@ import scipy.sparse as sp
 
 from ..lmi import LMI, SDP, SOC, Dual
 
-__all__ = ["Equilibrium", "equilibrate", "scaled_problem"]
+__all__ = ["Equilibration", "equilibrate", "scaled_problem"]
 
 _ROUNDS = 12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Equilibrium:
+class Equilibration:
     """The scaled problem and its factors; `rows` has one array (D_k,) per LMI."""
 
     sdp: SDP
@@ -48,7 +48,7 @@ class Equilibrium:
         return dataclasses.replace(dual, X=X, z=t * self.G * dual.z, v=t * self.A * dual.v, s=s)
 
 
-def equilibrate(sdp: SDP, *, rows: bool) -> Equilibrium:
+def equilibrate(sdp: SDP, *, rows: bool) -> Equilibration:
     """Alternate between variables and constraints until the largest entries of each are near 1."""
     m = sdp.variables
     terms = [_Terms.of(lmi) for lmi in sdp.lmis]
@@ -84,7 +84,7 @@ def scaled_problem(
     g: np.ndarray,
     a: np.ndarray,
     e: np.ndarray,
-) -> Equilibrium:
+) -> Equilibration:
     """The problem with these factors, all powers of two."""
     D = sp.diags_array(y)
     scaled = SDP(
@@ -97,7 +97,7 @@ def scaled_problem(
         socs=tuple(SOC(f * soc.C @ D, f * soc.d, soc.name) for f, soc in zip(e, sdp.socs, strict=True)),
         H=None if sdp.H is None else sp.csc_array(D @ sdp.H @ D),
     )
-    return Equilibrium(scaled, y, d, g, a, e)
+    return Equilibration(scaled, y, d, g, a, e)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

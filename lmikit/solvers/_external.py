@@ -24,13 +24,22 @@ from ._checks import (
 )
 from ._child import solve_in_child
 from ._cost import rows_seconds
-from ._equilibrate import Equilibrium, equilibrate
+from ._equilibrate import Equilibration, equilibrate
 from ._geometric import geometric
 from ._presolve import Presolved, presolve
 
-__all__ = ["ExternalSolver", "Raw", "Start", "Tolerances", "better", "constant_raw", "finish", "reduced_run"]
+__all__ = [
+    "AbstractExternalSolver",
+    "Raw",
+    "Start",
+    "Tolerances",
+    "better",
+    "constant_raw",
+    "finish",
+    "reduced_run",
+]
 
-Scale = bool | Callable[[SDP], Equilibrium | None]  # whether to equilibrate, or another scaling
+Scale = bool | Callable[[SDP], Equilibration | None]  # whether to equilibrate, or another scaling
 
 _LOG = logging.getLogger(__name__)
 _QUICK = 0.5  # seconds; what is predicted to end sooner needs no process that can be ended
@@ -62,7 +71,7 @@ class Tolerances:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExternalSolver(AbstractSolver):
+class AbstractExternalSolver(AbstractSolver):
     """A solver that lmikit calls.
 
     `tol` bounds residuals and gap, absolute and relative. None leaves the solver's own value

@@ -15,7 +15,7 @@ import scipy.sparse.linalg
 
 from ..lmi import LMI, SDP
 from ..lmi._svec import SvecOrder, svec_pairs, to_svec
-from ._equilibrate import Equilibrium, scaled_problem
+from ._equilibrate import Equilibration, scaled_problem
 
 __all__ = ["geometric"]
 
@@ -23,7 +23,7 @@ _MOST = 200_000  # entries
 _WIDEST = 400.0  # binary logarithm of a factor
 
 
-def geometric(sdp: SDP) -> Equilibrium | None:
+def geometric(sdp: SDP) -> Equilibration | None:
     """The problem scaled by powers of two; None where it is large, has cones, or nothing would change."""
     if sdp.variables == 0 or sdp.socs or sdp.H is not None:
         return None

@@ -1,14 +1,21 @@
-"""Ctrl-C during native code: the solver runs in a thread, the main thread waits and can be interrupted."""
+"""Ends before the end: at a deadline, and by Ctrl-C during native code.
+
+There the solver runs in a thread; the main thread waits and can be interrupted.
+"""
 
 import signal
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["run_interruptibly"]
+__all__ = ["OutOfTime", "run_interruptibly"]
 
 T = TypeVar("T")
 _POLL = 0.01  # seconds between two chances for Python to see a signal
+
+
+class OutOfTime(Exception):
+    """Raised between two pieces of work after the deadline; it never leaves the solver's room."""
 
 
 def run_interruptibly(work: Callable[[threading.Event], T]) -> T:

@@ -25,7 +25,7 @@ from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Dual, Status, epigraph_form
 from ..lmi._svec import SvecOrder, smat, svec_pairs, svec_size, to_svec
 from ._available import available
-from ._external import ExternalSolver, Raw, Start
+from ._external import AbstractExternalSolver, Raw, Start
 from ._interrupt import run_interruptibly
 
 __all__ = ["MOSEK"]
@@ -37,10 +37,10 @@ _LICENCE = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MOSEK(ExternalSolver):
+class MOSEK(AbstractExternalSolver):
     """Interior point with a licence. `native` takes MOSEK's parameter names (MSK_DPAR_..., MSK_IPAR_...).
 
-    Options as in `ExternalSolver`. No warm start. Raises BackendMissing without a licence.
+    Options as in `AbstractExternalSolver`. No warm start. Raises BackendMissing without a licence.
     """
 
     module: ClassVar[str] = "mosek"

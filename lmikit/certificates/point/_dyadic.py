@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .._check_integers import Integers, common, exact, matmul
+from .._check_integers import ScaledIntegers, common, exact, matmul
 
 __all__ = ["Dyadic"]
 
@@ -80,6 +80,6 @@ class Dyadic:
         """The entries in row-major order."""
         return [Fraction(int(v), 1 << self.power) for v in self.values.ravel()]
 
-    def integers(self) -> Integers:
+    def integers(self) -> ScaledIntegers:
         """For the decision of dominance in `_check_exact`."""
-        return Integers(self.values, self.power)
+        return ScaledIntegers(self.values, self.power)

@@ -21,7 +21,7 @@ from ...lmi import LMI, SDP
 from ...lmi._svec import SvecOrder, svec_index, svec_pairs, svec_size
 from ...lmi._triplets import Columns
 
-__all__ = ["Cone", "ExactEntries", "Layout", "exact_entries", "layout"]
+__all__ = ["Cone", "ConeLayout", "ExactEntries", "exact_entries", "layout"]
 
 _U = 2.0**-53
 _LARGEST = 2.0**200  # factors outside [2^-200, 2^200] could underflow in products
@@ -31,7 +31,7 @@ Faces = Sequence[np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class ConeLayout:
     """Where each part of a point of K stands: PSD blocks, then rows >= 0, cones, rows = 0."""
 
     psd: tuple[int, ...]
@@ -87,11 +87,11 @@ class Layout:
         return np.concatenate([*parts, *rest]) if parts or rest else np.zeros(0)
 
 
-def layout(sdp: SDP, faces: Faces | None = None) -> Layout:
+def layout(sdp: SDP, faces: Faces | None = None) -> ConeLayout:
     """The layout of an SDP, its blocks on their faces."""
     faces = [None] * len(sdp.lmis) if faces is None else faces
     orders = tuple(lmi.size if v is None else v.shape[1] for lmi, v in zip(sdp.lmis, faces, strict=True))
-    return Layout(orders, sdp.h.size, tuple(soc.d.size for soc in sdp.socs), sdp.b.size)
+    return ConeLayout(orders, sdp.h.size, tuple(soc.d.size for soc in sdp.socs), sdp.b.size)
 
 
 def _bits(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -226,7 +226,7 @@ def _require_range(sdp: SDP) -> None:
 class Cone:
     """The data as floats with radii: |exact T - T| <= T_rad (None: exact), |exact f - f| <= f_rad."""
 
-    layout: Layout
+    layout: ConeLayout
     c: np.ndarray
     H: sp.csr_array | None
     T: sp.csr_array
@@ -285,7 +285,7 @@ class Cone:
 class ExactEntries:
     """The same data in rationals: {column: {variable: value}}, variable -1 the constant."""
 
-    layout: Layout
+    layout: ConeLayout
     columns: list[dict[int, Fraction]]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..._errors import InputError
-from ._data import Cone, Layout
+from ._data import Cone, ConeLayout
 from ._enclosure import SAFE, Projection, column_dots, in_second_order_cone, is_psd, row_dots
 from ._exact import convex, dependent_fault, exact_gradient, objective
 from ._records import Drop, DualSide, PrimalSide
@@ -180,7 +180,7 @@ def _onto_stationarity(
     return projection.radius(d[keep], e[keep])
 
 
-def metric(shape: Layout, x: np.ndarray, name: str) -> np.ndarray:
+def metric(shape: ConeLayout, x: np.ndarray, name: str) -> np.ndarray:
     """What a correction may change: 1, or about the size of x in its own scale; 0 where x is pinned to 0.
 
     Pinned are zero rows of a block, zeros among z, cones that are zero: they stay exactly zero.

@@ -25,7 +25,7 @@ import scipy.sparse as sp
 from ...lmi import LMI
 from ._maps import EliminatedMaps
 
-__all__ = ["Feedback", "local_coordinates"]
+__all__ = ["DeadbeatFeedback", "local_coordinates"]
 
 _RANK = 1e-10  # singular values below it, relative to the largest, carry no state
 _EXACT = 1e-9  # what may be lost of a state, or of a matrix of the LMI, relatively
@@ -33,7 +33,7 @@ _LARGEST = 6.0  # norm of a feedback, whose square the coordinates lose in accur
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Feedback:
+class DeadbeatFeedback:
     """w_g = u_g - gains[g] u_{g-1} for levels of the sizes `partition`, u_0 = x; None is zero."""
 
     partition: tuple[int, ...]
@@ -83,7 +83,7 @@ class _Step:
     B: np.ndarray
 
 
-def local_coordinates(maps: EliminatedMaps) -> Feedback | None:
+def local_coordinates(maps: EliminatedMaps) -> DeadbeatFeedback | None:
     """The coordinates, or None where they give no more than two levels."""
     sizes = [maps.inputs, *(maps.form.size(k) for k in maps.nodes)]
     reach, steps = _realisation(maps, sizes)
@@ -94,7 +94,7 @@ def local_coordinates(maps: EliminatedMaps) -> Feedback | None:
     for last, _ in groups:
         partition.append(sum(sizes[first : last + 1]))
         first = last + 1
-    return Feedback(tuple(partition), (None, *(gain for _, gain in groups)))
+    return DeadbeatFeedback(tuple(partition), (None, *(gain for _, gain in groups)))
 
 
 def _realisation(maps: EliminatedMaps, sizes: list[int]) -> tuple[np.ndarray, list[_Step]]:

@@ -17,7 +17,7 @@ from ...nonlinear import AbstractGroups
 from .._point import lowest_gain, positive_theta
 from ..iqc import Dissipation
 from ._constraints import node_constraint
-from ._feedback import Feedback, local_coordinates
+from ._feedback import DeadbeatFeedback, local_coordinates
 from ._maps import EliminatedMaps, couples, linear_fractional_of, one_sided
 
 __all__ = ["GraphGain", "needs_signs", "spread"]
@@ -70,7 +70,7 @@ class GraphGain:
         return bool(self.form.Y) and bool(self.maps.N_yx.any() or self.maps.N_yw.nnz)
 
     @functools.cached_property
-    def feedback(self) -> Feedback | None:
+    def feedback(self) -> DeadbeatFeedback | None:
         """Coordinates in which linear skips are local, where the levels become much smaller by them."""
         plain = factor_cost(self.maps.partition(lifted=False))
         found = local_coordinates(self.maps) if plain > _LARGE else None

@@ -7,6 +7,7 @@ Pauli, Wang, Manchester, Allgoewer, "Novel quadratic constraints for extending L
 slope-restricted activations", ICLR 2024, Lemma 2 and 3; T = lam I + gamma B B').
 """
 
+import abc
 import dataclasses
 from typing import Any, ClassVar
 
@@ -20,18 +21,11 @@ __all__ = ["GroupSort", "Householder", "MaxMin"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GroupSort(AbstractQuadraticConstraint):
-    """Sorts consecutive groups of `group_size` neurons; n neurons, a multiple of group_size.
-
-    Per group: lam >= 0 and free nu, mu (four terms in one, see `obligation`).
-    """
+class AbstractGroupConstraint(AbstractQuadraticConstraint):
+    """The constraint of a map on consecutive groups of `group_size` neurons; n neurons, a multiple of it."""
 
     neurons: int
     group_size: int
-    obligation: ClassVar[str] = (
-        "per group, lam (|dw|^2 - |dv|^2) <= 0 for lam >= 0 (sorting is 1-Lipschitz), and "
-        "nu e'(dw - dv) e'dv = 0, mu e'(dw - dv) e'dw = 0 for free nu, mu (sorting keeps the sum)."
-    )
 
     def __post_init__(self) -> None:
         if self.group_size < 1 or self.neurons < 1 or self.neurons % self.group_size:
@@ -43,13 +37,13 @@ class GroupSort(AbstractQuadraticConstraint):
     def channels(self) -> tuple[int, int]:
         return self.neurons, self.neurons
 
+    @abc.abstractmethod
     def _identities(self) -> sp.csc_array:
         """B (group_size, k): the directions in which w equals v."""
-        return sp.csc_array(np.full((self.group_size, 1), 1.0 / np.sqrt(self.group_size)))
 
+    @abc.abstractmethod
     def _norm_basis(self) -> sp.csc_array:
         """Directions (group_size, k) whose squares make the norm inequality."""
-        return sp.eye_array(self.group_size, format="csc")
 
     def terms(self) -> QuadraticTerms:
         one = _group_terms(self._norm_basis(), self._identities())
@@ -60,7 +54,26 @@ class GroupSort(AbstractQuadraticConstraint):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Householder(GroupSort):
+class GroupSort(AbstractGroupConstraint):
+    """Sorts consecutive groups of `group_size` neurons; n neurons, a multiple of group_size.
+
+    Per group: lam >= 0 and free nu, mu (four terms in one, see `obligation`).
+    """
+
+    obligation: ClassVar[str] = (
+        "per group, lam (|dw|^2 - |dv|^2) <= 0 for lam >= 0 (sorting is 1-Lipschitz), and "
+        "nu e'(dw - dv) e'dv = 0, mu e'(dw - dv) e'dw = 0 for free nu, mu (sorting keeps the sum)."
+    )
+
+    def _identities(self) -> sp.csc_array:
+        return sp.csc_array(np.full((self.group_size, 1), 1.0 / np.sqrt(self.group_size)))
+
+    def _norm_basis(self) -> sp.csc_array:
+        return sp.eye_array(self.group_size, format="csc")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Householder(AbstractGroupConstraint):
     """w = (I - u u')v + u |u'v| per group, u a unit vector (group_size,); slope of |.| in [-1, 1].
 
     One multiplier lam >= 0 per group for the reflected direction, free ones for each direction

@@ -23,8 +23,8 @@ def check_multipliers(multipliers: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SlopeRestricted(AbstractQuadraticConstraint):
-    """alpha_i <= (phi_i(a) - phi_i(b)) / (a - b) <= beta_i per neuron; alpha, beta (n,), finite.
+class AbstractSlopeConstraint(AbstractQuadraticConstraint):
+    """(w_i - alpha_i v_i)(w_i - beta_i v_i) <= 0 per neuron; alpha, beta (n,), finite.
 
     `multipliers`: one per neuron, or one for all of them ("layer").
     """
@@ -32,11 +32,6 @@ class SlopeRestricted(AbstractQuadraticConstraint):
     alpha: Any
     beta: Any
     multipliers: Literal["neuron", "layer"] = "neuron"
-    obligation: ClassVar[str] = (
-        "lam_i (dw_i - alpha_i dv_i)(dw_i - beta_i dv_i) <= 0 for lam_i >= 0: the two factors have opposite "
-        "signs when the difference quotient lies in [alpha_i, beta_i] (Fazlyab et al., NeurIPS 2019, Lemma 1 "
-        "with diagonal multipliers)."
-    )
 
     def __post_init__(self) -> None:
         check_multipliers(self.multipliers)
@@ -64,7 +59,21 @@ class SlopeRestricted(AbstractQuadraticConstraint):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SectorBounded(SlopeRestricted):
+class SlopeRestricted(AbstractSlopeConstraint):
+    """alpha_i <= (phi_i(a) - phi_i(b)) / (a - b) <= beta_i per neuron; alpha, beta (n,), finite.
+
+    `multipliers`: one per neuron, or one for all of them ("layer").
+    """
+
+    obligation: ClassVar[str] = (
+        "lam_i (dw_i - alpha_i dv_i)(dw_i - beta_i dv_i) <= 0 for lam_i >= 0: the two factors have opposite "
+        "signs when the difference quotient lies in [alpha_i, beta_i] (Fazlyab et al., NeurIPS 2019, Lemma 1 "
+        "with diagonal multipliers)."
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SectorBounded(AbstractSlopeConstraint):
     """alpha_i v^2 <= v phi_i(v) <= beta_i v^2 around the equilibrium v = 0, w = 0; not incremental."""
 
     incremental: ClassVar[bool] = False

@@ -40,7 +40,14 @@ class AbstractSupply(abc.ABC):
         """The quantity of `claim` at theta, unproven."""
 
 
-class L2Gain(AbstractSupply):
+class AbstractGain(AbstractSupply):
+    """A supply whose number is a gain: L = theta^(-1/2)."""
+
+    def value(self, theta: float) -> float:
+        return math.inf if theta <= 0.0 else 1.0 / math.sqrt(theta)
+
+
+class L2Gain(AbstractGain):
     """|dy| <= L |dx|: s = |dx|^2 - theta |dy|^2, L = theta^(-1/2)."""
 
     claim: ClassVar[str] = "|dy| <= L |dx| with L = theta^(-1/2)"
@@ -50,12 +57,9 @@ class L2Gain(AbstractSupply):
         left = sp.vstack([sp.csc_array((inputs, outputs)), sp.eye_array(outputs)], format="csc")
         return SupplyForm(P, left, left, sp.csc_array(np.full((outputs, 1), -1.0)))
 
-    def value(self, theta: float) -> float:
-        return math.inf if theta <= 0.0 else 1.0 / math.sqrt(theta)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class WeightedGain(L2Gain):
+class WeightedGain(AbstractGain):
     """dy'Q dy <= L^2 dx'P dx: P (n, n) symmetric, Q (m, m) symmetric PSD (given as Q, factored here)."""
 
     P: Any

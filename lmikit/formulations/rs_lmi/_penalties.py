@@ -17,7 +17,7 @@ __all__ = [
     "LogDet",
     "Objective",
     "PenaltyTerm",
-    "Softplus",
+    "SoftplusPenalty",
     "SquaredHinge",
     "objective",
     "sketched_penalty",
@@ -44,7 +44,7 @@ class AbstractPenalty(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Softplus(AbstractPenalty):
+class SoftplusPenalty(AbstractPenalty):
     """phi(x) = log(1 + exp(sharpness x)) / sharpness: smooth and positive everywhere."""
 
     sharpness: float = 10.0
@@ -104,7 +104,9 @@ class LogDet(AbstractPenalty):
         return xp.where(x < 0.0, -1.0 / xp.where(x < 0.0, x, -1.0), xp.inf)
 
 
-PENALTIES: dict[str, type[AbstractPenalty]] = {p.name: p for p in (Softplus, SquaredHinge, Hinge, LogDet)}
+PENALTIES: dict[str, type[AbstractPenalty]] = {
+    p.name: p for p in (SoftplusPenalty, SquaredHinge, Hinge, LogDet)
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

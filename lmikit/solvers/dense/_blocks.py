@@ -15,14 +15,14 @@ from scipy.sparse.csgraph import connected_components
 from ..._arrays import array_module
 from ...lmi import LMI, SDP, Dual, aggregate_pattern
 
-__all__ = ["Part", "Parts", "part_columns"]
+__all__ = ["BlockPart", "Parts", "part_columns"]
 
 _MOST_PRODUCTS = 3 * 10**7  # products of entries above which a block is expanded variable by variable
 _DENSE_FROM = 0.25  # share of nonzeros from which the columns are kept as a dense array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
+class BlockPart:
     """Rows `rows` of LMI number `lmi`; the block F0 + sum_i y_i F_i with the variables `active` only."""
 
     lmi: int
@@ -41,7 +41,7 @@ class Parts:
     """The SDP cut into PSD parts of order at least 2 and the rows of one orthant."""
 
     sdp: SDP
-    psd: tuple[Part, ...]
+    psd: tuple[BlockPart, ...]
     scalars: tuple[tuple[int, int], ...]  # LMI and row of the parts of order 1, after the rows of G
     F: sp.csr_array  # (p + scalars, m): the orthant is F y + f0 >= 0
     f0: np.ndarray
@@ -49,7 +49,7 @@ class Parts:
     @classmethod
     def of(cls, sdp: SDP) -> "Parts":
         """Cut; time linear in the nonzeros of the pattern."""
-        psd: list[Part] = []
+        psd: list[BlockPart] = []
         scalars: list[tuple[int, int]] = []
         rows, constants = [sp.csr_array(-sdp.G)], [np.asarray(sdp.h)]
         for k, lmi in enumerate(sdp.lmis):
@@ -83,13 +83,13 @@ def _components(lmi: LMI) -> Iterator[np.ndarray]:
         yield from np.split(order, np.cumsum(np.bincount(label, minlength=count))[:-1])
 
 
-def _part(k: int, lmi: LMI, rows: np.ndarray) -> Part:
+def _part(k: int, lmi: LMI, rows: np.ndarray) -> BlockPart:
     P, Q = sp.csr_array(lmi.P)[rows].tocsc(), sp.csr_array(lmi.Q)[rows].tocsc()
     live = np.flatnonzero((np.diff(P.indptr) > 0) & (np.diff(Q.indptr) > 0))
     E = sp.csr_array(lmi.E)[live].tocsc()
     active = np.flatnonzero(np.diff(E.indptr))
     F0 = sp.csr_array(lmi.F0)[rows].tocsc()[:, rows]
-    return Part(k, rows, LMI(F0, P[:, live], Q[:, live], E[:, active]), active)
+    return BlockPart(k, rows, LMI(F0, P[:, live], Q[:, live], E[:, active]), active)
 
 
 def part_columns(block: LMI) -> np.ndarray | sp.csr_array:

@@ -19,10 +19,11 @@ import numpy as np
 
 from ..._progress import Progress, ProgressCallback
 from ...lmi import Status
+from .._interrupt import OutOfTime
 from ._program import Normal, Program
 from ._system import EmbeddingState, EmbeddingSystem, refined
 
-__all__ = ["Limits", "Outcome", "solve_program"]
+__all__ = ["EmbeddingLimits", "EmbeddingOutcome", "solve_program"]
 
 _RAY = 1e-9  # relative residual from which an iterate is proposed as a ray
 _BOUNDARY = 0.99  # of the step to the boundary
@@ -30,12 +31,8 @@ _SHORT = 1e-6  # steps below this are no progress
 _PATIENCE = 15  # iterations without a better iterate
 
 
-class OutOfTime(Exception):
-    """Raised between two pieces of work when the deadline has passed."""
-
-
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class EmbeddingLimits:
     """When to stop."""
 
     tol: float
@@ -51,7 +48,7 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Outcome:
+class EmbeddingOutcome:
     """What the method found, in the variables of the program."""
 
     status: Status
@@ -77,23 +74,23 @@ class _Measures:
         return max(4.0 * self.primal, self.dual, gap)  # the point is checked row by row afterwards
 
 
-def solve_program(program: Program, limits: Limits) -> Outcome:
+def solve_program(program: Program, limits: EmbeddingLimits) -> EmbeddingOutcome:
     """Iterate to the tolerance, a ray, a limit, or the end of progress."""
     return _Method(program, limits).run()
 
 
 class _Method:
-    def __init__(self, program: Program, limits: Limits) -> None:
+    def __init__(self, program: Program, limits: EmbeddingLimits) -> None:
         self.p, self.limits = program, limits
         self.best: tuple[float, EmbeddingState, _Measures] | None = None
 
-    def run(self) -> Outcome:
+    def run(self) -> EmbeddingOutcome:
         iteration = 0
         try:
             self.limits.check()
             state = self._start()
             if state is None:
-                return Outcome(Status.FAILED, None, None, None, 0, "no start")
+                return EmbeddingOutcome(Status.FAILED, None, None, None, 0, "no start")
             stale = 0
             for iteration in range(self.limits.iterations + 1):
                 measures = self._measure(state)
@@ -115,7 +112,7 @@ class _Method:
             return self._outcome(Status.LIMIT, iteration, "time limit")
         raise AssertionError
 
-    def _end(self, state: EmbeddingState, iteration: int) -> Outcome:
+    def _end(self, state: EmbeddingState, iteration: int) -> EmbeddingOutcome:
         """No progress: the best iterate where it is worth something, else a rough ray, else nothing."""
         if self.best is not None:
             _, _, m = self.best
@@ -127,11 +124,11 @@ class _Method:
         ray = self._ray(state, iteration, 1e-6)
         return ray or self._outcome(Status.LIMIT, iteration, "insufficient progress")
 
-    def _outcome(self, status: Status, iteration: int, reason: str) -> Outcome:
+    def _outcome(self, status: Status, iteration: int, reason: str) -> EmbeddingOutcome:
         if self.best is None:
-            return Outcome(Status.LIMIT, None, None, None, iteration, reason)
+            return EmbeddingOutcome(Status.LIMIT, None, None, None, iteration, reason)
         s = self.best[1]
-        return Outcome(status, s.y / s.tau, s.v / s.tau, [Z / s.tau for Z in s.Z], iteration, reason)
+        return EmbeddingOutcome(status, s.y / s.tau, s.v / s.tau, [Z / s.tau for Z in s.Z], iteration, reason)
 
     def _report(self, iteration: int, measures: _Measures | None) -> None:
         if self.limits.progress is not None:
@@ -183,13 +180,15 @@ class _Method:
         terms = float(np.abs(p.c) @ np.abs(y)) + float(np.abs(p.c).max(initial=0.0))
         return _Measures(primal, dual, gap / large if large else gap, gap / (terms or 1.0), objective, bound)
 
-    def _ray(self, s: EmbeddingState, iteration: int, tolerance: float = _RAY) -> Outcome | None:
+    def _ray(self, s: EmbeddingState, iteration: int, tolerance: float = _RAY) -> EmbeddingOutcome | None:
         p = self.p
         value = p.offset(s.Z, s.v)
         gradient = p.A.T @ s.v - p.adjoint(s.Z)
         if value < 0 and float(np.abs(gradient).max(initial=0.0)) <= tolerance * -value:
             Z = [part / -value for part in s.Z]
-            return Outcome(Status.INFEASIBLE, None, s.v / -value, Z, iteration, "the multipliers are a ray")
+            return EmbeddingOutcome(
+                Status.INFEASIBLE, None, s.v / -value, Z, iteration, "the multipliers are a ray"
+            )
         slope = float(p.c @ s.y)
         if slope < 0:
             y = s.y / -slope
@@ -197,7 +196,7 @@ class _Method:
             for cone, S in zip(p.cones, s.S, strict=True):
                 worst = max(worst, float(np.linalg.norm(cone.linear(y) - S / -slope)))
             if worst <= tolerance * max(1.0, float(np.abs(y).max())):
-                return Outcome(Status.UNBOUNDED, y, None, None, iteration, "the point is a ray")
+                return EmbeddingOutcome(Status.UNBOUNDED, y, None, None, iteration, "the point is a ray")
         return None
 
     # one iteration

@@ -28,7 +28,7 @@ _SPARSE = 6.0  # cost of one product of sparse with dense, likewise
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Pairs:
+class _TermPairs:
     """Terms of the variables `which` (positions among the active ones)."""
 
     which: np.ndarray
@@ -65,7 +65,7 @@ class SchurBlock:
     n: int
     columns: np.ndarray | sp.csr_array
     products: np.ndarray  # positions formed as U_j
-    pairs: _Pairs | None
+    pairs: _TermPairs | None
     gram: bool
     flops: float  # predicted, of one Schur complement
 
@@ -162,10 +162,10 @@ def _best_split(block: LMI, entries: np.ndarray, dense: bool) -> tuple[int, floa
     return best, float(cost[best])
 
 
-def _pairs(block: LMI, which: np.ndarray) -> _Pairs | None:
+def _pairs(block: LMI, which: np.ndarray) -> _TermPairs | None:
     if not which.size:
         return None
     E = sp.csr_array(block.E[:, which])
     used = np.flatnonzero(np.diff(E.indptr))
     P, Q = sp.csr_array(block.P[:, used].T), sp.csr_array(block.Q[:, used].T)
-    return _Pairs(which, P, Q, sp.csr_array(E[used]), bool((P != Q).nnz == 0))
+    return _TermPairs(which, P, Q, sp.csr_array(E[used]), bool((P != Q).nnz == 0))

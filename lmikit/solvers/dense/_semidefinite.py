@@ -5,7 +5,7 @@ import scipy.linalg
 
 from ..._arrays import array_module
 from ..._eigen import least_eigenvalue
-from ._blocks import Part, part_columns
+from ._blocks import BlockPart, part_columns
 from ._cone import AbstractCone
 from ._schur import schur_block
 
@@ -15,7 +15,7 @@ __all__ = ["Semidefinite"]
 class Semidefinite(AbstractCone):
     """X PSD of order n: W Z = R'Z R."""
 
-    def __init__(self, part: Part, variables: int) -> None:
+    def __init__(self, part: BlockPart, variables: int) -> None:
         self.part, self.active, self.variables = part, part.active, variables
         self.F0 = part.block.F0.toarray()
         self.degree = float(part.order)

@@ -14,10 +14,10 @@ from ...lmi import SDP, Solution, Status
 from .._base import AbstractSolver
 from .._child import solve_in_child
 from .._cost import dense_bytes, dense_seconds, free_bytes
-from .._equilibrate import Equilibrium, equilibrate
+from .._equilibrate import Equilibration, equilibrate
 from .._external import Raw, Tolerances, better, constant_raw, finish, reduced_run
 from .._geometric import geometric
-from ._interior import Limits, Outcome, solve_program
+from ._interior import EmbeddingLimits, EmbeddingOutcome, solve_program
 from ._program import Program
 
 __all__ = ["Dense"]
@@ -102,7 +102,7 @@ class Dense(AbstractSolver):
         if sdp.variables == 0:
             return finish(sdp, constant_raw(sdp, self.tol), self._tolerances(), "Dense", started)
         deadline = math.inf if time_limit is None else started + time_limit
-        limits = Limits(self.tol, self.max_iterations, deadline, started, progress)
+        limits = EmbeddingLimits(self.tol, self.max_iterations, deadline, started, progress)
         with blas_threads(self._threads(sdp)), np.errstate(all="ignore"):
             raw = reduced_run(sdp, None, lambda problem, _: self._once(problem, limits), scaled=False)
             solution = finish(sdp, raw, self._tolerances(), "Dense", started)
@@ -117,7 +117,7 @@ class Dense(AbstractSolver):
     def _tolerances(self) -> Tolerances:
         return Tolerances(max(self.tol, 1e-8), max(1e-6, 10 * self.tol))
 
-    def _once(self, sdp: SDP, limits: Limits) -> Raw:
+    def _once(self, sdp: SDP, limits: EmbeddingLimits) -> Raw:
         scaling = equilibrate(sdp, rows=False)
         program = Program(scaling.sdp)
         if program.contradiction is not None:
@@ -132,7 +132,7 @@ class Dense(AbstractSolver):
         return self.threads or (1 if largest < _SMALL else None)
 
 
-def _raw(sdp: SDP, program: Program, scaling: Equilibrium, outcome: Outcome) -> Raw:
+def _raw(sdp: SDP, program: Program, scaling: Equilibration, outcome: EmbeddingOutcome) -> Raw:
     y = None if outcome.y is None else scaling.point(outcome.y)
     dual = None
     if outcome.Z is not None and outcome.v is not None:

@@ -8,8 +8,8 @@ from ..._arrays import ArrayModule
 from ...lmi import SDP, Dual, Solution, Status
 from .._checks import checked_dual_ray, checked_primal_ray
 from ._chain import Markov
-from ._compile import Chain, Compiled
-from ._interior_point import Outcome
+from ._compile import Compiled, LevelLMI
+from ._interior_point import InteriorOutcome
 from ._scaling import Scaling
 
 __all__ = ["solution_of"]
@@ -18,7 +18,9 @@ _COMPLETE_UP_TO = 1000  # rows: larger multipliers are returned on the pattern o
 _RETURN_UP_TO = 4000  # rows: larger multipliers are not returned at all
 
 
-def solution_of(sdp: SDP, problem: Compiled, scaling: Scaling, outcome: Outcome, started: float) -> Solution:
+def solution_of(
+    sdp: SDP, problem: Compiled, scaling: Scaling, outcome: InteriorOutcome, started: float
+) -> Solution:
     """Rays are checked; one that proves nothing makes the status FAILED."""
     status, dual = outcome.status, _multipliers(sdp, problem, scaling, outcome)
     y = None if outcome.y is None else scaling.y * problem.original(outcome.y)
@@ -48,7 +50,7 @@ def solution_of(sdp: SDP, problem: Compiled, scaling: Scaling, outcome: Outcome,
     )
 
 
-def _multipliers(sdp: SDP, problem: Compiled, scaling: Scaling, outcome: Outcome) -> Dual | None:
+def _multipliers(sdp: SDP, problem: Compiled, scaling: Scaling, outcome: InteriorOutcome) -> Dual | None:
     """The dual, or None where there is none or it is too large to be worth its memory."""
     if outcome.dual is None or any(chain.order > _RETURN_UP_TO for chain in problem.chains):
         return None
@@ -61,7 +63,7 @@ def _multipliers(sdp: SDP, problem: Compiled, scaling: Scaling, outcome: Outcome
     return Dual(X=X, z=problem.am.to_numpy(outcome.dual.z), X_complete=complete)
 
 
-def _dense(am: ArrayModule, chain: Chain, X: Markov) -> np.ndarray:
+def _dense(am: ArrayModule, chain: LevelLMI, X: Markov) -> np.ndarray:
     """X in the order of the LMI's rows: completed where it is small, on the pattern where it is not."""
     order = chain.order
     bounds = np.concatenate([[0], np.cumsum(chain.sizes)])

@@ -7,14 +7,16 @@ known on the block-tridiagonal pattern is Markov as well (Grone, Johnson, Sa, Wo
 Linear Algebra Appl. 58, 1984; Fukuda, Kojima, Murota, Nakata, SIAM J. Optim. 11, 2001).
 """
 
+import abc
 import dataclasses
 from typing import Any
 
 from ..._arrays import ArrayModule
 
 __all__ = [
-    "BlockTridiagonal",
+    "AbstractLevelBlocks",
     "Factor",
+    "LevelBlocks",
     "Markov",
     "completable",
     "complete",
@@ -28,26 +30,31 @@ __all__ = [
 
 
 @dataclasses.dataclass
-class BlockTridiagonal:
-    """Symmetric, by its diagonal and lower blocks."""
+class AbstractLevelBlocks(abc.ABC):
+    """A symmetric matrix by its diagonal and lower blocks."""
 
     diag: list[Any]
     low: list[Any]
 
-    def plus(self, scale: float, other: "BlockTridiagonal") -> "BlockTridiagonal":
+    def plus(self, scale: float, other: "AbstractLevelBlocks") -> "LevelBlocks":
         """self + scale * other."""
-        return BlockTridiagonal(
+        return LevelBlocks(
             [a + scale * b for a, b in zip(self.diag, other.diag, strict=True)],
             [None, *(a + scale * b for a, b in zip(self.low[1:], other.low[1:], strict=True))],
         )
 
-    def times(self, scale: float) -> "BlockTridiagonal":
+    def times(self, scale: float) -> "LevelBlocks":
         """scale * self."""
-        return BlockTridiagonal([scale * a for a in self.diag], [None, *(scale * a for a in self.low[1:])])
+        return LevelBlocks([scale * a for a in self.diag], [None, *(scale * a for a in self.low[1:])])
 
 
 @dataclasses.dataclass
-class Markov(BlockTridiagonal):
+class LevelBlocks(AbstractLevelBlocks):
+    """These blocks and nothing else: zero outside, or not known there."""
+
+
+@dataclasses.dataclass
+class Markov(AbstractLevelBlocks):
     """The pattern blocks of A with A_{k,k-1} = G_k A_{k-1,k-1} and `C[k]` = A_kk - G_k A_{k-1,k}.
 
     `G[0]` is None and `C[0]` is A_00.
@@ -69,7 +76,7 @@ class Factor:
     V: list[Any]
 
 
-def inner(A: BlockTridiagonal, B: BlockTridiagonal) -> float:
+def inner(A: AbstractLevelBlocks, B: AbstractLevelBlocks) -> float:
     """<A, B>."""
     total = 0.0
     for a, b in zip(A.diag, B.diag, strict=True):
@@ -79,7 +86,7 @@ def inner(A: BlockTridiagonal, B: BlockTridiagonal) -> float:
     return total
 
 
-def factorise(am: ArrayModule, Z: BlockTridiagonal) -> Factor | None:
+def factorise(am: ArrayModule, Z: LevelBlocks) -> Factor | None:
     """The factor of Z, or None where Z is not positive definite."""
     levels = len(Z.diag)
     L: list[Any] = [None] * levels
@@ -115,12 +122,12 @@ def invert(am: ArrayModule, factor: Factor) -> Markov:
     return Markov(diag, low, G, C)
 
 
-def completable(am: ArrayModule, X: BlockTridiagonal) -> bool:
+def completable(am: ArrayModule, X: LevelBlocks) -> bool:
     """Whether `complete` would succeed, without the work that only the completion needs."""
     return _conditionals(am, X) is not None
 
 
-def complete(am: ArrayModule, X: BlockTridiagonal) -> Markov | None:
+def complete(am: ArrayModule, X: LevelBlocks) -> Markov | None:
     """The maximum determinant completion of X, or None where X has no positive definite one.
 
     G_k = X_{k,k-1} X_{k-1,k-1}^-1; it exists iff X_00 and all X_kk - G_k X_{k,k-1}' are PD.
@@ -136,7 +143,7 @@ def complete(am: ArrayModule, X: BlockTridiagonal) -> Markov | None:
     return Markov(X.diag, X.low, G, C)
 
 
-def _conditionals(am: ArrayModule, X: BlockTridiagonal) -> list[tuple[Any, Any, Any]] | None:
+def _conditionals(am: ArrayModule, X: LevelBlocks) -> list[tuple[Any, Any, Any]] | None:
     """For k >= 1: the factor L of X_{k-1,k-1}, L^-1 X_{k-1,k}, and the lower triangle of C_k; or None."""
     found: list[tuple[Any, Any, Any]] = []
     for k, low in enumerate(X.low[1:], start=1):
@@ -169,7 +176,7 @@ def _times(am: ArrayModule, M: Any, B: Any) -> Any:
     return am.xp.diagonal(M)[:, None] * B if _is_diagonal(am, M) else am.product(M, B)
 
 
-def _backward(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> tuple[list[Any], list[Any]]:
+def _backward(am: ArrayModule, A: Markov, M: LevelBlocks, B: Markov) -> tuple[list[Any], list[Any]]:
     """V_i = sum over a, b >= i of (G_a..G_{i+1})' M_ab (G_b..G_{i+1}), and U_i = M_{i,i-1} + V_i G_i of B."""
     V, U = list(M.diag), [None] * len(M.diag)
     for i in range(len(A.diag) - 1, 0, -1):
@@ -178,7 +185,7 @@ def _backward(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> tup
     return V, U
 
 
-def sandwich(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> BlockTridiagonal:
+def sandwich(am: ArrayModule, A: Markov, M: LevelBlocks, B: Markov) -> LevelBlocks:
     """sym(A M B) on the pattern, in O(sum n_k^3): at most 16 products per level.
 
     Y = A M B is a sum of A_ia M_ab B_bj over a, b that splits at the levels below i and those from i on.
@@ -206,4 +213,4 @@ def sandwich(am: ArrayModule, A: Markov, M: BlockTridiagonal, B: Markov) -> Bloc
         Y = T if beyond is None else T + product(A.diag[i], beyond)
         diag.append(_symmetric(Y))
         low.append(0.5 * (lower + upper.T))
-    return BlockTridiagonal(diag, low)
+    return LevelBlocks(diag, low)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,16 @@ import scipy.sparse as sp
 
 from ..._arrays import ArrayModule
 from ...lmi import LMI, SDP
-from ._chain import BlockTridiagonal
+from .._interrupt import OutOfTime
+from ._chain import AbstractLevelBlocks, LevelBlocks
 from ._ordering import levels_of
 from ._terms import Group, factor_of
 
-__all__ = ["Chain", "Compiled", "OutOfTime", "compile_sdp"]
-
-
-class OutOfTime(Exception):
-    """Raised between two pieces of work after the deadline; it never leaves this room."""
+__all__ = ["Compiled", "LevelLMI", "compile_sdp"]
 
 
 @dataclasses.dataclass
-class Level:
+class LevelTerms:
     """The terms that end at one level: those with a variable of their own, and the others."""
 
     simple: Group | None
@@ -34,14 +32,14 @@ class Level:
 
 
 @dataclasses.dataclass
-class Chain:
+class LevelLMI:
     """One LMI: F0 in blocks, and its terms by level; `rows` is the permutation of its rows."""
 
     am: ArrayModule
     rows: np.ndarray
     sizes: np.ndarray
-    F0: BlockTridiagonal
-    levels: list[Level]
+    F0: LevelBlocks
+    levels: list[LevelTerms]
     equal_factors: bool  # P == Q throughout
 
     @property
@@ -49,7 +47,7 @@ class Chain:
         """D."""
         return int(self.sizes.sum())
 
-    def linear(self, y: Any) -> BlockTridiagonal:
+    def linear(self, y: Any) -> LevelBlocks:
         """F(y) - F0."""
         xp = self.am.xp
         diag = [xp.zeros((n, n)) for n in self.sizes]
@@ -60,13 +58,13 @@ class Chain:
             if level.shared is not None:
                 weights = level.shared_weights @ y[level.shared_variables]
                 level.shared.add_to(self.am, diag, low, weights)
-        return BlockTridiagonal(diag, low)
+        return LevelBlocks(diag, low)
 
-    def evaluate(self, y: Any) -> BlockTridiagonal:
+    def evaluate(self, y: Any) -> LevelBlocks:
         """F(y)."""
         return self.F0.plus(1.0, self.linear(y))
 
-    def add_adjoint(self, A: BlockTridiagonal, out: Any) -> None:
+    def add_adjoint(self, A: AbstractLevelBlocks, out: Any) -> None:
         """out += F*(A), A symmetric on the pattern."""
         for level in self.levels:
             if level.simple is not None:
@@ -81,7 +79,7 @@ class Compiled:
     """minimise c'y, F_k(y) PSD, G y <= h, with y[i] the original variable `variables[i]`."""
 
     am: ArrayModule
-    chains: list[Chain]
+    chains: list[LevelLMI]
     c: Any
     G: Any  # (p, m) dense on the device, or scipy sparse on the host
     h: Any
@@ -106,7 +104,7 @@ class Compiled:
         """y in the order of this problem, on the device."""
         return self.am.asarray(np.asarray(y, dtype=np.float64)[self.variables])
 
-    def adjoint(self, blocks: list[BlockTridiagonal], z: Any) -> Any:
+    def adjoint(self, blocks: Sequence[AbstractLevelBlocks], z: Any) -> Any:
         """sum_k F_k*(A_k) - G'z."""
         out = self.am.xp.zeros(self.c.size)
         for chain, A in zip(self.chains, blocks, strict=True):
@@ -198,7 +196,7 @@ def _last_level(lmi: LMI, level: np.ndarray) -> np.ndarray:
     return last
 
 
-def _chain(am: ArrayModule, plan: _Plan, position: np.ndarray, start: int) -> Chain:
+def _chain(am: ArrayModule, plan: _Plan, position: np.ndarray, start: int) -> LevelLMI:
     lmi, sizes = plan.lmi, plan.sizes
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     F0 = sp.csr_array(lmi.F0)[plan.rows][:, plan.rows]
@@ -215,7 +213,7 @@ def _chain(am: ArrayModule, plan: _Plan, position: np.ndarray, start: int) -> Ch
         shared = plan.shared_terms[k]
         used = np.unique(E[shared].indices)
         levels.append(
-            Level(
+            LevelTerms(
                 simple=_group(am, k, bounds, P[:, terms], Q[:, terms], weights),
                 simple_variables=slice(start, start + terms.size),
                 shared=_group(am, k, bounds, P[:, shared], Q[:, shared], np.ones(shared.size)),
@@ -225,7 +223,7 @@ def _chain(am: ArrayModule, plan: _Plan, position: np.ndarray, start: int) -> Ch
         )
         start += terms.size
     equal = abs(P - Q).nnz == 0 and bool((E.data == 1.0).all()) and not any(s.size for s in plan.shared_terms)
-    return Chain(am, plan.rows, sizes, BlockTridiagonal(diag, [None, *low]), levels, equal)
+    return LevelLMI(am, plan.rows, sizes, LevelBlocks(diag, [None, *low]), levels, equal)
 
 
 def _group(

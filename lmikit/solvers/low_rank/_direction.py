@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ..._errors import SolveFailed
-from ._chain import BlockTridiagonal, Markov, complete, sandwich
+from ._chain import LevelBlocks, Markov, complete, sandwich
 from ._compile import Compiled
 from ._iterative import IterativeSchur
 from ._schur import add_inequalities, schur_complement
-from ._state import Dual, Point
+from ._state import DualPoint, PrimalPoint
 
 __all__ = ["Direction", "Iterate", "SchurFactor"]
 
-_Moved = tuple[Any, list[BlockTridiagonal], Any, list[BlockTridiagonal]]
+_Moved = tuple[Any, list[LevelBlocks], Any, list[LevelBlocks]]
 Context = contextlib.AbstractContextManager[None]
 
 _REFINEMENTS = 3
@@ -66,25 +66,30 @@ class Direction:
     """A step (dy, dZ, ds; dX, dz), without the d."""
 
     y: Any
-    Z: list[BlockTridiagonal]
+    Z: list[LevelBlocks]
     s: Any
-    X: list[BlockTridiagonal]
+    X: list[LevelBlocks]
     z: Any
-    K: list[BlockTridiagonal]  # sym(X dZ R)
+    K: list[LevelBlocks]  # sym(X dZ R)
 
 
 class Iterate:
     """One primal-dual point with everything that its directions share."""
 
     def __init__(
-        self, problem: Compiled, point: Point, dual: Dual, R: list[Markov], exact: float | None = None
+        self,
+        problem: Compiled,
+        point: PrimalPoint,
+        dual: DualPoint,
+        R: list[Markov],
+        exact: float | None = None,
     ) -> None:
         """Solves are refined until their residual r has sum |r_i y_i| <= `exact` (None: never)."""
         self.problem, self.point, self.dual, self.R, self.exact = problem, point, dual, R, exact
         self.inverse_s = 1.0 / point.s
         self.z_over_s = dual.z * self.inverse_s
-        self.barrier_gradient = problem.adjoint(list(R), self.inverse_s)
-        self.missing: list[BlockTridiagonal] | None = None
+        self.barrier_gradient = problem.adjoint(R, self.inverse_s)
+        self.missing: list[LevelBlocks] | None = None
         self.missing_s = 0.0 * point.s
         self.missing_rhs: Any = 0.0
         if not point.feasible:
@@ -166,5 +171,5 @@ class Iterate:
 class Correction:
     """What is subtracted from (dX, dz) to second order."""
 
-    X: list[BlockTridiagonal]
+    X: list[LevelBlocks]
     z: Any

@@ -12,15 +12,16 @@ from typing import Any
 from ..._errors import SolveFailed
 from ..._progress import Progress, ProgressCallback
 from ...lmi import Status
+from .._interrupt import OutOfTime
 from ._chain import Markov, inner
-from ._compile import Compiled, OutOfTime
+from ._compile import Compiled
 from ._direction import Iterate, SchurFactor
 from ._iterative import IterativeSchur
 from ._start import Start
-from ._state import Dual, complementarity, dual_at, dual_objective
-from ._step import Neighbourhood, Step, corrected_step
+from ._state import DualPoint, complementarity, dual_at, dual_objective
+from ._step import BracketedStep, Neighbourhood, corrected_step
 
-__all__ = ["INTERRUPTED", "TIME_LIMIT", "Limits", "Outcome", "solve_interior"]
+__all__ = ["INTERRUPTED", "TIME_LIMIT", "InteriorLimits", "InteriorOutcome", "solve_interior"]
 
 INTERRUPTED, TIME_LIMIT = "interrupted", "time limit"
 _FRACTION, _FRACTION_SHORT = 0.95, 0.6  # of the way to the boundary: of full steps, and of tiny ones
@@ -36,7 +37,7 @@ _REDUCED = 1e-3  # relative gap up to which an early end is INACCURATE and not L
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class InteriorLimits:
     """When to stop: relative gap, iterations, the clock (`time.perf_counter` value)."""
 
     tol: float
@@ -47,13 +48,13 @@ class Limits:
 
 
 @dataclasses.dataclass
-class Outcome:
+class InteriorOutcome:
     """The best point found, its multipliers and the bound that they give."""
 
     status: Status
     reason: str
     y: Any
-    dual: Dual | None
+    dual: DualPoint | None
     objective: float
     bound: float
     iterations: int
@@ -61,7 +62,7 @@ class Outcome:
 
 
 @dataclasses.dataclass
-class _Measures:
+class _InteriorMeasures:
     objective: float
     bound: float  # dual objective less what its residual may be worth
     scale: float
@@ -73,11 +74,11 @@ class _Measures:
 def solve_interior(
     problem: Compiled,
     start: Start,
-    limits: Limits,
+    limits: InteriorLimits,
     schur: SchurFactor | IterativeSchur,
-) -> Outcome:
+) -> InteriorOutcome:
     """Run from the start's point; the answer is never worse than its incumbent."""
-    run = _Run(problem, start, limits, schur)
+    run = _InteriorRun(problem, start, limits, schur)
     for known in (start.point, start.incumbent):
         if known is not None and known.feasible:
             run.best = min(run.best, (float(problem.c @ known.y), known.y), key=lambda best: best[0])
@@ -90,17 +91,17 @@ def _shortened(length: float) -> float:
     return min(1.0, fraction * length)
 
 
-class _Run:
+class _InteriorRun:
     def __init__(
         self,
         problem: Compiled,
         start: Start,
-        limits: Limits,
+        limits: InteriorLimits,
         schur: SchurFactor | IterativeSchur,
     ) -> None:
         self.problem, self.point, self.limits, self.schur = problem, start.point, limits, schur
         self.dominance, self.interrupted = start.dominance, start.interrupted
-        self.dual: Dual | None = None
+        self.dual: DualPoint | None = None
         self.best: tuple[float, Any] = (math.inf, start.point.y)
         self.best_bound = -math.inf
         self.history: list[tuple[float, ...]] = []
@@ -111,7 +112,7 @@ class _Run:
         self.floor = 1e-300  # of the scale of the objective: an optimum of zero is never met relatively
         self.unmet = 1.0  # what is left of the first residual of F*(X) - G'z = c
 
-    def run(self) -> Outcome:
+    def run(self) -> InteriorOutcome:
         try:
             while True:
                 outcome = self._step()
@@ -125,7 +126,7 @@ class _Run:
         except SolveFailed as error:
             return self._stopped(str(error))
 
-    def _step(self) -> Outcome | None:
+    def _step(self) -> InteriorOutcome | None:
         problem, point = self.problem, self.point
         R = point.inverses(problem)
         if self.dual is None:
@@ -141,7 +142,7 @@ class _Run:
         around = Neighbourhood(problem, point, self.dual)
         return self._move(around, corrected_step(around, iterate, self.schur, measures.mu, self.lengths))
 
-    def _first_dual(self, R: list[Markov]) -> Dual:
+    def _first_dual(self, R: list[Markov]) -> DualPoint:
         """X = mu R, z = mu / s with mu the objective's own size: large, as infeasible starts need.
 
         (A start must dominate the solution for the steps to be long; Newton's best mu does not.)
@@ -155,12 +156,12 @@ class _Run:
             raise SolveFailed("the first multipliers are not positive definite in floating point.")
         return dual
 
-    def _measure(self) -> _Measures:
+    def _measure(self) -> _InteriorMeasures:
         problem, point, dual = self.problem, self.point, self.dual
         assert dual is not None
         xp = problem.am.xp
         objective = float(problem.c @ point.y)
-        gradient = problem.adjoint(list(dual.X), dual.z)
+        gradient = problem.adjoint(dual.X, dual.z)
         residual = problem.c - gradient
         value = dual_objective(problem, dual)
         doubt = float(xp.abs(residual * point.y).sum())
@@ -174,9 +175,9 @@ class _Run:
             self.best = (objective, point.y)
         if bound <= self.best[0] + 1e-9 * scale:  # above any feasible objective it is rounding
             self.best_bound = max(self.best_bound, bound)
-        return _Measures(objective, bound, scale, mu, doubt, ray)
+        return _InteriorMeasures(objective, bound, scale, mu, doubt, ray)
 
-    def _finished(self, measures: _Measures) -> Outcome | None:
+    def _finished(self, measures: _InteriorMeasures) -> InteriorOutcome | None:
         limits, point = self.limits, self.point
         gap = (self.best[0] - self.best_bound) / measures.scale if point.feasible else math.inf
         if limits.progress is not None:
@@ -206,7 +207,7 @@ class _Run:
             return self._outcome(Status.LIMIT, "iteration limit", limited=True)
         return self._stalled(measures)
 
-    def _diverges(self, measures: _Measures) -> bool:
+    def _diverges(self, measures: _InteriorMeasures) -> bool:
         """Whether y grows so fast, without any bound in sight, that it can only be a ray."""
         self.objectives.append(measures.objective)
         if len(self.objectives) < 5 or measures.objective >= 0 or math.isfinite(self.best_bound):
@@ -214,7 +215,7 @@ class _Run:
         grown = self.objectives[-1] < 1e3 * min(-1e-300, self.objectives[-5])
         return grown and -measures.objective > _FAR * self.data
 
-    def _stalled(self, measures: _Measures) -> Outcome | None:
+    def _stalled(self, measures: _InteriorMeasures) -> InteriorOutcome | None:
         """Stop where neither the objective, nor mu, nor a residual has moved for some iterations."""
         scale = measures.scale  # it falls with mu from a dominant start: both mu and mu / scale count
         state = (measures.mu / scale, measures.residual / scale, self.best[0], measures.mu)
@@ -230,7 +231,7 @@ class _Run:
             return None
         return self._stopped("no further progress in floating point")
 
-    def _stopped(self, reason: str) -> Outcome:
+    def _stopped(self, reason: str) -> InteriorOutcome:
         """An early end: honest about the gap that is left."""
         objective, bound = self.best[0], self.best_bound
         if not math.isfinite(objective):
@@ -240,15 +241,17 @@ class _Run:
         close = math.isfinite(bound) and objective - bound <= _REDUCED * max(abs(objective), abs(bound))
         return self._outcome(Status.INACCURATE if close else Status.LIMIT, reason)
 
-    def _outcome(self, status: Status, reason: str, *, limited: bool = False) -> Outcome:
+    def _outcome(self, status: Status, reason: str, *, limited: bool = False) -> InteriorOutcome:
         objective, y = self.best
         if status is Status.UNBOUNDED:
             y = self.point.y
         if status.has_point and not math.isfinite(objective):
             status = Status.FAILED
-        return Outcome(status, reason, y, self.dual, objective, self.best_bound, self.iteration, limited)
+        return InteriorOutcome(
+            status, reason, y, self.dual, objective, self.best_bound, self.iteration, limited
+        )
 
-    def _move(self, around: Neighbourhood, step: Step) -> Outcome | None:
+    def _move(self, around: Neighbourhood, step: BracketedStep) -> InteriorOutcome | None:
         self.lengths = around.lengths(step)
         ahead, above = (_shortened(length) for length in self.lengths)
         for back in _BACK:  # at the edge of the cone, rounding may refuse what a longer step passed

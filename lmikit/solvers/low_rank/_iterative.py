@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ._chain import Markov, sandwich
-from ._compile import Chain, Compiled
+from ._compile import Compiled, LevelLMI
 from ._schur import shared_diagonal, window
 
 __all__ = ["IterativeSchur", "schur_product"]
@@ -28,7 +28,7 @@ def schur_product(problem: Compiled, X: list[Markov], R: list[Markov], z_over_s:
     return problem.adjoint(K, -z_over_s * (problem.G @ v) if problem.h.size else z_over_s)
 
 
-def _windows(chain: Chain) -> Iterator[tuple[int, int]]:
+def _windows(chain: LevelLMI) -> Iterator[tuple[int, int]]:
     """(first, last) levels; every two neighbours lie in a window together."""
     used = [k for k, level in enumerate(chain.levels) if level.simple is not None]
     if not used:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..._arrays import ArrayModule
 from ._chain import Markov
-from ._compile import Chain, Compiled, Level
+from ._compile import Compiled, LevelLMI, LevelTerms
 from ._terms import AnyFactor, Group
 
 __all__ = ["add_inequalities", "schur_complement", "shared_diagonal", "window"]
@@ -92,10 +92,10 @@ def schur_complement(problem: Compiled, X: list[Markov], R: list[Markov], out: A
         _add_chain(problem, chain, x, r, out)
 
 
-def _add_chain(problem: Compiled, chain: Chain, X: Markov, R: Markov, out: Any) -> None:
+def _add_chain(problem: Compiled, chain: LevelLMI, X: Markov, R: Markov, out: Any) -> None:
     simple, shared = _panels(chain, X, R), _panels(chain, X, R)
     start = chain.levels[0].simple_variables.start
-    seen: list[tuple[slice, Level]] = []  # the columns of `shared` by level
+    seen: list[tuple[slice, LevelTerms]] = []  # the columns of `shared` by level
     count = 0
     for k, level in enumerate(chain.levels):
         problem.check_time()
@@ -117,11 +117,11 @@ def _tile(panels: list[_Panel], group: Group, columns: slice) -> Any:
 
 
 def _simple_rows(
-    level: Level,
+    level: LevelTerms,
     group: Group,
     simple: list[_Panel],
     shared: list[_Panel],
-    seen: list[tuple[slice, Level]],
+    seen: list[tuple[slice, LevelTerms]],
     start: int,
     out: Any,
 ) -> None:
@@ -133,11 +133,11 @@ def _simple_rows(
 
 
 def _shared_rows(
-    level: Level,
+    level: LevelTerms,
     group: Group,
     simple: list[_Panel],
     shared: list[_Panel],
-    seen: list[tuple[slice, Level]],
+    seen: list[tuple[slice, LevelTerms]],
     start: int,
     out: Any,
 ) -> None:
@@ -158,7 +158,7 @@ def add_inequalities(problem: Compiled, weights: Any, out: Any) -> None:
         problem.am.add_gram(problem.G, weights, out)
 
 
-def shared_diagonal(chain: Chain, X: Markov, R: Markov, out: Any) -> None:
+def shared_diagonal(chain: LevelLMI, X: Markov, R: Markov, out: Any) -> None:
     """out += the diagonal of E'S E for the variables that share terms, as far as single levels know it."""
     for k, level in enumerate(chain.levels):
         if level.shared is not None:
@@ -170,7 +170,7 @@ def shared_diagonal(chain: Chain, X: Markov, R: Markov, out: Any) -> None:
             out[level.shared_variables] += (weights * (tile @ weights)).sum(axis=0)
 
 
-def window(chain: Chain, X: Markov, R: Markov, first: int, last: int) -> tuple[slice, Any]:
+def window(chain: LevelLMI, X: Markov, R: Markov, first: int, last: int) -> tuple[slice, Any]:
     """(variables, principal submatrix of E'S E) for the simple variables of levels first..last.
 
     Only the lower triangle is meaningful.
@@ -188,5 +188,5 @@ def window(chain: Chain, X: Markov, R: Markov, first: int, last: int) -> tuple[s
     return slice(start, stop), out
 
 
-def _panels(chain: Chain, X: Markov, R: Markov) -> list[_Panel]:
+def _panels(chain: LevelLMI, X: Markov, R: Markov) -> list[_Panel]:
     return [_Panel(chain.am, A, chain.equal_factors) for A in (X, R)]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._chain import BlockTridiagonal, mirrored
-from ._compile import Chain, Compiled, Level
+from ._chain import LevelBlocks, mirrored
+from ._compile import Compiled, LevelLMI, LevelTerms
 from ._terms import Group, SelectionFactor
 
 __all__ = ["Solve", "improved"]
@@ -124,7 +124,7 @@ class _Segments:
         diag, across = chain.F0.diag[low : last + 1], chain.F0.low[low + 1 : last + 1]
         if leading is not None:
             diag = [leading, *diag[1:]]
-            levels = [Level(None, slice(0, 0), None, xp.zeros((0, 0)), _indices(am, 0, 0)), *levels]
+            levels = [LevelTerms(None, slice(0, 0), None, xp.zeros((0, 0)), _indices(am, 0, 0)), *levels]
         cost = self.problem.c[self._variables(first, last)]
         if room is not None:
             n, m = room.size, cost.size
@@ -136,8 +136,8 @@ class _Segments:
             )
             cost = xp.concatenate([cost, xp.full(1, -1.0)])
         sizes = chain.sizes[low : last + 1]
-        F0 = BlockTridiagonal(diag, [None, *across])
-        part = Chain(am, np.arange(sizes.sum()), sizes, F0, levels, equal_factors=False)
+        F0 = LevelBlocks(diag, [None, *across])
+        part = LevelLMI(am, np.arange(sizes.sum()), sizes, F0, levels, equal_factors=False)
         G = am.sparse(sp.csr_array((0, int(cost.size))))
         return Compiled(am, [part], cost, G, xp.zeros(0), np.arange(int(cost.size)), int(sizes.sum()))
 
@@ -168,7 +168,7 @@ class _Segments:
         return s
 
 
-def _moved(am: Any, level: Level, to: int, shift: int) -> Level:
+def _moved(am: Any, level: LevelTerms, to: int, shift: int) -> LevelTerms:
     """The level as the one of number `to`, with its variables moved by `shift`."""
     rows = slice(level.simple_variables.start + shift, level.simple_variables.stop + shift)
     return dataclasses.replace(

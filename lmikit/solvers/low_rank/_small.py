@@ -17,7 +17,7 @@ import numpy as np
 from ..._arrays import ArrayModule
 from ..._progress import Progress
 from ...lmi import SDP, Dual, Solution, Status
-from ._interior_point import INTERRUPTED, Limits
+from ._interior_point import INTERRUPTED, InteriorLimits
 
 __all__ = ["solve_small"]
 
@@ -101,13 +101,15 @@ class _Direction:
     z: np.ndarray
 
 
-def solve_small(am: ArrayModule, sdp: SDP, warm_start: np.ndarray | None, limits: Limits) -> Solution | None:
+def solve_small(
+    am: ArrayModule, sdp: SDP, warm_start: np.ndarray | None, limits: InteriorLimits
+) -> Solution | None:
     """The solution; None where the problem is not small, has no feasible start, or stops short of one."""
     if warm_start is None or not _is_small(sdp) or limits.tol < _LEAST_TOL:
         return None
     program = _Program.of(am, sdp)
     start = _start(program, warm_start)
-    return None if start is None else _Run(program, sdp, start, limits).run()
+    return None if start is None else _SmallRun(program, sdp, start, limits).run()
 
 
 def _is_small(sdp: SDP) -> bool:
@@ -133,8 +135,8 @@ def _start(program: _Program, y: np.ndarray) -> _Iterate | None:
     return None
 
 
-class _Run:
-    def __init__(self, program: _Program, sdp: SDP, start: _Iterate, limits: Limits) -> None:
+class _SmallRun:
+    def __init__(self, program: _Program, sdp: SDP, start: _Iterate, limits: InteriorLimits) -> None:
         self.program, self.sdp, self.at, self.limits = program, sdp, start, limits
         self.value = float(program.c @ start.y)
         self.bound = -math.inf

@@ -18,10 +18,11 @@ from ...lmi import SDP, Solution, Status
 from .._base import AbstractSolver, check_time_limit
 from .._external import Raw, Tolerances, finish
 from .._geometric import geometric
+from .._interrupt import OutOfTime
 from ._answer import solution_of
-from ._compile import Compiled, OutOfTime, compile_sdp
+from ._compile import Compiled, compile_sdp
 from ._direction import SchurFactor
-from ._interior_point import INTERRUPTED, TIME_LIMIT, Limits, Outcome, solve_interior
+from ._interior_point import INTERRUPTED, TIME_LIMIT, InteriorLimits, InteriorOutcome, solve_interior
 from ._iterative import IterativeSchur
 from ._scaling import Scaling
 from ._small import solve_small
@@ -113,13 +114,13 @@ class LowRank(AbstractSolver):
             raise OptionError(f"LowRank does not solve this problem: {objection}")
         started = time.perf_counter()
         deadline = math.inf if time_limit is None else started + time_limit
-        limits = Limits(self.tol, self.max_iterations, deadline, started, progress)
+        limits = InteriorLimits(self.tol, self.max_iterations, deadline, started, progress)
         solution = self._once(sdp, warm_start, time_limit, limits)
         if solution.status is Status.FAILED and time.perf_counter() < deadline:
             return self._rescaled(sdp, limits) or solution
         return solution
 
-    def _rescaled(self, sdp: SDP, limits: Limits) -> Solution | None:
+    def _rescaled(self, sdp: SDP, limits: InteriorLimits) -> Solution | None:
         """Again with data scaled so that feasible points are near 1; None where that does not help."""
         scaling = geometric(sdp)
         if scaling is None:
@@ -133,7 +134,7 @@ class LowRank(AbstractSolver):
         return None if solution.status is Status.FAILED else solution
 
     def _once(
-        self, sdp: SDP, warm_start: np.ndarray | None, time_limit: float | None, limits: Limits
+        self, sdp: SDP, warm_start: np.ndarray | None, time_limit: float | None, limits: InteriorLimits
     ) -> Solution:
         am, started = array_module(self.array_module), limits.started
         with blas_threads(1 if self.threads is None else self.threads), np.errstate(all="ignore"):
@@ -150,7 +151,9 @@ class LowRank(AbstractSolver):
                 outcome = self._outcome(problem, scaled, warm, limits)
         return solution_of(sdp, problem, scaling, outcome, started)
 
-    def _outcome(self, problem: Compiled, sdp: SDP, warm: np.ndarray | None, limits: Limits) -> Outcome:
+    def _outcome(
+        self, problem: Compiled, sdp: SDP, warm: np.ndarray | None, limits: InteriorLimits
+    ) -> InteriorOutcome:
         """Of the first start that leads somewhere; the warm start itself where time runs out before."""
         schur = self._schur(problem)
         try:
@@ -162,9 +165,9 @@ class LowRank(AbstractSolver):
         except OutOfTime:
             known = warm_point(problem, warm)
             if known is None:
-                return Outcome(Status.FAILED, TIME_LIMIT, None, None, math.nan, -math.inf, 0, True)
+                return InteriorOutcome(Status.FAILED, TIME_LIMIT, None, None, math.nan, -math.inf, 0, True)
             objective = float(problem.c @ known.y)
-            return Outcome(Status.LIMIT, TIME_LIMIT, known.y, None, objective, -math.inf, 0, True)
+            return InteriorOutcome(Status.LIMIT, TIME_LIMIT, known.y, None, objective, -math.inf, 0, True)
         return outcome
 
     def _schur(self, problem: Compiled) -> SchurFactor | IterativeSchur:
@@ -172,7 +175,7 @@ class LowRank(AbstractSolver):
             return SchurFactor(problem, self._many_threads)
         return IterativeSchur(problem)
 
-    def _improver(self, limits: Limits) -> Callable[[Compiled, Any], Any]:
+    def _improver(self, limits: InteriorLimits) -> Callable[[Compiled, Any], Any]:
         """What improves a segment of a deep chain: a few iterations from a y inside the cone."""
         rough = dataclasses.replace(
             limits, tol=_ROUGH_TOL, iterations=min(_ROUGH, limits.iterations), progress=None

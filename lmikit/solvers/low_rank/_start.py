@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...lmi import SDP
-from ._chain import BlockTridiagonal, factorise, inner
-from ._compile import Chain, Compiled, compile_sdp
+from ._chain import LevelBlocks, factorise, inner
+from ._compile import Compiled, LevelLMI, compile_sdp
 from ._segments import Solve, improved
-from ._state import Point, point_at
+from ._state import PrimalPoint, point_at
 
 __all__ = ["Start", "level_by_level", "starting_point", "warm_point"]
 
@@ -24,8 +24,8 @@ _PRICED = 0.5  # of the way to the boundary, for the variables with a price
 class Start:
     """Where to start, the incumbent, and how far the first X must exceed the objective's size."""
 
-    point: Point
-    incumbent: Point | None
+    point: PrimalPoint
+    incumbent: PrimalPoint | None
     dominance: float
     interrupted: bool = False
 
@@ -57,14 +57,14 @@ def starting_point(
     return Start(point or warm or _infeasible(problem, y, size), warm, _dominance(problem))
 
 
-def warm_point(problem: Compiled, warm_start: np.ndarray | None) -> Point | None:
+def warm_point(problem: Compiled, warm_start: np.ndarray | None) -> PrimalPoint | None:
     """The incumbent that a warm start gives."""
     if warm_start is None or not np.isfinite(warm_start).all():
         return None
     return _retreated(problem, problem.internal(warm_start))
 
 
-def _better(problem: Compiled, point: Point, warm: Point | None, solve: Solve) -> Start:
+def _better(problem: Compiled, point: PrimalPoint, warm: PrimalPoint | None, solve: Solve) -> Start:
     """With the segments of a deep chain improved; the point itself where that leads nowhere."""
     try:
         y = improved(problem, point.y, solve)
@@ -80,7 +80,7 @@ def _dominance(problem: Compiled) -> float:
     return float(10.0 ** min(6.0, 0.1 * max(0, levels - 4)))
 
 
-def _retreated(problem: Compiled, y: Any) -> Point | None:
+def _retreated(problem: Compiled, y: Any) -> PrimalPoint | None:
     """y, with the variables that pay for the objective drawn back toward zero as far as it takes."""
     paying = problem.c * y < 0
     for back in _RETREATS:
@@ -90,7 +90,7 @@ def _retreated(problem: Compiled, y: Any) -> Point | None:
     return None
 
 
-def _easy(problem: Compiled) -> Point | None:
+def _easy(problem: Compiled) -> PrimalPoint | None:
     """A multiple of a direction along which every slack grows, as in max-cut; or y = 0."""
     xp, c = problem.am.xp, problem.c
     point = point_at(problem, xp.zeros(c.size))
@@ -152,7 +152,7 @@ def level_by_level(problem: Compiled) -> Any | None:
 class _LevelTest:
     """The Schur complement of level k when its own variables are t times ones."""
 
-    def __init__(self, chain: Chain, k: int, leading: Any, free: Any) -> None:
+    def __init__(self, chain: LevelLMI, k: int, leading: Any, free: Any) -> None:
         self.am, self.k, self.leading = chain.am, k, leading
         xp = chain.am.xp
         level, n = chain.levels[k], chain.sizes[k]
@@ -204,12 +204,12 @@ def _against_objective(problem: Compiled, y: Any) -> Any | None:
     return None if t is None else y + _PRICED * t * direction
 
 
-def _slacks(problem: Compiled, y: Any) -> Point | None:
+def _slacks(problem: Compiled, y: Any) -> PrimalPoint | None:
     """The point at y with the inequalities left out."""
     return point_at(problem, y, [chain.evaluate(y) for chain in problem.chains], 0.0 * problem.h + 1.0)
 
 
-def _infeasible(problem: Compiled, y: Any | None, times: float) -> Point:
+def _infeasible(problem: Compiled, y: Any | None, times: float) -> PrimalPoint:
     """Slacks that dominate the data (an infeasible start in the sense of SDPA).
 
     Where the LMIs hold at y their slacks are F(y), and only those of G y <= h are made up.
@@ -229,7 +229,7 @@ def _infeasible(problem: Compiled, y: Any | None, times: float) -> Point:
         size = max(size, float(xp.abs(problem.h).max()))
     size *= times
     Z = [
-        BlockTridiagonal(
+        LevelBlocks(
             [size * xp.eye(n) for n in chain.sizes], [None, *(0.0 * block for block in chain.F0.low[1:])]
         )
         for chain in problem.chains

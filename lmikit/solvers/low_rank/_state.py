@@ -3,18 +3,26 @@
 import dataclasses
 from typing import Any
 
-from ._chain import BlockTridiagonal, Factor, Markov, completable, complete, factorise, inner, invert
+from ._chain import Factor, LevelBlocks, Markov, completable, complete, factorise, inner, invert
 from ._compile import Compiled
 
-__all__ = ["Dual", "Point", "complementarity", "dual_at", "dual_holds", "dual_objective", "point_at"]
+__all__ = [
+    "DualPoint",
+    "PrimalPoint",
+    "complementarity",
+    "dual_at",
+    "dual_holds",
+    "dual_objective",
+    "point_at",
+]
 
 
 @dataclasses.dataclass
-class Point:
+class PrimalPoint:
     """y with its slacks Z_k > 0 and s > 0; `feasible` says that they are F_k(y) and h - G y."""
 
     y: Any
-    Z: list[BlockTridiagonal]
+    Z: list[LevelBlocks]
     factors: list[Factor]
     s: Any
     feasible: bool = True
@@ -25,7 +33,7 @@ class Point:
 
 
 @dataclasses.dataclass
-class Dual:
+class DualPoint:
     """X_k on the pattern with its completion, and z > 0."""
 
     X: list[Markov]
@@ -33,8 +41,8 @@ class Dual:
 
 
 def point_at(
-    problem: Compiled, y: Any, Z: list[BlockTridiagonal] | None = None, s: Any = None
-) -> Point | None:
+    problem: Compiled, y: Any, Z: list[LevelBlocks] | None = None, s: Any = None
+) -> PrimalPoint | None:
     """The point at y (or with the given slacks), or None where a slack is not positive definite."""
     xp = problem.am.xp
     feasible = Z is None
@@ -49,17 +57,17 @@ def point_at(
         if factor is None:
             return None
         factors.append(factor)
-    return Point(y, Z, factors, s, feasible)
+    return PrimalPoint(y, Z, factors, s, feasible)
 
 
-def dual_holds(problem: Compiled, X: list[BlockTridiagonal], z: Any) -> bool:
+def dual_holds(problem: Compiled, X: list[LevelBlocks], z: Any) -> bool:
     """Whether `dual_at` gives multipliers."""
     if problem.h.size and not bool(problem.am.xp.all(z > 0)):
         return False
     return all(completable(problem.am, block) for block in X)
 
 
-def dual_at(problem: Compiled, X: list[BlockTridiagonal], z: Any) -> Dual | None:
+def dual_at(problem: Compiled, X: list[LevelBlocks], z: Any) -> DualPoint | None:
     """The multipliers, or None where one is not positive definite (or z not positive)."""
     if problem.h.size and not bool(problem.am.xp.all(z > 0)):
         return None
@@ -69,18 +77,16 @@ def dual_at(problem: Compiled, X: list[BlockTridiagonal], z: Any) -> Dual | None
         if A is None:
             return None
         completed.append(A)
-    return Dual(completed, z)
+    return DualPoint(completed, z)
 
 
-def complementarity(
-    Z: list[BlockTridiagonal], s: Any, X: list[BlockTridiagonal] | list[Markov], z: Any
-) -> float:
+def complementarity(Z: list[LevelBlocks], s: Any, X: list[LevelBlocks] | list[Markov], z: Any) -> float:
     """<X, Z> + z's."""
     total = sum(inner(x, block) for x, block in zip(X, Z, strict=True))
     return float(total) + (float(z @ s) if s.size else 0.0)
 
 
-def dual_objective(problem: Compiled, dual: Dual) -> float:
+def dual_objective(problem: Compiled, dual: DualPoint) -> float:
     """-<X, F0> - h'z: a lower bound on the optimum where F*(X) - G'z = c."""
     value = -sum(inner(x, chain.F0) for x, chain in zip(dual.X, problem.chains, strict=True))
     return float(value) - (float(problem.h @ dual.z) if problem.h.size else 0.0)

@@ -4,13 +4,13 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from ._chain import BlockTridiagonal
+from ._chain import LevelBlocks
 from ._compile import Compiled
 from ._direction import Direction, Iterate, SchurFactor
 from ._iterative import IterativeSchur
-from ._state import Dual, Point, complementarity, dual_at, dual_holds, point_at
+from ._state import DualPoint, PrimalPoint, complementarity, dual_at, dual_holds, point_at
 
-__all__ = ["Bracket", "Neighbourhood", "Step", "corrected_step"]
+__all__ = ["Bracket", "BracketedStep", "Neighbourhood", "corrected_step"]
 
 _FULL = 1.0 / 0.95  # full steps go 0.95 of the way to the boundary: nothing is gained beyond
 _STRIDE = 1.2  # between two tries of a step length; the last step of an iteration is then bisected
@@ -60,7 +60,7 @@ class Bracket:
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class BracketedStep:
     """A direction with brackets of its lengths for the multipliers (`ahead`) and for y (`above`)."""
 
     direction: Direction
@@ -82,15 +82,17 @@ class Neighbourhood:
     """The cone around one primal-dual point."""
 
     problem: Compiled
-    point: Point
-    dual: Dual
+    point: PrimalPoint
+    dual: DualPoint
 
-    def measured(self, direction: Direction, guess: "tuple[float, float] | Step", beat: float = 0.0) -> Step:
+    def measured(
+        self, direction: Direction, guess: "tuple[float, float] | BracketedStep", beat: float = 0.0
+    ) -> BracketedStep:
         """Rough lengths of a direction, sought near `guess` or slightly beyond those of another step.
 
         They may be left at zero where the quality of the step cannot reach `beat`.
         """
-        if isinstance(guess, Step):
+        if isinstance(guess, BracketedStep):
             guess = (1.1 * guess.ahead.inside, 1.1 * guess.above.inside)
 
         def dual(t: float) -> bool:
@@ -103,11 +105,11 @@ class Neighbourhood:
 
         ahead = Bracket.near(dual, guess[0] or 1.0, max(_SMALLEST, beat))
         if ahead.inside == 0.0 and beat > 0.0:
-            return Step(direction, ahead, Bracket(0.0, _FULL))
+            return BracketedStep(direction, ahead, Bracket(0.0, _FULL))
         least = max(_SMALLEST, beat / min(1.0, ahead.outside))
-        return Step(direction, ahead, Bracket.near(point, guess[1] or 1.0, least))
+        return BracketedStep(direction, ahead, Bracket.near(point, guess[1] or 1.0, least))
 
-    def lengths(self, step: Step) -> tuple[float, float]:
+    def lengths(self, step: BracketedStep) -> tuple[float, float]:
         """Finer lengths (dual, primal) of a step that was measured."""
         ahead = step.ahead.refined(lambda t: self.dual_holds(step.direction, t), _BISECTIONS)
         above = step.above.refined(lambda t: self.point_after(step.direction, t) is not None, _BISECTIONS)
@@ -117,20 +119,20 @@ class Neighbourhood:
         """Whether `dual_after` gives multipliers; cheaper."""
         return dual_holds(self.problem, *self._moved(direction, t))
 
-    def dual_after(self, direction: Direction, t: float) -> Dual | None:
+    def dual_after(self, direction: Direction, t: float) -> DualPoint | None:
         return dual_at(self.problem, *self._moved(direction, t))
 
-    def _moved(self, direction: Direction, t: float) -> tuple[list[BlockTridiagonal], object]:
+    def _moved(self, direction: Direction, t: float) -> tuple[list[LevelBlocks], object]:
         X = [x.plus(t, d) for x, d in zip(self.dual.X, direction.X, strict=True)]
         return X, self.dual.z + t * direction.z
 
-    def point_after(self, direction: Direction, t: float, exact: bool = False) -> Point | None:
+    def point_after(self, direction: Direction, t: float, exact: bool = False) -> PrimalPoint | None:
         """The point after the step; with `exact`, slacks are recomputed from y where that is feasible."""
         problem, point, dual = self.problem, self.point, self.dual
         y = point.y + t * direction.y
         if exact and point.feasible:
             return point_at(problem, y)
-        Z: list[BlockTridiagonal] = [a.plus(t, d) for a, d in zip(point.Z, direction.Z, strict=True)]
+        Z: list[LevelBlocks] = [a.plus(t, d) for a, d in zip(point.Z, direction.Z, strict=True)]
         moved = point_at(problem, y, Z, point.s + t * direction.s)
         if not exact or moved is None:
             return moved
@@ -140,7 +142,7 @@ class Neighbourhood:
         new, old = (complementarity(p.Z, p.s, list(dual.X), dual.z) for p in (fresh, moved))
         return fresh if 0.5 * old <= new <= 2.0 * old else moved
 
-    def predicted(self, step: Step) -> float:
+    def predicted(self, step: BracketedStep) -> float:
         """The complementarity after a step of the measured lengths."""
         ahead, above = min(1.0, step.ahead.inside), min(1.0, step.above.inside)
         direction = step.direction
@@ -158,7 +160,7 @@ def corrected_step(
     schur: SchurFactor | IterativeSchur,
     mu: float,
     guess: tuple[float, float],
-) -> Step:
+) -> BracketedStep:
     """Mehrotra's step: the affine one tells the target, and its second-order term the correction.
 
     While steps stay short, the second-order term is taken from the corrected direction itself and the
