@@ -219,10 +219,10 @@ def prepared(variant, cb, start, n):
     if variant == "Lip-Loop":
         run = one_iteration(cb, start, n)
     else:
-        from lmikit.training._rs_lmi import _RSLMIRun
+        from lmikit.training._rs_lmi import _Run
 
         chosen = every_step() if variant.endswith("step") else options()
-        run = _RSLMIRun(cb, start, "relu", 1.2, chosen, None, None, n)
+        run = _Run(cb, start, "relu", 1.2, chosen, None, None, n)
 
     def go():
         with blas_threads(1):
@@ -233,11 +233,11 @@ def prepared(variant, cb, start, n):
 
 def one_iteration(cb, start, steps):
     """Lip-Loop's iteration: gradient steps, one projection; begun at the weights themselves."""
-    from lmikit.training._lip_loop import _condition, _RSLMIRun
+    from lmikit.training._lip_loop import _condition, _Run
 
     condition, own = _condition(start, "relu", 1.2, "chain", None)
     loop = training.LipLoopOptions(inner=steps, optimiser=adam())
-    run = _RSLMIRun(cb, own, condition, 1.2, loop, SCS(tol=1e-3, max_iterations=500), 1)
+    run = _Run(cb, own, condition, 1.2, loop, SCS(tol=1e-3, max_iterations=500), 1)
     run.t = tuple(np.ones(n) for n in condition.dims[1:-1])
     run.Z, run.metric = condition.image(own, run.t), condition.metric(run.t)
     run.U = tuple(np.zeros_like(k) for k in run.Z)

@@ -71,14 +71,16 @@ def rs_lmi(
     check_target(target)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise OptionError(f"steps is {steps!r}; expected an integer of at least 1.")
-    run = _Run(loss_and_grad, weights, activation, target, options or RSLMIOptions(), method, solver, steps)
+    run = _RSLMIRun(
+        loss_and_grad, weights, activation, target, options or RSLMIOptions(), method, solver, steps
+    )
     run.begin(resume)
     with saved(run, save_to), blas_threads(1):
         run.train(save_to, save_every, progress)
     return run.finish()
 
 
-class _Run:
+class _RSLMIRun:
     """One run: what the loop changes lives here and nowhere else."""
 
     def __init__(
@@ -270,7 +272,7 @@ class _Run:
 class _Snapshot:
     """References to what a step is about to replace; the arrays themselves never change."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: _RSLMIRun) -> None:
         self._run = run
         self._kept = (run.weights, run.memory, run.step, run.loss_sum, run.loss_count)
         self._taus = dataclasses.replace(run.taus)
