@@ -1,9 +1,20 @@
 """LMIs for control: analysis of linear systems, with results that are proven for the exact float data."""
 
-from ..systems import Feedback, NetworkLoop, NormBlock, RepeatedGain, Sector, System, UncertainLoop, as_system
+from ..systems import (
+    Feedback,
+    NetworkLoop,
+    NormBlock,
+    RepeatedGain,
+    Sector,
+    StateSet,
+    System,
+    UncertainLoop,
+    as_system,
+)
 from ._network_loops import AttractionResult, loop_gain, region_of_attraction
 from ._norms import h2_norm, h_infinity_norm
 from ._passivity import passivity
+from ._reach import ReachResult, reach_sets
 from ._regions import Region, disc, half_plane, sector
 from ._result import ControlResult
 from ._stability import lyapunov, poles
@@ -17,9 +28,11 @@ __all__ = [
     "Feedback",
     "NetworkLoop",
     "NormBlock",
+    "ReachResult",
     "Region",
     "RepeatedGain",
     "Sector",
+    "StateSet",
     "System",
     "UncertainLoop",
     "absolute_stability",
@@ -35,6 +48,7 @@ __all__ = [
     "lyapunov",
     "passivity",
     "poles",
+    "reach_sets",
     "region_of_attraction",
     "robust_gain",
     "sector",

@@ -16,7 +16,7 @@ import numpy as np
 from ._enclosure import Enclosure, above, below
 from ._functions import Profile
 
-__all__ = ["Relaxation", "local_slopes", "relaxation"]
+__all__ = ["Relaxation", "intercept", "local_slopes", "relaxation"]
 
 _CELLS = 48
 _CORE = np.linspace(-6.0, 6.0, 49)  # where the smooth activations bend
@@ -68,6 +68,18 @@ def relaxation(
     range_upper = _intercept(profile, flat, knots, values, sag, 1.0)
     range_lower = _intercept(profile, flat, knots, values, sag, -1.0)
     return Relaxation(lower, upper, low_slope, low, up_slope, up, range_lower, range_upper)
+
+
+def intercept(
+    profile: Profile, lower: np.ndarray, upper: np.ndarray, slope: np.ndarray, side: float
+) -> np.ndarray:
+    """c with phi(v) <= slope v + c on [lower, upper] (side 1), or phi(v) >= slope v + c (side -1); (n,)."""
+    knots = _knots(profile, lower, upper)
+    with np.errstate(all="ignore"):
+        gap = above(np.diff(knots, axis=0))
+        sag = above(above(gap * gap) * (profile.curvature / 8.0 * (1.0 + 1e-10)))
+        sag = sag if profile.curvature else np.zeros_like(sag)
+    return _intercept(profile, slope, knots, profile.value(knots), sag, side)
 
 
 def _knots(profile: Profile, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:

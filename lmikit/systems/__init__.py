@@ -2,6 +2,7 @@
 
 from ._feedback import Feedback
 from ._network_loop import NetworkLoop
+from ._state_set import StateSet
 from ._state_space import System, as_system
 from ._uncertain import NormBlock, RepeatedGain, Sector, UncertainLoop
 
@@ -11,6 +12,7 @@ __all__ = [
     "NormBlock",
     "RepeatedGain",
     "Sector",
+    "StateSet",
     "System",
     "UncertainLoop",
     "as_system",

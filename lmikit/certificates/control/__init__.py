@@ -4,6 +4,7 @@ from ._certificate import ControlCertificate, verify_control
 from ._claims import AbstractControlClaim
 from ._loops import LoopGain, RegionOfAttraction
 from ._norms import H2Norm, HInfinityNorm, NotPassive, Passive
+from ._reach import ReachSets
 from ._stability import Lyapunov, NoCommonLyapunov, PoleOutside, PolesInRegion
 from ._uncertainty import RobustGain
 
@@ -19,6 +20,7 @@ __all__ = [
     "Passive",
     "PoleOutside",
     "PolesInRegion",
+    "ReachSets",
     "RegionOfAttraction",
     "RobustGain",
     "verify_control",

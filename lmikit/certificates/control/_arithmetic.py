@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from ..graph._exact_matrix import ExactMatrix
-from ..sdp._enclosure import SAFE, is_psd
+from ..sdp._enclosure import SAFE, gamma, is_psd
 from ..sdp._exact_linear import psd_exactly
 from ._balls import BallMatrix
 
@@ -20,6 +20,7 @@ __all__ = ["AbstractArithmetic", "Floats", "Integers", "Matrix"]
 
 Matrix = TypeVar("Matrix", BallMatrix, ExactMatrix)
 
+_UNDERFLOW = 2.0**-1070  # of a product, times what the factors after it may multiply it by
 _SHRINK = 2**44  # a matrix that stays PSD less a share 2**-44 of its diagonal is positive definite
 
 
@@ -33,6 +34,10 @@ class AbstractArithmetic(abc.ABC, Generic[Matrix]):
     @abc.abstractmethod
     def block(self, rows: Sequence[Sequence[Matrix]]) -> Matrix:
         """A matrix from its blocks."""
+
+    @abc.abstractmethod
+    def diagonal(self, terms: Sequence[Sequence[np.ndarray]], size: int) -> Matrix:
+        """The diagonal matrix of the sum over `terms` of the product of their float vectors (size,)."""
 
     @abc.abstractmethod
     def definite(self, matrix: Matrix, strict: bool = True) -> bool:
@@ -106,6 +111,16 @@ class Floats(AbstractArithmetic[BallMatrix]):
             np.block([[b.mid for b in row] for row in rows]), np.block([[b.rad for b in row] for row in rows])
         )
 
+    def diagonal(self, terms: Sequence[Sequence[np.ndarray]], size: int) -> BallMatrix:
+        mid, total, tiny = np.zeros((3, size))
+        for term in terms:
+            value, room = np.ones((2, size))
+            for factor in term:
+                value, room = value * factor, room * (1.0 + np.abs(factor))
+            mid, total, tiny = mid + value, total + np.abs(value), tiny + room * _UNDERFLOW
+        depth = len(terms) + max((len(t) for t in terms), default=0)
+        return BallMatrix(np.diag(mid), np.diag((gamma(depth) * total + tiny) * SAFE))
+
     def definite(self, matrix: BallMatrix, strict: bool = True) -> bool:
         both = matrix + matrix.T  # a sum of floats is symmetric bit for bit; the factor 2 changes nothing
         semidefinite, definite = is_psd(both.mid, both.rad)
@@ -127,6 +142,18 @@ class Integers(AbstractArithmetic[ExactMatrix]):
     def block(self, rows: Sequence[Sequence[ExactMatrix]]) -> ExactMatrix:
         power = max(b.power for row in rows for b in row)
         return ExactMatrix(np.block([[b.at(power) for b in row] for row in rows]), power)
+
+    def diagonal(self, terms: Sequence[Sequence[np.ndarray]], size: int) -> ExactMatrix:
+        total = ExactMatrix.zeros(size, 1)
+        for term in terms:
+            value = ExactMatrix(np.ones((size, 1), dtype=object), 0)
+            for factor in term:
+                other = ExactMatrix.of(factor[:, None])
+                value = ExactMatrix(value.values * other.values, value.power + other.power)
+            total = total + value
+        full = np.zeros((size, size), dtype=object)
+        full[np.arange(size), np.arange(size)] = total.values[:, 0]
+        return ExactMatrix(full, total.power)
 
     def definite(self, matrix: ExactMatrix, strict: bool = True) -> bool:
         both = matrix + matrix.T

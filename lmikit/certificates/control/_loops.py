@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..._errors import InputError
+from ...network import Network
 from ...systems import NetworkLoop
 from ._arithmetic import AbstractArithmetic, Matrix
 from ._claims import AbstractControlClaim, Arrays, Conditions, register_claim, symmetric
 from ._sectors import enclose_equilibrium, sectors
 
-__all__ = ["LoopGain", "RegionOfAttraction", "loop_maps", "neuron_terms", "storage_change"]
+__all__ = ["LoopGain", "RegionOfAttraction", "chain_maps", "loop_maps", "neuron_terms", "storage_change"]
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -36,9 +37,22 @@ def loop_maps(
     z, u = wired.free_outputs, list(loop.control)
     seen, direct = wired.measurement()
     direct = direct if inputs else direct[:, :0]
-    weights, sizes = loop.network.weights, loop.network.dims[1:-1]
-    N, n, m = sum(sizes), plant.states, free.size
-    first = ops.block([[ops.of(seen), ops.zeros(seen.shape[0], N), ops.of(direct)]])
+    N, n = loop.network.hidden_neurons, plant.states
+    V, control = chain_maps(ops, loop.network, ops.of(seen), ops.of(direct))
+    F = ops.block([[ops.of(plant.A), ops.zeros(n, N), ops.of(plant.B[:, free])]])
+    F = F + ops.of(plant.B[:, u]) @ control
+    E = ops.block([[ops.of(plant.C[z]), ops.zeros(z.size, N), ops.of(plant.D[z][:, free])]])
+    return F, E + ops.of(plant.D[z][:, u]) @ control, V
+
+
+def chain_maps(
+    ops: AbstractArithmetic[Matrix], network: Network, seen: Matrix, direct: Matrix
+) -> tuple[Matrix, Matrix]:
+    """(V, U): preactivations and outputs, without biases, as maps of z = (x, w, d); the input is
+    seen x + direct d."""
+    weights, sizes = network.weights, network.dims[1:-1]
+    N, n, m = sum(sizes), seen.shape[1], direct.shape[1]
+    first = ops.block([[seen, ops.zeros(seen.shape[0], N), direct]])
     rows: list[list[Matrix]] = []
     for k, W in enumerate(weights[:-1]):
         before = sum(sizes[: max(k - 1, 0)])
@@ -48,17 +62,12 @@ def loop_maps(
         else:
             left, right = n + before, N - before - sizes[k - 1] + m
             rows.append([ops.block([[ops.zeros(W.shape[0], left), part, ops.zeros(W.shape[0], right)]])])
-    V = ops.block(rows) if rows else ops.zeros(0, n + m)
     last = ops.of(weights[-1])
-    if rows:
-        tail = last.shape[1]
-        control = ops.block([[ops.zeros(last.shape[0], n + N - tail), last, ops.zeros(last.shape[0], m)]])
-    else:
-        control = last @ first
-    F = ops.block([[ops.of(plant.A), ops.zeros(n, N), ops.of(plant.B[:, free])]])
-    F = F + ops.of(plant.B[:, u]) @ control
-    E = ops.block([[ops.of(plant.C[z]), ops.zeros(z.size, N), ops.of(plant.D[z][:, free])]])
-    return F, E + ops.of(plant.D[z][:, u]) @ control, V
+    if not rows:
+        return ops.zeros(0, n + m), last @ first
+    tail = last.shape[1]
+    left = ops.zeros(last.shape[0], n + N - tail)
+    return ops.block(rows), ops.block([[left, last, ops.zeros(last.shape[0], m)]])
 
 
 def neuron_terms(

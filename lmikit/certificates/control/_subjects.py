@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..._errors import InputError
+from ...network import Network
 from ...systems import Feedback, NetworkLoop, System
 from ..point import point_digest
 from ._arithmetic import AbstractArithmetic, Matrix
@@ -55,6 +56,9 @@ def subject_digest(subject: Any) -> str:
     if isinstance(subject, NetworkLoop):
         network = f"{subject.network.digest} {point_digest(subject.network)}"
         text = f"lmikit-loop 1 {subject.plant.digest} {network} {subject.control} {subject.measured}"
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+    if isinstance(subject, Network):  # its own digest leaves out the biases
+        text = f"lmikit-network 1 {subject.digest} {point_digest(subject)}"
         return hashlib.sha256(text.encode("ascii")).hexdigest()
     digest = getattr(subject, "digest", None)
     if not isinstance(digest, str):
