@@ -24,7 +24,7 @@ from ..certificates.control._reach_terms import PAIRS, NeuronFacts
 from ..claims import Box
 from ..lmi import Problem, block, det_rootn, diag
 from ..network import Network
-from ..solvers import AbstractSolver
+from ..solvers import AbstractSolver, Clarabel
 from ..systems import NetworkLoop, StateSet
 
 __all__ = ["ReachResult", "reach_sets"]
@@ -89,7 +89,9 @@ def reach_sets(
     if not isinstance(first, StateSet):
         raise InputError(f"start is a {type(start).__name__}; expected a StateSet or a Box.")
     loop = isinstance(subject, NetworkLoop)
-    given, n = (subject.plant.states,) * 2 if loop else (network.input_dim, network.output_dim)
+    given, n = network.input_dim, network.output_dim
+    if isinstance(subject, NetworkLoop):
+        given = n = subject.plant.states
     if first.dim != given or steps < 1 or (steps > 1 and not loop):
         raise InputError(
             f"start has dimension {first.dim} and steps is {steps}; expected {given}, and "
@@ -100,7 +102,7 @@ def reach_sets(
         raise InputError(f"rows has shape {directions.shape}; expected (p, {n}).")
     sets, found = [first], []
     for k in range(steps):
-        step = _Step(subject, sets[-1], solver)
+        step = _Step(subject, sets[-1], solver or Clarabel(chordal=False))
         goal = step.set(directions, ellipsoids)
         if goal is None:
             why = f"step {k + 1}: no multipliers are found for {step.failed}."
@@ -182,12 +184,12 @@ class _Step:
                 for i in range(N):
                     add("neurons", (k, i), lines[g, i], lines[h, i])
         a, b, usable = self.facts.sectors
-        for i in np.flatnonzero(usable):
-            add("sector", (int(i),), J[i] - a[i] * self.V[i], b[i] * self.V[i] - J[i])
+        for i in np.flatnonzero(usable).tolist():
+            add("sector", (i,), J[i] - a[i] * self.V[i], b[i] * self.V[i] - J[i])
         first, second, a, b = self.facts.couplings
         if first.size <= _MOST:
-            for k, (i, j) in enumerate(zip(first, second, strict=True)):
-                dv, dw = self.V[i] - self.V[j], J[i] - J[j]
+            for k, (p, q) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+                dv, dw = self.V[p] - self.V[q], J[p] - J[q]
                 add("coupling", (k,), dw - a[k] * dv, b[k] * dv - dw)
         A, B = np.array(left) @ self.scale, np.array(right) @ self.scale
         sizes = np.sqrt(np.abs(A).max(axis=1)), np.sqrt(np.abs(B).max(axis=1))

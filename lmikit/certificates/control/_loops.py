@@ -66,8 +66,8 @@ def chain_maps(
     if not rows:
         return ops.zeros(0, n + m), last @ first
     tail = last.shape[1]
-    left = ops.zeros(last.shape[0], n + N - tail)
-    return ops.block(rows), ops.block([[left, last, ops.zeros(last.shape[0], m)]])
+    ahead = ops.zeros(last.shape[0], n + N - tail)
+    return ops.block(rows), ops.block([[ahead, last, ops.zeros(last.shape[0], m)]])
 
 
 def neuron_terms(

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ...intervals import local_intervals
 from ...intervals._enclosure import above, below
 from ...network import Network
 from ...systems import NetworkLoop, StateSet
+from ..graph._exact_matrix import ExactMatrix
 from ._arithmetic import AbstractArithmetic, Floats, Matrix
 from ._balls import BallMatrix
 from ._claims import AbstractControlClaim, Arrays, Conditions, register_claim
@@ -22,6 +23,7 @@ from ._reach_terms import PAIRS, NeuronFacts, neuron_matrix, set_matrix
 __all__ = ["ReachSets", "ReachStep", "preactivation_bounds", "reach_network"]
 
 Reachable = Network | NetworkLoop
+_M = TypeVar("_M", BallMatrix, ExactMatrix)
 
 
 def reach_network(subject: Any) -> Network:
@@ -51,30 +53,33 @@ def preactivation_bounds(subject: Reachable, given: StateSet) -> tuple[np.ndarra
     return np.concatenate(none + list(found.lower[:-1])), np.concatenate(none + list(found.upper[:-1]))
 
 
-class ReachStep(Generic[Matrix]):
+class ReachStep(Generic[_M]):
     """One step from a set: the matrices of z = (x, w, 1) that have to be positive definite."""
 
     def __init__(
-        self, ops: AbstractArithmetic[Matrix], subject: Reachable, given: StateSet, facts: NeuronFacts
+        self, ops: AbstractArithmetic[_M], subject: Reachable, given: StateSet, facts: NeuronFacts
     ) -> None:
-        self.ops, self.given, self.facts = ops, given, facts
-        self.V, self.Y = _affine_maps(ops, subject)
-        self.one = ops.of(np.eye(self.V.shape[1])[[-1]])
+        self.given, self.facts = given, facts
+        self.ops: AbstractArithmetic[_M] = ops
+        V, Y = _affine_maps(ops, subject)
+        self.V: _M = V
+        self.Y: _M = Y
+        self.one: _M = ops.of(np.eye(self.V.shape[1])[[-1]])
 
-    def facts_matrix(self, witness: Arrays, which: tuple[int, ...]) -> Matrix:
+    def facts_matrix(self, witness: Arrays, which: tuple[int, ...]) -> _M:
         """The sum of all facts with the multipliers of one facet; names as in `multiplier_shapes`."""
         w = {name: array[which] for name, array in witness.items()}
         first = set_matrix(self.ops, self.given, self.V.shape[1], w["domain"], float(w["ball"]))
         rest = neuron_matrix(self.ops, self.facts, self.V, w["neurons"], w["sector"], w["coupling"])
         return first + rest
 
-    def half_space(self, row: np.ndarray, offset: float) -> Matrix:
+    def half_space(self, row: np.ndarray, offset: float) -> _M:
         """offset - row y."""
         line = self.ops.scaled(0.5, self.ops.of(row[None, :]) @ self.Y)
         cross = self.one.T @ line
         return self.one.T @ self.ops.number(offset) @ self.one - cross - cross.T
 
-    def ellipsoid(self, shape: np.ndarray, shift: np.ndarray) -> Matrix:
+    def ellipsoid(self, shape: np.ndarray, shift: np.ndarray) -> _M:
         """1 - |shape y - shift|^2."""
         curve = self.ops.of(shape) @ self.Y - self.ops.of(shift[:, None]) @ self.one
         return self.one.T @ self.one - curve.T @ curve
@@ -82,10 +87,10 @@ class ReachStep(Generic[Matrix]):
 
 def _affine_maps(ops: AbstractArithmetic[Matrix], subject: Reachable) -> tuple[Matrix, Matrix]:
     """(V, Y): preactivations and the next state, or outputs, as maps of z = (x, w, 1), biases included."""
-    network = reach_network(subject)
-    layers = network.layers
-    hidden = np.concatenate([np.zeros(0), *(layer.bias for layer in layers[:-1])])[:, None]
-    last = ops.of(layers[-1].bias[:, None])
+    network: Network = reach_network(subject)
+    biases: list[np.ndarray] = [np.zeros(0), *(layer.bias for layer in network.layers)]
+    hidden = np.concatenate(biases[:-1])[:, None]
+    last = ops.of(biases[-1][:, None])
     if isinstance(subject, NetworkLoop):
         Y, _, V = loop_maps(ops, subject, inputs=False)
         last = ops.of(subject.plant.B[:, list(subject.control)]) @ last
@@ -134,12 +139,12 @@ class ReachSets(AbstractControlClaim):
     def of(cls, sets: tuple[StateSet, ...]) -> "ReachSets":
         """From X_0, X_1, ..., X_K; X_1 to X_K have the same rows."""
         first, rest = sets[0], sets[1:]
+        names = ("lower", "upper", "offsets", "shape", "shift")
+        later = {name: np.stack([getattr(s, name) for s in rest]) for name in names}
+        start = "whole ellipsoid" if in_box(Floats(), first) else "intersection"
         return cls(
             first.lower, first.upper, first.rows, first.offsets, first.shape, first.shift,
-            *(np.stack([getattr(s, name) for s in rest]) for name in ("lower", "upper")),
-            rest[0].rows,
-            *(np.stack([getattr(s, name) for s in rest]) for name in ("offsets", "shape", "shift")),
-            "whole ellipsoid" if in_box(Floats(), first) else "intersection",
+            rows=rest[0].rows, start=start, **later,
         )  # fmt: skip
 
     @property
