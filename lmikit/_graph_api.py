@@ -10,11 +10,11 @@ from ._proving import least_proven
 from ._witness import Witness
 from .certificates.graph import GraphCertificate, ImplicitCertificate, verify_graph, verify_implicit
 from .formulations import scale_witness
-from .graph import Graph, GraphWitness, Part
+from .graph import Affine, Graph, GraphWitness, Part
 from .graph._chain import chain_with_layers
-from .methods import AbstractMethod, LipSDP
+from .methods import AbstractMethod, LipSDP, SpectralProduct
 from .methods._graph import solved_implicit
-from .network import LinearFractional
+from .network import LinearFractional, is_wide
 from .solvers import AbstractSolver, LowRank
 
 __all__ = ["graph_bound", "implicit_bound"]
@@ -44,6 +44,10 @@ def graph_bound(
     fallback = None
     if norm == _L2:
         fallback = verify_graph(graph, GraphWitness("norms", produced_by="norms along paths"))
+    if fallback is not None and any(is_wide(m) for n in graph.nodes if isinstance(n, Affine) for m in n.maps):
+        if not isinstance(method, SpectralProduct):
+            _log.warning("%s needs dense blocks; norms along paths are proven instead", method.label)
+        return fallback
     try:
         witness = method.propose_graph(
             graph, norm=norm, solver=solver, time_limit=time_limit, progress=progress

@@ -15,7 +15,7 @@ from ._enclosure import EnclosedMatrix
 from ._graph import Graph
 from ._nodes import Affine, Apply
 
-__all__ = ["EliminatedForm", "eliminate"]
+__all__ = ["EliminatedForm", "eliminate", "reaches_output"]
 
 Rows = dict[int, EnclosedMatrix]  # columns by source: 0 for x, else the node of the channels
 
@@ -63,6 +63,11 @@ def eliminate(graph: Graph) -> EliminatedForm:
     return EliminatedForm(
         graph, kept, {k: _nonzero(rows) for k, rows in V.items()}, {} if empty else _nonzero(values[-1])
     )
+
+
+def reaches_output(graph: Graph) -> bool:
+    """Whether a path of entries that are not zero leads from the input to the output; no dense matrices."""
+    return bool(_on_a_path(graph)[-1].any())
 
 
 def _nonlinear(node: object) -> np.ndarray:

@@ -13,8 +13,9 @@ from ...network import Network
 from .._kinds import CheckResult, guarded, register
 from ._check_exact import exact_norm_margin, exact_part_margin
 from ._format import FORMAT, GraphDocument, graph_record, parse_graph
-from ._norms import maps_of
+from ._norms import as_sparse, maps_of
 from ._proofs import claimed_squares, fault, prove_graph
+from ._sparse_norms import exact_sparse_margin
 
 __all__ = ["check_graph"]
 
@@ -77,6 +78,10 @@ def _exact_margins(document: GraphDocument, graph: Graph) -> list[float | None]:
         return [exact_part_margin(graph, part) for part in witness.parts]
     margins: list[float | None] = []
     for linear, gain in zip(maps_of(graph), witness.gains, strict=True):
+        sparse = as_sparse(linear)
+        if sparse is not None:
+            margins.append(exact_sparse_margin(sparse, gain))
+            continue
         entries = linear.to_dense()
         margins.append(exact_norm_margin(entries, gain) if entries.any() else 0.0)
     return margins

@@ -11,14 +11,18 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
+import scipy.sparse as sp
 
 from ...graph import Affine, Apply, Graph
-from ...network import AbstractLinearMap, SelectMap, TransposedMap
+from ...network import AbstractLinearMap, DenseMap, SelectMap, TransposedMap, is_wide
 from .._verified_cholesky import BlockTridiagonal, verified_cholesky
+from ._sparse_norms import sparse_norm_bound, sparse_norm_is_below
 
-__all__ = ["maps_of", "norm_bound", "norm_is_below", "total_gain"]
+__all__ = ["as_sparse", "maps_of", "norm_bound", "norm_is_below", "total_gain"]
 
 _HEADROOM = 6.0  # room for other checkers' margins
+_DENSE = 2**20  # entries up to which sparse maps are treated as dense ones
+_SPARSE = 0.1  # share of entries that are not zero
 _INFLATIONS = (0.0, *(10.0**k for k in range(-15, 1)))
 
 
@@ -52,11 +56,16 @@ def norm_is_below(linear: AbstractLinearMap, gain: float, headroom: float = 1.0)
         return False
     if gain >= 1.0 and _is_selection(linear):
         return True
+    sparse = as_sparse(linear)
+    if sparse is not None and (not sparse.count_nonzero() or sparse_norm_is_below(sparse, gain, headroom)):
+        return True
+    if gain == 0.0 and linear.largest_entry() != 0.0:
+        return False
+    if sparse is not None and is_wide(linear):
+        return False
     entries = linear.to_dense()
     if not entries.any():
         return True
-    if gain == 0.0:
-        return False
     wide = entries if entries.shape[1] >= entries.shape[0] else np.ascontiguousarray(entries.T)
     rows, columns = wide.shape
     matrix = BlockTridiagonal((np.full(columns, gain), np.full(rows, gain)), (wide,), (None, None), (None,))
@@ -67,6 +76,9 @@ def norm_bound(linear: AbstractLinearMap) -> float:
     """A float for which `norm_is_below` holds, close to the norm; infinity where none was found."""
     if _is_selection(linear):
         return 1.0
+    sparse = as_sparse(linear)
+    if sparse is not None:
+        return sparse_norm_bound(sparse) if sparse.count_nonzero() else 0.0
     entries = linear.to_dense()
     estimate = float(np.linalg.norm(entries, 2)) if np.isfinite(entries).all() else math.inf
     for e in _INFLATIONS:
@@ -74,6 +86,15 @@ def norm_bound(linear: AbstractLinearMap) -> float:
         if norm_is_below(linear, gain, _HEADROOM):
             return gain
     return math.inf
+
+
+def as_sparse(linear: AbstractLinearMap) -> sp.csr_array | None:
+    """The matrix where it is large and sparse."""
+    entries = linear.shape[0] * linear.shape[1]
+    if entries <= _DENSE or isinstance(linear, DenseMap):
+        return None
+    matrix = linear.to_sparse()
+    return matrix if matrix.nnz <= _SPARSE * entries or is_wide(linear) else None
 
 
 def _is_selection(linear: AbstractLinearMap) -> bool:
