@@ -76,7 +76,7 @@ def _small(moved: np.ndarray, near: np.ndarray) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Step:
+class _StateStep:
     """s_k = A s_{k-1} + B w_k."""
 
     A: np.ndarray
@@ -97,7 +97,7 @@ def local_coordinates(maps: EliminatedMaps) -> DeadbeatFeedback | None:
     return DeadbeatFeedback(tuple(partition), (None, *(gain for _, gain in groups)))
 
 
-def _realisation(maps: EliminatedMaps, sizes: list[int]) -> tuple[np.ndarray, list[_Step]]:
+def _realisation(maps: EliminatedMaps, sizes: list[int]) -> tuple[np.ndarray, list[_StateStep]]:
     """R and the steps of all nodes but the last, whose outputs only y reads."""
     vw, yw = maps.N_vw.toarray(), maps.N_yw.toarray()
     rows = np.vstack([np.hstack([maps.N_vx, vw]), np.hstack([maps.N_yx, yw])])
@@ -111,7 +111,7 @@ def _realisation(maps: EliminatedMaps, sizes: list[int]) -> tuple[np.ndarray, li
         own = rows[later, columns[k] : columns[k + 1]]
         before = readout[sizes[k] :]  # rows of node k are read, and fall away
         readout, state = _reduced(np.hstack([before, own]))
-        steps.append(_Step(state[:, : before.shape[1]], state[:, before.shape[1] :]))
+        steps.append(_StateStep(state[:, : before.shape[1]], state[:, before.shape[1] :]))
     return reach, steps
 
 
@@ -123,7 +123,7 @@ def _reduced(M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return M @ right.T, right
 
 
-def _groups(reach: np.ndarray, steps: list[_Step]) -> list[tuple[int, np.ndarray | None]]:
+def _groups(reach: np.ndarray, steps: list[_StateStep]) -> list[tuple[int, np.ndarray | None]]:
     """(last node, feedback from the group before), each group as small as it can be; the last has none."""
     found: list[tuple[int, np.ndarray | None]] = []
     A, B = np.eye(reach.shape[0]), np.zeros((reach.shape[0], 0))
