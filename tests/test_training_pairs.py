@@ -85,3 +85,90 @@ def test_what_cannot_be_differentiated_is_refused():
         T.pairwise_gradient(network_of(weights, "identity"))
     with pytest.raises(InputError, match="one per pair"):
         lmikit.pairwise_bounds(network_of(weights), witnesses=[])
+
+
+GAINS = {a: T.TrainableMultipliers(a) for a in ("relu", "abs", "tanh")}
+
+
+def trained_arrays(dims, seed, gain):
+    rng = np.random.default_rng(seed)
+    weights = gain.start(T.initial_weights(dims, seed))
+    return [w + 0.2 * rng.standard_normal(w.shape) for w in weights]
+
+
+@settings(max_examples=12)
+@given(seeds, st.sampled_from(DIMS), st.sampled_from(sorted(GAINS)))
+def test_multipliers_are_differentiated_with_the_weights(seed, dims, activation):
+    weights = trained_arrays(dims, seed, GAINS[activation])
+    rng = np.random.default_rng(seed + 1)
+    c = rng.random((dims[-1], dims[-1]))
+    L, pull = GAINS[activation](weights)
+    gradients = pull(c)
+
+    def value(move):
+        return float((c * GAINS[activation](move)[0]).sum())
+
+    for k, own in gradients.items():
+        direction = rng.standard_normal(weights[k].shape)
+        ahead, behind = (
+            value([w + s * 1e-6 * direction if i == k else w for i, w in enumerate(weights)]) for s in (1, -1)
+        )
+        kink = abs(ahead + behind - 2.0 * (c * L).sum()) / 1e-6  # where an eigenvalue is double
+        assert abs((ahead - behind) / 2e-6 - float((own * direction).sum())) <= 1e-4 * (1.0 + L.sum()) + kink
+
+
+@settings(max_examples=6)
+@given(seeds, st.sampled_from(DIMS), st.sampled_from(sorted(GAINS)))
+def test_whatever_the_multipliers_their_bound_is_proven(seed, dims, activation):
+    gain = GAINS[activation]
+    weights = trained_arrays(dims, seed, gain)
+    L, _ = gain(weights)
+    network = T.dense_network(gain.split(weights)[0], activation)
+    proven = lmikit.pairwise_bounds(network, witnesses=gain.witnesses(weights))
+    assert (proven.bounds <= L * (1.0 + 1e-7)).all()  # the proof may find a better one
+
+
+@settings(max_examples=3, deadline=None)
+@given(seeds)
+def test_training_them_alone_leads_to_the_optimum(seed):
+    gain = T.TrainableMultipliers()
+    weights = T.initial_weights((5, 6, 4, 3), seed)
+    fixed = len(weights)
+
+    def sum_of_bounds(arrays):
+        L, pull = gain([*weights, *arrays])
+        gradients = pull(np.ones_like(L))
+        return float(L.sum()), [gradients[k] for k in range(fixed, fixed + len(arrays))]
+
+    adam = T.Adam(learning_rate=0.05, decay="cosine")
+    found = T.sgd(sum_of_bounds, gain.start(weights)[fixed:], steps=400, optimiser=adam).weights
+    least = T.pairwise_gradient(T.dense_network(weights)).L
+    L, _ = gain([*weights, *found])
+    ratio = (L / np.where(least > 0.0, least, 1.0))[np.triu_indices(3, 1)]
+    assert ratio.min() >= 1.0 - 1e-6
+    assert ratio.max() <= 1.02
+
+
+@settings(max_examples=4)
+@given(seeds, st.sampled_from(DIMS), st.sampled_from(sorted(GAINS)))
+def test_a_start_from_the_optimum_is_the_optimum(seed, dims, activation):
+    gain, weights = GAINS[activation], T.initial_weights(dims, seed)
+    solved = T.pairwise_gradient(T.dense_network(weights, activation))
+    L, _ = gain(gain.start(weights, solved.witnesses))
+    assert (L <= solved.L * (1.0 + 1e-3)).all()
+    assert (solved.L * (1.0 - 1e-6) <= L).all()
+
+
+def test_single_precision_and_equal_rows():
+    gain = T.TrainableMultipliers()
+    weights = T.initial_weights((5, 6, 4, 3), 2, np.float32)
+    weights[4][1] = weights[4][0]
+    X, y = np.random.default_rng(0).standard_normal((20, 5)).astype(np.float32), np.arange(20) % 3
+    callback = T.DenseLoss(X, y, T.WorstCaseLogits(0.3), gain=gain)
+    found = T.sgd(callback, gain.start(weights), steps=5).weights
+    assert {w.dtype for w in found} == {np.dtype(np.float32)}
+    assert all(np.isfinite(w).all() for w in found)
+    with pytest.raises(InputError, match="what `start` returns"):
+        gain(weights)
+    with pytest.raises(lmikit.OptionError, match="expected one of"):
+        T.TrainableMultipliers("sine")

@@ -17,6 +17,7 @@ from ._lip_loop_options import LipLoopOptions
 from ._margin_losses import AbstractMarginLoss, CertifiedHinge, WorstCaseLogits
 from ._norm_penalty import with_norm_penalty
 from ._optimisers import AbstractOptimiser, Adam, Momentum
+from ._pair_multipliers import TrainableMultipliers
 from ._pairwise_gains import AbstractPairwiseGain, NonexpansiveGain, ProductGain
 from ._pairwise_gradient import PairwiseGradient, pairwise_gradient
 from ._projection import ProjectionResult, project_weights
@@ -61,6 +62,7 @@ __all__ = [
     "ShallowStep",
     "SquaredError",
     "TorchLoss",
+    "TrainableMultipliers",
     "TrainingDiverged",
     "TrainingResult",
     "TrainingState",

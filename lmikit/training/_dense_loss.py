@@ -185,7 +185,8 @@ class DenseLoss:
         if self._augment is not None:
             X = self._augment(X, np.random.default_rng([self._seed, self._step, 0xA6]))
         self._step += 1
-        outputs, inputs, slopes = forward(weights, X, functools.partial(_phi, self._activation))
+        network = weights[: 2 * sum(w.ndim == 2 for w in weights)]  # then come the gain's own arrays
+        outputs, inputs, slopes = forward(network, X, functools.partial(_phi, self._activation))
         extra: dict[int, np.ndarray] = {}
         if isinstance(self._loss, AbstractMarginLoss):
             assert self._gain is not None
@@ -194,7 +195,8 @@ class DenseLoss:
             extra = pull(in_L)
         else:
             loss, gradient = self._loss(outputs, y)
-        result = weight_gradients(inputs, output_gradients(weights, slopes, gradient))
+        result = weight_gradients(inputs, output_gradients(network, slopes, gradient))
+        result += [np.zeros_like(w) for w in weights[len(network) :]]
         for k, more in extra.items():
             result[k] = result[k] + more
         return loss, result
