@@ -3,15 +3,21 @@
 import numpy as np
 import pytest
 import scipy.io
-from torus_helpers import conv
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torus_helpers import conv, random_network
 
 import lmikit
 from lmikit import InputError, Network
+from lmikit._arrays import array_module
+from lmikit.certificates.torus import verify_torus
 from lmikit.formulations.torus import exchanged, fast_torus
-from lmikit.formulations.torus._dense import DenseTorus
+from lmikit.formulations.torus._lmi import TorusLmi
 from lmikit.formulations.torus._model import torus_model
 from lmikit.graph import chain_graph
+from lmikit.lmi import Problem
 from lmikit.maps import Convolution2d
+from lmikit.solvers import Clarabel
 from lmikit.torus import torus_form
 
 
@@ -27,28 +33,105 @@ def glipsdp(data_dir, name, size):
     return Network.from_arrays([Convolution2d(K, (K.shape[1], 28, 28), padding=1) for K in kernels])
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu", "tanh"])
-def test_the_barrier_has_the_derivatives_that_it_claims(activation):
-    form = torus_form(chain_graph(stack(2, (4, 4), 3, activation)))
+def dense_lmi(form, model):
+    """(E_0'E_0, A_a for each channel, Y'Y), each (J, n, n), straight from their definition."""
+    ends = np.cumsum([0, *(form.size(s) for s in model.sources)])
+    place = {s: slice(a, b) for s, a, b in zip(model.sources, ends, ends[1:], strict=False)}
+    J, n = len(model.frequencies), ends[-1]
+    constant = np.zeros((J, n, n), complex)
+    constant[:, place[0], place[0]] = np.eye(form.size(0))
+    terms = []
+    for k in form.nodes:
+        e, v = np.zeros((J, form.size(k), n), complex), np.zeros((J, form.size(k), n), complex)
+        e[:, :, place[k]] = np.eye(form.size(k))
+        for s, rows in model.V[k].items():
+            v[:, :, place[s]] += rows
+        alpha, beta = (np.repeat(slopes, form.repeats(k)) for slopes in form.slopes(k))
+        for c in range(form.images.shapes[k][0]):
+            own = slice(c * form.repeats(k), (c + 1) * form.repeats(k))
+            p = e[:, own] - alpha[own, None] * v[:, own]
+            q = e[:, own] - beta[own, None] * v[:, own]
+            half = p.conj().swapaxes(1, 2) @ q
+            terms.append(half + half.conj().swapaxes(1, 2))
+    y = np.zeros((J, next(iter(model.Y.values())).shape[1], n), complex)
+    for s, rows in model.Y.items():
+        y[:, :, place[s]] += rows
+    return constant, np.array(terms), y.conj().swapaxes(1, 2) @ y
+
+
+def dense(lmi, pattern):
+    """Block tridiagonal matrices as they are."""
+    result = np.zeros((len(pattern.own[0]), lmi.places[-1].stop, lmi.places[-1].stop), complex)
+    for k, here in enumerate(lmi.places):
+        result[:, here, here] = pattern.own[k]
+        if k:
+            result[:, here, lmi.places[k - 1]] = pattern.side[k - 1]
+            result[:, lmi.places[k - 1], here] = pattern.side[k - 1].conj().swapaxes(1, 2)
+    return result
+
+
+HEADLESS = (21, 22, 28, 49, 54)  # seeds whose network ends in an image: strides, skips, bent slopes
+
+
+@pytest.mark.parametrize("seed", HEADLESS)
+def test_the_lmi_by_levels_is_the_lmi(seed):
+    """Z, its adjoint and the Gram matrix of the constraints; random points and covariances."""
+    form = torus_form(random_network(seed))
     model = torus_model(form)
-    fast = fast_torus(form, model, 0.7)
-    problem = DenseTorus(model.at(np.arange(4)))
-    point = np.append(np.concatenate(fast.multipliers), 0.3 / fast.d_out)
+    lmi = TorusLmi(model, array_module())
+    constant, terms, gram = dense_lmi(form, model)
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal(lmi.size)
+    Z = constant + np.tensordot(y[:-1], terms, 1) - y[-1] * gram
+    np.testing.assert_allclose(dense(lmi, lmi.matrix(y)), Z, atol=1e-12)
+    maps = np.concatenate([terms, -gram[None]])
+    X, R = (a @ a.conj().swapaxes(1, 2) for a in rng.standard_normal((2, *Z.shape)) + 0j)
+    assert lmi.traces(lmi.cut(X)) == pytest.approx(np.einsum("ajkl,jlk->a", maps, X).real, rel=1e-9, abs=1e-9)
+    expected = np.einsum("ajxy,bjyx->ab", maps @ X, maps @ R).real
+    np.testing.assert_allclose(lmi.gram_of(X, R), expected, atol=1e-9 * np.abs(expected).max())
 
-    def barrier(at):
-        return problem.barrier(problem.factor(at))
 
-    def value(at):
-        return -problem.log_det(problem.factor(at))
+@pytest.mark.parametrize("seed", [21, 22, 54, *(pytest.param(s, marks=pytest.mark.slow) for s in (28, 49))])
+def test_the_optimum_is_that_of_a_general_solver(seed):
+    form = torus_form(random_network(seed))
+    constant, terms, gram = dense_lmi(form, torus_model(form))
+    found = exchanged(form)
+    problem = Problem()
+    T, F = problem.vector(len(terms), "T"), problem.scalar("F")
+    problem.add(T >= np.zeros((len(terms), 1)))
+    scale = found.d_out  # F near 1
+    for j in range(len(constant)):
+        Z = constant[j] - F * (gram[j] / scale)
+        for a in range(len(terms)):
+            Z = Z + T[a] * terms[a, j]
+        problem.add(Z >> np.zeros(Z.shape))
+    problem.maximise(F)
+    assert problem.solve(Clarabel()).objective == pytest.approx(1.0, rel=1e-5)
+    assert found.optimum_at_least**2 <= found.d_out <= found.optimum_at_least**2 * (1.0 + 1e-5)
 
-    here = barrier(point)
-    for k in range(point.size):
-        step = np.zeros(point.size)
-        step[k] = 1e-5 * point[k]
-        slope = (value(point + step) - value(point - step)) / (2.0 * step[k])
-        assert slope == pytest.approx(here.gradient[k], rel=1e-6)
-        row = (barrier(point + step).gradient - barrier(point - step).gradient) / (2.0 * step[k])
-        np.testing.assert_allclose(row, here.hessian[k], rtol=1e-6, atol=1e-7 * np.abs(row).max())
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=6, deadline=None)
+def test_bounds_close_in_from_both_sides(seed):
+    """The value never rises, the lower end never falls, and the one is above the other (weak duality)."""
+    rng = np.random.default_rng(seed)
+    layers = [conv(rng, 2, (2, 4, 4), 3, padding=1) for _ in range(int(rng.integers(2, 5)))]
+    network = Network.from_arrays(layers, activation=("relu", "tanh", "silu")[int(rng.integers(3))])
+    form, seen = torus_form(chain_graph(network)), []
+    witness = exchanged(form, progress=seen.append)
+    values = [p.objective for p in seen]
+    ends = [p.bound_on_optimum or 0.0 for p in seen]
+    assert values == sorted(values, reverse=True)
+    assert ends == sorted(ends)
+    assert ends[-1] <= np.sqrt(witness.d_out) <= values[-1] * (1.0 + 1e-9)
+    assert witness.d_out <= fast_torus(form).d_out
+    assert verify_torus(network, witness).bound >= lmikit.lower_bound(network, starts=4, steps=5).value
+
+
+def test_what_no_multiplier_can_improve_is_left_at_fast():
+    kernels = [np.ones((2, 2, 3, 3)), np.zeros((2, 2, 3, 3))]
+    network = Network.from_arrays([Convolution2d(K, (2, 5, 5), padding=1) for K in kernels])
+    assert exchanged(torus_form(chain_graph(network))).produced_by == "Fast on the torus"
 
 
 def test_the_optimum_on_the_torus_is_between_fast_and_the_unrolled_optimum():
@@ -102,6 +185,8 @@ def test_a_large_convolution_is_not_unrolled():
     [
         ("cnn_C3_CH8", 3, 7.648757),
         pytest.param("cnn_C5_CH8", 5, 27.5265, marks=pytest.mark.slow),
+        pytest.param("cnn_C9_CH8", 9, 81.06857, marks=pytest.mark.slow),
+        pytest.param("cnn_C17_CH8", 17, 1184.5683, marks=pytest.mark.slow),
     ],
 )
 def test_published_networks_reach_their_optimum(data_dir, name, size, expected):

@@ -1,100 +1,193 @@
-"""The torus LMI on few frequencies: solve, look at all of them, exchange, until none is violated.
+"""The torus LMI of a network that ends in an image: an interior point on few frequencies, all of them watched.
 
-Few frequencies bind at an optimum. The optimum on a part of the grid bounds that on the whole one from below;
-the multipliers' own value on the whole grid bounds it from above.
+Few frequencies bind at an optimum. Z(w) of the others only limits the steps: each iterate is feasible on the
+whole grid, so that its own F is a bound, and a frequency that was in the way of a step joins those in use,
+its X on the central path. The dual on the frequencies in use bounds the optimum on all of them from below.
 """
 
+import dataclasses
 import logging
 import math
 import time
 
 import numpy as np
 
+from ..._arrays import ArrayModule, array_module, blas_threads
 from ..._progress import Progress, ProgressCallback
 from ...torus import TorusForm, TorusWitness
-from ._dense import DenseTorus
 from ._fast import fast_torus
+from ._interior import Point, advanced, centred
+from ._lmi import TorusLmi
 from ._model import TorusModel, torus_model
-from ._newton import follow
+from ._tridiagonal import definite
 from ._value import output_needed
 
 __all__ = ["exchanged"]
 
 _log = logging.getLogger("lmikit")
-_LOOSE = 3e-3
+_INSIDE = 0.7  # of Fast's multipliers, level by level, and half of its F: the start
+_DROPS = (1e-1, 1e-2, 1e-3, 1e-4)  # gaps at which frequencies are dropped
+_KEPT = 0.9  # of the way to the boundary of a frequency that is not in use
 _ADDED = 8
-_ROUNDS = 40
-_ACTIVE = 1e-4  # share of the multipliers' weight below which a frequency is dropped
+_STEPS = 200
+_STUCK = 1e-3, 3  # steps below that length, so many in a row, end the search
+_ACTIVE = 0.3  # of the gap: what a frequency that is dropped may be worth in the dual
 _SMALL = 4096.0  # numbers of all matrices up to which no frequency is left out
+_CHUNK = 2**24  # numbers of the matrices that are looked at together
+_THREADED = 128  # rows of a level from which more than one thread pays
+
+
+@dataclasses.dataclass(eq=False)
+class _Search:
+    """The frequencies in use and the iterate there, which is feasible on the whole grid."""
+
+    model: TorusModel
+    am: ArrayModule
+    grid: tuple[TorusLmi, ...]
+    chosen: np.ndarray
+    lmi: TorusLmi
+    point: Point
+    blocking: np.ndarray  # frequencies that shortened the last step
+
+    def limit(self, y: np.ndarray, dy: np.ndarray, length: float) -> float:
+        """How far the whole grid lets y go along dy; what is in the way is noted."""
+        xp = self.am.xp
+        flags = [self.am.to_numpy(definite(part.matrix(y + length * dy), xp)) for part in self.grid]
+        good = np.concatenate(flags)
+        good[self.chosen] = True  # the length is theirs
+        self.blocking = np.flatnonzero(~good)
+        if not self.blocking.size:
+            return length
+        lmi = TorusLmi(self.model.at(self.blocking), self.am)
+        low, high = np.zeros(len(self.blocking)), np.full(len(self.blocking), length)
+        Z, dZ = lmi.matrix(y), lmi.matrix(dy, 0.0)
+        for _ in range(8):
+            middle = 0.5 * (low + high)
+            inside = self.am.to_numpy(definite(Z.along(dZ, self.am.asarray(middle)), xp))
+            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+        self.blocking = self.blocking[np.argsort(low, kind="stable")]
+        return _KEPT * float(low.min())
+
+    def least(self) -> float:
+        """The dual's lower bound on L^2, what X misses of its equations taken off; 0 where it is far."""
+        missing = self.point.residual(self.lmi)
+        return 0.0 if missing > 1.0 else 1.0 / (float(self.point.y[-1]) * (1.0 + self.point.gap() + missing))
+
+    def drop(self) -> None:
+        """Leave out the frequencies whose X is worth less than the gap."""
+        price = np.abs(self.lmi.traces_each(self.point.X) * self.point.y).sum(axis=1) / self.point.y[-1]
+        kept = np.flatnonzero(price > _ACTIVE * self.point.gap())
+        if not kept.size or len(kept) == len(self.chosen):
+            return
+        self.chosen = self.chosen[kept]
+        self.lmi = TorusLmi(self.model.at(self.chosen), self.am)
+        self.point = Point(self.point.y, self.point.X.at(kept), self.point.Z.at(kept), self.point.lengths)
+
+    def add(self) -> None:
+        """What was in the way, with X on the central path."""
+        found = _apart(self.model, self.blocking)
+        mu = self.point.X.inner(self.point.Z) / self.lmi.degree
+        own = centred(TorusLmi(self.model.at(found), self.am), self.point.y, mu)
+        if own is None:  # at the limit of floats
+            return
+        X, Z = (a.with_others(b, self.am.xp) for a, b in ((self.point.X, own.X), (self.point.Z, own.Z)))
+        self.point = Point(self.point.y, X, Z, self.point.lengths)
+        self.chosen = np.concatenate([self.chosen, found])
+        self.lmi = TorusLmi(self.model.at(self.chosen), self.am)
 
 
 def exchanged(
     form: TorusForm,
     *,
-    gap: float = 2e-6,
+    gap: float = 1e-6,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
+    arrays: str = "numpy",
 ) -> TorusWitness:
-    """Multipliers per channel with their value on the whole grid, and the gap's lower end."""
+    """Multipliers per channel with their value on the whole grid, and the solver's lower end of it.
+
+    Stops within the relative gap of L^2, or at the time limit with the best iterate; every progress report
+    has the value of the best one so far. `arrays` names the array module.
+    """
     begin = time.perf_counter()
     deadline = math.inf if time_limit is None else begin + time_limit
     model = torus_model(form)
     fast = fast_torus(form, model)
-    best, best_T = fast.d_out, np.concatenate(fast.multipliers)
-    inside = fast_torus(form, model, 0.7)
-    inner = np.append(np.concatenate(inside.multipliers), 0.5 / inside.d_out)
-    point = inner
-    chosen, lower, loose = _first(form, model), 0.0, True
-    first_gap = 3.0
-    for _ in range(_ROUNDS):
-        problem = DenseTorus(model.at(chosen))
-        start = _feasible(problem, point, inner)
-        if start is None:
-            break
-        target = _LOOSE if loose else gap
+    widest = max(sum(form.size(s) for s in level) for level in model.partition)
+    with blas_threads(1 if widest < _THREADED else None):
+        search = _begun(form, model, array_module(arrays))
+        if search is None:
+            return fast
+        best, lower, stuck = search.point.y, 0.0, 0
+        drops = list(_DROPS)
+        for step in range(_STEPS):
+            moved = advanced(search.lmi, search.point, search.limit)
+            if moved is None:
+                break
+            search.point = moved
+            lower = max(lower, search.least())
+            best = moved.y if moved.y[-1] > best[-1] else best
+            seconds = time.perf_counter() - begin
+            _report(progress, search, step, best, lower, seconds)
+            stuck = stuck + 1 if max(moved.lengths) < _STUCK[0] else 0
+            if lower * best[-1] > 1.0 - gap or seconds > deadline - begin or stuck >= _STUCK[1]:
+                break
+            if drops and moved.gap() < drops[0]:
+                drops.pop(0)
+                search.drop()
+            if search.blocking.size:
+                search.add()
+        return _witness(form, model, fast, best[:-1], lower)
 
-        def note(value: float, step: int) -> None:
-            if progress is not None:
-                seconds = time.perf_counter() - begin
-                progress(Progress("torus", step, objective=value, seconds=seconds))
 
-        centre = follow(
-            problem,
-            start,
-            gap=target,
-            first_gap=first_gap,
-            deadline=deadline,
-            progress=None if progress is None else note,
-        )
-        point, T, F = centre.point, centre.point[:-1], centre.point[-1]
-        needed, value, own = _values(form, model, T)
-        if value < best:
-            best, best_T = value, own
-        if centre.gap <= target * 1.01:
-            lower = max(lower, math.exp(-centre.gap) / F)
-        _log.info(
-            "torus: %d frequencies, L %.8g (working set), %.8g (all), gap %.1e, %d steps",
-            len(chosen), F**-0.5, best**0.5, centre.gap, centre.steps,
-        )  # fmt: skip
-        violated = needed > (1.0 + (3e-3 if loose else 2.0 * gap)) / F
-        violated[chosen] = False
-        if time.perf_counter() > deadline or (not violated.any() and not loose):
-            break
-        if not violated.any():
-            loose, first_gap = False, 2.0 * _LOOSE
-            continue
-        first_gap = 0.3 if loose else 1e-2
-        if centre.gap <= target * 1.01:
-            chosen = chosen[centre.weights > _ACTIVE * centre.weights.sum()]
-        chosen = np.concatenate([chosen, _worst(model, needed, violated)])
-    return TorusWitness(
-        form.cells, 1.0, best, _split(form, best_T), (), "LipSDP on the torus",
-        math.sqrt(lower) if lower > 0.0 else None,
+def _begun(form: TorusForm, model: TorusModel, am: ArrayModule) -> _Search | None:
+    """From a point well inside, by Fast; None where floats do not allow it."""
+    inside = fast_torus(form, model, _INSIDE)
+    if inside.d_out < 1e-250:  # the output is 0
+        return None
+    y = np.append(np.concatenate(inside.multipliers), 0.5 / inside.d_out)
+    numbers = sum(sum(form.size(s) for s in level) ** 2 for level in model.partition)
+    count = len(model.frequencies)
+    parts = np.array_split(np.arange(count), max(1, -(-2 * count * numbers // _CHUNK)))
+    grid = tuple(TorusLmi(model.at(part), am) for part in parts)
+    if not all(bool(definite(part.matrix(y), am.xp).all()) for part in grid):
+        return None
+    chosen = _first(form, model)
+    lmi = TorusLmi(model.at(chosen), am)
+    # deep chains start far from their optimum
+    mu = float(y[-1]) * 10.0 ** min(6.0, 0.1 * max(0, len(lmi.places) - 4))
+    point = centred(lmi, y, mu)
+    return None if point is None else _Search(model, am, grid, chosen, lmi, point, np.zeros(0, np.int64))
+
+
+def _report(
+    progress: ProgressCallback | None,
+    search: _Search,
+    step: int,
+    best: np.ndarray,
+    lower: float,
+    seconds: float,
+) -> None:
+    point, value = search.point, float(best[-1]) ** -0.5
+    _log.debug(
+        "torus: step %d, %d frequencies, %d in the way, L %.8g, at least %.8g, gap %.1e, lengths %.2f %.2f",
+        step, len(search.chosen), len(search.blocking), value, lower**0.5, point.gap(), *point.lengths,
     )  # fmt: skip
+    if progress is not None:
+        least = lower**0.5 if lower > 0.0 else None
+        progress(Progress("torus", step, objective=value, bound_on_optimum=least, seconds=seconds))
 
 
-def _split(form: TorusForm, T: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(np.split(T, np.cumsum(form.channels)[:-1]))
+def _witness(
+    form: TorusForm, model: TorusModel, fast: TorusWitness, T: np.ndarray, lower: float
+) -> TorusWitness:
+    """With the value that T has on the whole grid, or Fast's where that is less."""
+    multipliers = tuple(np.split(T, np.cumsum(form.channels)[:-1]))
+    value = float(output_needed(model, multipliers).max())
+    if not value < fast.d_out:
+        value, multipliers = fast.d_out, fast.multipliers
+    least = math.sqrt(lower) if lower > 0.0 else None
+    return TorusWitness(form.cells, 1.0, value, multipliers, (), "LipSDP on the torus", least)
 
 
 def _first(form: TorusForm, model: TorusModel) -> np.ndarray:
@@ -110,39 +203,12 @@ def _first(form: TorusForm, model: TorusModel) -> np.ndarray:
     return np.array([j for j, (a, b) in enumerate(model.frequencies) if (int(a), int(b)) in coarse])
 
 
-def _tilts(form: TorusForm, T: np.ndarray) -> list[np.ndarray]:
-    """T and, turning a matrix that is not definite into one that is, T with later nodes made smaller."""
-    depth = np.repeat(np.arange(1.0, len(form.channels) + 1.0), form.channels)
-    return [T, *(T * (1.0 - s) ** depth for s in np.geomspace(1e-6, 0.5, 24))]
-
-
-def _feasible(problem: DenseTorus, point: np.ndarray, inner: np.ndarray) -> np.ndarray | None:
-    """A point between the last one and Fast's, which is feasible at every frequency: the set is convex."""
-    for share in (0.0, 1e-3, 1e-2, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0):
-        mixed = (1.0 - share) * point + share * inner
-        if problem.factor(mixed) is not None:
-            return np.asarray((1.0 - 0.1 * (1.0 - share)) * mixed + 0.1 * (1.0 - share) * inner)
-    return None
-
-
-def _values(form: TorusForm, model: TorusModel, T: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """(what each frequency needs, the largest for T or a tilted T, and that T)."""
-    needed = output_needed(model, _split(form, T))
-    if np.isfinite(needed).all():
-        return needed, float(needed.max()), T
-    for tilted in _tilts(form, T)[1:]:
-        value = float(output_needed(model, _split(form, tilted)).max())
-        if math.isfinite(value):
-            return needed, value, tilted
-    return needed, math.inf, T
-
-
-def _worst(model: TorusModel, needed: np.ndarray, violated: np.ndarray) -> np.ndarray:
-    """The worst violated frequencies, no two of them neighbours."""
+def _apart(model: TorusModel, candidates: np.ndarray) -> np.ndarray:
+    """The first of the frequencies, no two of them neighbours."""
     cells = np.array(model.form.cells)
     found: list[int] = []
-    for j in np.argsort(-needed, kind="stable"):
-        if not violated[j] or len(found) >= _ADDED:
+    for j in candidates:
+        if len(found) >= _ADDED:
             break
         apart = True
         for other in found:

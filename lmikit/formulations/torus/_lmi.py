@@ -1,0 +1,233 @@
+"""The LMI of a network that ends in an image, by levels: linear maps of (T, F), their adjoints, their Gram.
+
+    maximise F  s.t.  Z(w) = E_0'E_0 + sum_a T_a A_a(w) - F Y(w)'Y(w) >= 0  at the chosen frequencies,
+
+A_a = sum over the phases of channel a of p q' + q p', p' and q' the rows e - alpha v and e - beta v of the
+slope constraint; L^2 = 1 / F. Rows of a level reach into it and the one before. The dual:
+
+    minimise sum tr E_0 X(w) E_0'  s.t.  sum <A_a(w), X(w)> = 0,  sum <Y(w)'Y(w), X(w)> = 1,  X(w) >= 0.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ..._arrays import ArrayModule
+from ._model import TorusModel
+from ._tridiagonal import Array, Tridiagonal, adjoint, hermitian
+
+__all__ = ["TorusLmi"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows (J or 1, r, n_k) on a level and, unless None, (J, r, n_(k-1)) on the one before."""
+
+    own: Array
+    before: Array | None
+    plain: bool  # own is the identity
+
+    def times(self, dense: Array, here: slice, last: slice | None) -> Array:
+        """The product with (J, n, m)."""
+        own = dense[:, here] if self.plain else self.own @ dense[:, here]
+        return own if self.before is None else own + self.before @ dense[:, last]
+
+
+class TorusLmi:
+    """Built for the frequencies of a model; a point is (T of all channels node by node, F)."""
+
+    def __init__(self, model: TorusModel, am: ArrayModule) -> None:
+        form = model.form
+        self.model, self.am, self.xp = model, am, am.xp
+        self.inputs = form.size(0)
+        self.size = sum(form.channels) + 1
+        sizes = [sum(form.size(s) for s in level) for level in model.partition]
+        ends = np.cumsum([0, *sizes])
+        self.places = tuple(slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False))
+        self.degree = float(len(model.frequencies) * ends[-1])
+        starts = dict(zip(form.nodes, np.cumsum([0, *form.channels]), strict=False))
+        place: dict[int, tuple[int, slice]] = {}
+        for k, level in enumerate(model.partition):
+            at = 0
+            for s in level:
+                place[s] = k, slice(at, at + form.size(s))
+                at += form.size(s)
+        self.P: list[_Rows] = []
+        self.Q: list[_Rows] = []
+        channels = []
+        for k, level in enumerate(model.partition):
+            nodes = [s for s in level if s]
+            parts = [[], []]  # type: list[list[tuple[Any, Any]]]
+            for s in nodes:
+                channels.append(np.repeat(starts[s] + np.arange(form.images.shapes[s][0]), form.repeats(s)))
+                for part, slopes in zip(parts, form.slopes(s), strict=True):
+                    part.append(self._rows(s, k, place, np.repeat(slopes, form.repeats(s)), sizes))
+            for target, part in zip((self.P, self.Q), parts, strict=True):
+                target.append(self._joined(part, sizes, k, am))
+        self.channel = np.concatenate(channels)
+        self.order = np.argsort(self.channel, kind="stable")
+        self.tied = self.size - 1 < len(self.channel)
+        self.sorted = bool((self.order == np.arange(len(self.order))).all())
+        self.first = np.searchsorted(self.channel[self.order], np.arange(self.size - 1))
+        self.rows = np.cumsum([0, *(rows.own.shape[1] for rows in self.P)])
+        Y = np.zeros((len(model.frequencies), next(iter(model.Y.values())).shape[1], sizes[-1]), complex)
+        for s, rows in model.Y.items():
+            Y[:, :, place[s][1]] = rows
+        self.Y = am.asarray(Y, dtype=complex)
+        self.gram = adjoint(self.Y) @ self.Y
+
+    def _rows(
+        self,
+        s: int,
+        k: int,
+        place: dict[int, tuple[int, slice]],
+        slopes: np.ndarray,
+        sizes: list[int],
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """e - slope v of node s."""
+        form, J = self.model.form, len(self.model.frequencies)
+        own = np.zeros((1, form.size(s), sizes[k]), dtype=complex)
+        own[0, np.arange(form.size(s)), np.arange(place[s][1].start, place[s][1].stop)] = 1.0
+        before = None
+        if not slopes.any():
+            return own, before
+        for source, rows in self.model.V[s].items():
+            level, columns = place[source]
+            if level == k:
+                own = np.broadcast_to(own, (J, *own.shape[1:])).copy() if len(own) != J else own
+                own[:, :, columns] -= slopes[:, None] * rows
+            else:
+                if before is None:
+                    before = np.zeros((J, form.size(s), sizes[k - 1]), dtype=complex)
+                before[:, :, columns] -= slopes[:, None] * rows
+        return own, before
+
+    def _joined(
+        self, parts: list[tuple[np.ndarray, np.ndarray | None]], sizes: list[int], k: int, am: ArrayModule
+    ) -> _Rows:
+        J, n = len(self.model.frequencies), sizes[k]
+        if not parts:
+            return _Rows(am.asarray(np.zeros((1, 0, n)), dtype=complex), None, False)
+        wide = max(len(own) for own, _ in parts)
+        own = np.concatenate([np.broadcast_to(a, (wide, *a.shape[1:])) for a, _ in parts], axis=1)
+        before = None
+        if any(b is not None for _, b in parts):
+            zeros = [np.zeros((J, a.shape[1], sizes[k - 1])) if b is None else b for a, b in parts]
+            before = am.asarray(np.concatenate(zeros, axis=1), dtype=complex)
+        plain = own.shape[1] == n and len(own) == 1 and bool((own[0] == np.eye(n)).all())
+        return _Rows(am.asarray(own, dtype=complex), before, plain)
+
+    def matrix(self, point: np.ndarray, constant: float = 1.0) -> Tridiagonal:
+        """Z at a point; with the constant 0 its derivative along one."""
+        xp, J = self.xp, len(self.model.frequencies)
+        T = xp.asarray(point[:-1])[self.channel]
+        own = [xp.zeros((J, p.stop - p.start, p.stop - p.start), dtype=complex) for p in self.places]
+        index = np.arange(self.inputs)
+        own[0][:, index, index] += constant
+        side = []
+        for k, (P, Q) in enumerate(zip(self.P, self.Q, strict=True)):
+            t = T[self.rows[k] : self.rows[k + 1], None]
+            weighted = t * Q.own
+            half = weighted if P.plain else adjoint(P.own) @ weighted
+            own[k] += half + adjoint(half)
+            if not k:
+                continue
+            below = xp.zeros((J, own[k].shape[1], own[k - 1].shape[1]), dtype=complex)
+            if Q.before is not None:
+                weighted = t * Q.before
+                below += weighted if P.plain else adjoint(P.own) @ weighted
+                if P.before is not None:
+                    half = adjoint(P.before) @ weighted
+                    own[k - 1] += half + adjoint(half)
+            if P.before is not None:
+                below += adjoint(Q.own) @ (t * P.before)
+            side.append(below)
+        own[-1] -= point[-1] * self.gram
+        return Tridiagonal(tuple(own), tuple(side))
+
+    def traces(self, X: Tridiagonal) -> np.ndarray:
+        """(<A_a, X> for all channels, -<Y'Y, X>), summed over the frequencies."""
+        return np.asarray(self.traces_each(X).sum(axis=0))
+
+    def traces_each(self, X: Tridiagonal) -> np.ndarray:
+        """The same per frequency, (J, channels + 1)."""
+        values = []
+        for k, (P, Q) in enumerate(zip(self.P, self.Q, strict=True)):
+            left = X.own[k] if P.plain else P.own @ X.own[k]
+            if P.before is not None:
+                left = left + P.before @ adjoint(X.side[k - 1])
+            total = (left * Q.own.conj()).real.sum(axis=2)
+            if Q.before is not None:
+                left = X.side[k - 1] if P.plain else P.own @ X.side[k - 1]
+                if P.before is not None:
+                    left = left + P.before @ X.own[k - 1]
+                total = total + (left * Q.before.conj()).real.sum(axis=2)
+            values.append(2.0 * total)
+        last = (self.gram.conj() * X.own[-1]).real.sum(axis=(1, 2))
+        rows = self._by_channel(self.xp.concatenate(values, axis=1).T)
+        return np.append(rows.T, -self._host(last)[:, None], axis=1)
+
+    def gram_of(self, X: Array, R: Array) -> np.ndarray:
+        """The matrix of all sum tr A_a X A_b R, from dense X and R."""
+        Xpp, Xpq, Xqq, Xyp, Xyq, Xyy = self._seen(X)
+        Rpp, Rpq, Rqq, Ryp, Ryq, Ryy = self._seen(R)
+        cross = _traced(Xpq, adjoint(Rpq))
+        inner = cross + cross.T + _traced(Xqq, Rpp) + _traced(Xpp, Rqq)
+        side = -((Ryp * Xyq.conj()).real.sum(axis=(0, 1)) + (Ryq * Xyp.conj()).real.sum(axis=(0, 1)))
+        result = np.empty((self.size, self.size))
+        result[:-1, :-1] = self._by_channel(self._by_channel(inner).T)
+        result[-1, :-1] = result[:-1, -1] = self._by_channel(side)
+        result[-1, -1] = float((Xyy * Ryy.swapaxes(1, 2)).real.sum())
+        return 0.5 * (result + result.T)
+
+    def _seen(self, dense: Array) -> tuple[Array, ...]:
+        last = self.places[-1]
+        y = self.Y @ dense[:, last]
+        p, q = self._side(self.P, dense), self._side(self.Q, dense)
+        pp, pq = (adjoint(self._side(rows, adjoint(p))) for rows in (self.P, self.Q))
+        qq = self._side(self.Q, adjoint(q))
+        yp, yq = (adjoint(self._side(rows, adjoint(y))) for rows in (self.P, self.Q))
+        return pp, pq, qq, yp, yq, y[:, :, last] @ adjoint(self.Y)
+
+    def _side(self, rows: list[_Rows], dense: Array) -> Array:
+        parts = []
+        for k, r in enumerate(rows):
+            if r.own.shape[1]:
+                parts.append(r.times(dense, self.places[k], self.places[k - 1] if k else None))
+        return self.xp.concatenate(parts, axis=1)
+
+    def pattern(self, left: Array, right: Array) -> Tridiagonal:
+        """The Hermitian part of the product of (J, n, n) matrices, on the pattern."""
+        own, side = [], []
+        for k, here in enumerate(self.places):
+            own.append(hermitian(left[:, here] @ right[:, :, here]))
+            if k:
+                last = self.places[k - 1]
+                below = left[:, here] @ right[:, :, last]
+                above = left[:, last] @ right[:, :, here]
+                side.append(0.5 * (below + adjoint(above)))
+        return Tridiagonal(tuple(own), tuple(side))
+
+    def cut(self, dense: Array) -> Tridiagonal:
+        """The Hermitian part of (J, n, n) on the pattern."""
+        own = [hermitian(dense[:, p, p]) for p in self.places]
+        side = [
+            0.5 * (dense[:, p, last] + adjoint(dense[:, last, p]))
+            for last, p in zip(self.places, self.places[1:], strict=False)
+        ]
+        return Tridiagonal(tuple(own), tuple(side))
+
+    def _host(self, values: Array) -> np.ndarray:
+        return self.am.to_numpy(values)
+
+    def _by_channel(self, values: Array) -> np.ndarray:
+        host = self._host(values)
+        if not self.sorted:
+            host = host[self.order]
+        return np.add.reduceat(host, self.first, axis=0) if self.tied else host
+
+
+def _traced(a: Array, b: Array) -> Array:
+    """Re sum over the frequencies of a conj(b), entry by entry."""
+    return (a.real * b.real).sum(axis=0) + (a.imag * b.imag).sum(axis=0)
