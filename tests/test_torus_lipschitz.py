@@ -97,13 +97,13 @@ def test_the_optimum_is_that_of_a_general_solver(seed):
     constant, terms, gram = dense_lmi(form, torus_model(form))
     found = exchanged(form)
     problem = Problem()
-    T, F = problem.vector(len(terms), "T"), problem.scalar("F")
-    problem.add(T >= np.zeros((len(terms), 1)))
+    lam, F = problem.vector(len(terms), "T"), problem.scalar("F")
+    problem.add(lam >= np.zeros((len(terms), 1)))
     scale = found.d_out  # F near 1
     for j in range(len(constant)):
         Z = constant[j] - F * (gram[j] / scale)
         for a in range(len(terms)):
-            Z = Z + T[a] * terms[a, j]
+            Z = Z + lam[a] * terms[a, j]
         problem.add(Z >> np.zeros(Z.shape))
     problem.maximise(F)
     assert problem.solve(Clarabel()).objective == pytest.approx(1.0, rel=1e-5)

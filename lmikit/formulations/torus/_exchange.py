@@ -1,4 +1,4 @@
-"""The torus LMI of a network that ends in an image: an interior point on few frequencies, all of them watched.
+"""The torus LMI of a network that ends in an image: an interior point on few frequencies, all watched.
 
 Few frequencies bind at an optimum. Z(w) of the others only limits the steps: each iterate is feasible on the
 whole grid, so that its own F is a bound, and a frequency that was in the way of a step joins those in use,

@@ -9,7 +9,8 @@ slope constraint; L^2 = 1 / F. Rows of a level reach into it and the one before.
 """
 
 import dataclasses
-from typing import Any
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -43,80 +44,31 @@ class TorusLmi:
         self.inputs = form.size(0)
         self.size = sum(form.channels) + 1
         sizes = [sum(form.size(s) for s in level) for level in model.partition]
-        ends = np.cumsum([0, *sizes])
-        self.places = tuple(slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False))
-        self.degree = float(len(model.frequencies) * ends[-1])
-        starts = dict(zip(form.nodes, np.cumsum([0, *form.channels]), strict=False))
-        place: dict[int, tuple[int, slice]] = {}
+        self.places = tuple(slice(a, a + n) for a, n in zip(_sums(sizes), sizes, strict=False))
+        self.degree = float(len(model.frequencies) * sum(sizes))
+        spots: dict[int, _Spot] = {}
         for k, level in enumerate(model.partition):
-            at = 0
-            for s in level:
-                place[s] = k, slice(at, at + form.size(s))
-                at += form.size(s)
-        self.P: list[_Rows] = []
-        self.Q: list[_Rows] = []
-        channels = []
-        for k, level in enumerate(model.partition):
-            nodes = [s for s in level if s]
-            parts = [[], []]  # type: list[list[tuple[Any, Any]]]
-            for s in nodes:
-                channels.append(np.repeat(starts[s] + np.arange(form.images.shapes[s][0]), form.repeats(s)))
-                for part, slopes in zip(parts, form.slopes(s), strict=True):
-                    part.append(self._rows(s, k, place, np.repeat(slopes, form.repeats(s)), sizes))
-            for target, part in zip((self.P, self.Q), parts, strict=True):
-                target.append(self._joined(part, sizes, k, am))
+            columns = _sums([form.size(s) for s in level])
+            spots |= {s: _Spot(k, c) for s, c in zip(level, columns, strict=False)}
+        self.P, self.Q = (
+            [_rows(model, k, sizes, spots, which, am) for k in range(len(sizes))] for which in range(2)
+        )
+        self.rows = _sums([rows.own.shape[1] for rows in self.P])
+        first = dict(zip(form.nodes, _sums(form.channels), strict=False))
+        channels = [
+            np.repeat(first[s] + np.arange(form.images.shapes[s][0]), form.repeats(s))
+            for level in model.partition
+            for s in level
+            if s
+        ]
         self.channel = np.concatenate(channels)
         self.order = np.argsort(self.channel, kind="stable")
-        self.tied = self.size - 1 < len(self.channel)
-        self.sorted = bool((self.order == np.arange(len(self.order))).all())
-        self.first = np.searchsorted(self.channel[self.order], np.arange(self.size - 1))
-        self.rows = np.cumsum([0, *(rows.own.shape[1] for rows in self.P)])
+        self.starts = np.searchsorted(self.channel[self.order], np.arange(self.size - 1))
         Y = np.zeros((len(model.frequencies), next(iter(model.Y.values())).shape[1], sizes[-1]), complex)
         for s, rows in model.Y.items():
-            Y[:, :, place[s][1]] = rows
+            Y[:, :, spots[s].columns(form.size(s))] = rows
         self.Y = am.asarray(Y, dtype=complex)
         self.gram = adjoint(self.Y) @ self.Y
-
-    def _rows(
-        self,
-        s: int,
-        k: int,
-        place: dict[int, tuple[int, slice]],
-        slopes: np.ndarray,
-        sizes: list[int],
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """e - slope v of node s."""
-        form, J = self.model.form, len(self.model.frequencies)
-        own = np.zeros((1, form.size(s), sizes[k]), dtype=complex)
-        own[0, np.arange(form.size(s)), np.arange(place[s][1].start, place[s][1].stop)] = 1.0
-        before = None
-        if not slopes.any():
-            return own, before
-        for source, rows in self.model.V[s].items():
-            level, columns = place[source]
-            if level == k:
-                own = np.broadcast_to(own, (J, *own.shape[1:])).copy() if len(own) != J else own
-                own[:, :, columns] -= slopes[:, None] * rows
-            else:
-                if before is None:
-                    before = np.zeros((J, form.size(s), sizes[k - 1]), dtype=complex)
-                before[:, :, columns] -= slopes[:, None] * rows
-        return own, before
-
-    def _joined(
-        self, parts: list[tuple[np.ndarray, np.ndarray | None]], sizes: list[int], k: int, am: ArrayModule
-    ) -> _Rows:
-        J, n = len(self.model.frequencies), sizes[k]
-        if not parts:
-            return _Rows(am.asarray(np.zeros((1, 0, n)), dtype=complex), None, False)
-        wide = max(len(own) for own, _ in parts)
-        own = np.concatenate([np.broadcast_to(a, (wide, *a.shape[1:])) for a, _ in parts], axis=1)
-        before = None
-        if any(b is not None for _, b in parts):
-            zeros = [np.zeros((J, a.shape[1], sizes[k - 1])) if b is None else b for a, b in parts]
-            before = am.asarray(np.concatenate(zeros, axis=1), dtype=complex)
-        plain = own.shape[1] == n and len(own) == 1 and bool((own[0] == np.eye(n)).all())
-        return _Rows(am.asarray(own, dtype=complex), before, plain)
 
     def matrix(self, point: np.ndarray, constant: float = 1.0) -> Tridiagonal:
         """Z at a point; with the constant 0 its derivative along one."""
@@ -166,7 +118,7 @@ class TorusLmi:
             values.append(2.0 * total)
         last = (self.gram.conj() * X.own[-1]).real.sum(axis=(1, 2))
         rows = self._by_channel(self.xp.concatenate(values, axis=1).T)
-        return np.append(rows.T, -self._host(last)[:, None], axis=1)
+        return np.append(rows.T, -self.am.to_numpy(last)[:, None], axis=1)
 
     def gram_of(self, X: Array, R: Array) -> np.ndarray:
         """The matrix of all sum tr A_a X A_b R, from dense X and R."""
@@ -218,14 +170,53 @@ class TorusLmi:
         ]
         return Tridiagonal(tuple(own), tuple(side))
 
-    def _host(self, values: Array) -> np.ndarray:
-        return self.am.to_numpy(values)
-
     def _by_channel(self, values: Array) -> np.ndarray:
-        host = self._host(values)
-        if not self.sorted:
-            host = host[self.order]
-        return np.add.reduceat(host, self.first, axis=0) if self.tied else host
+        """Rows of the same channel summed."""
+        host = self.am.to_numpy(values)
+        if len(self.order) == self.size - 1:
+            return np.asarray(host[self.order])
+        return np.asarray(np.add.reduceat(host[self.order], self.starts, axis=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spot:
+    """Where a node lies: its level and its first column there."""
+
+    level: int
+    first: int
+
+    def columns(self, size: int) -> slice:
+        return slice(self.first, self.first + size)
+
+
+def _sums(sizes: Sequence[int]) -> list[int]:
+    return [0, *itertools.accumulate(sizes)]
+
+
+def _rows(
+    model: TorusModel, k: int, sizes: Sequence[int], spots: dict[int, _Spot], which: int, am: ArrayModule
+) -> _Rows:
+    """e - slope v of the nodes of level k; `which`: alpha or beta."""
+    form, J = model.form, len(model.frequencies)
+    nodes = [s for s in model.partition[k] if s]
+    count = sum(form.size(s) for s in nodes)
+    own = np.zeros((J, count, sizes[k]), dtype=complex)
+    before = np.zeros((J, count, sizes[k - 1]), dtype=complex)  # of level 0: nothing is written there
+    top = 0
+    for s in nodes:
+        here = slice(top, top + form.size(s))
+        top = here.stop
+        own[:, np.arange(here.start, here.stop), np.arange(form.size(s)) + spots[s].first] = 1.0
+        slopes = np.repeat(form.slopes(s)[which], form.repeats(s))[:, None]
+        for source, rows in model.V[s].items():
+            target = own if spots[source].level == k else before
+            target[:, here, spots[source].columns(form.size(source))] -= slopes * rows
+    plain = count == sizes[k] and bool((own == np.eye(count)).all())
+    return _Rows(
+        am.asarray(own[:1] if plain else own, dtype=complex),
+        am.asarray(before, dtype=complex) if before.any() else None,
+        plain,
+    )
 
 
 def _traced(a: Array, b: Array) -> Array:

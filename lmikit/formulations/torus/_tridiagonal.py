@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Covariance", "Tridiagonal", "adjoint", "completed", "definite", "hermitian", "inverted", "is_definite"]
+__all__ = [
+    "Covariance",
+    "Tridiagonal",
+    "adjoint",
+    "completed",
+    "definite",
+    "hermitian",
+    "inverted",
+    "is_definite",
+]
 
 Array = Any
 
