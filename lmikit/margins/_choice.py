@@ -3,7 +3,8 @@
 Without intervals the radius on which the dual is tight shrinks with the squared product of the
 layers' norms, so that from four hidden layers on it proves next to nothing; with intervals most neurons
 of a deep network are stable on a small region and drop out. Where the first form leaves a row
-open, the other is tried too, and every row keeps the better of the two.
+open, the other is tried too, and every row keeps the better of the two. Large networks of sparse
+maps have the first form only: the other works with dense matrices of all undecided neurons.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ def propose_best(
 ) -> PointWitness:
     """What the two forms prove together; raises SolveFailed where neither finds anything."""
     start = time.monotonic()
-    forms = (propose_margins, propose_with_intervals)
+    forms = (propose_margins,) if chain.sparse else (propose_margins, propose_with_intervals)
     best: PointWitness | None = None
     for form in reversed(forms) if chain.hidden >= _DEEP else forms:
         left = None if search.time_limit is None else search.time_limit - (time.monotonic() - start)

@@ -9,15 +9,19 @@ sigma = sign(right - left),
 
 -infinity where the Hessian M is not positive definite. s is concave, and by Danskin its gradient is the
 value of each bracket at the minimiser. M is block tridiagonal; without v^2 terms and without a box
-the first block is eliminated through the Gram matrix W_0 W_0', formed once per network.
+the first block is eliminated through the Gram matrix W_0 W_0', formed once per network. Sparse first
+maps (convolutions) have an elimination order of their own (`certificates.point`, `ArrowFactor`).
 For radii mu is fixed to 1 and eps to 0, and the objective carries a factor that is a variable.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
+from ..certificates.point import ArrowFactor, coupled_rows, plan_of
 from ._problem import AnchoredChain
 
 __all__ = ["DualValue", "MarginDual"]
@@ -115,6 +119,26 @@ def _cholesky(a: np.ndarray) -> np.ndarray | None:
     return factor if info == 0 else None
 
 
+def _sparse_factor(place: AnchoredChain, p: np.ndarray, c: "_Coefficients") -> ArrowFactor:
+    """M's factor where the first maps are sparse, with the room of `_KEEP`."""
+    chain = place.chain
+    sizes = (chain.network.input_dim, *chain.sizes)
+    diagonal: list[Any] = []
+    lower: list[np.ndarray] = []
+    for k, own in enumerate([np.broadcast_to(p, sizes[:1]), *c.c]):
+        block: Any = own * _KEEP
+        if k < chain.hidden:
+            w = chain.weights[k]
+            if c.a[k].any():
+                gram = w.T @ (sp.diags_array(c.a[k]) @ w)
+                block = gram + (sp.diags_array(block) if sp.issparse(w) else np.diag(block))
+            half = 0.5 * c.b[k]
+            lower.append(coupled_rows(half, w) * w.data if sp.issparse(w) else half[:, None] * w)
+        diagonal.append(block)
+    square = tuple(bool(a.any()) for a in c.a)
+    return ArrowFactor(plan_of(chain.network, square), diagonal, lower)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Coefficients:
     """Per layer the sums of multiplier times term: a v^2 + b v w + c w^2 + lin_v v + lin_w w."""
@@ -169,12 +193,13 @@ class MarginDual:
             split(-self.sigma * (eta + nu)),
         )
 
-    def factored(self, y: np.ndarray) -> "tuple[_Factor, list[np.ndarray], float] | None":
+    def factored(self, y: np.ndarray) -> "tuple[Any, list[np.ndarray], float] | None":
         """M's factor, the linear half f without the objective, the constant without it."""
         head, t, eta, nu = self.parts(y)
         place, chain = self.place, self.place.chain
         c = self._coefficients(t, eta, nu)
-        factor = _Factor(place, self._curvature(head), c)
+        curvature = self._curvature(head)
+        factor: Any = (_sparse_factor if chain.sparse else _Factor)(place, curvature, c)
         if not factor.ok:
             return None
         f, constant = [np.zeros(chain.weights[0].shape[1])], 0.0

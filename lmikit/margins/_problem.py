@@ -2,16 +2,21 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import svds
 
 from .._errors import InputError
-from ..certificates.point import slopes_of_pieces
+from ..certificates.point import slopes_of_pieces, weights_of
 from ..claims import AbstractRegion
 from ..network import Network
 from ._folding import Folding, fold
 
 __all__ = ["AnchoredChain", "PieceChain", "chain_of", "place_of"]
+
+_SMALL = 800  # hidden neurons; up to there dense matrices serve, and with them second-order steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,10 +24,11 @@ class PieceChain:
     """What all points of one network share: weights W_0..W_L, biases, pieces, Gram matrix, norms.
 
     `network` has no linear hidden layers; `folding` knows the one that has, and the way back to it.
+    The first weights may be CSR matrices, where the network is large and they are sparse.
     """
 
     network: Network
-    weights: tuple[np.ndarray, ...]
+    weights: tuple[Any, ...]
     biases: tuple[np.ndarray, ...]
     left: tuple[np.ndarray, ...]
     right: tuple[np.ndarray, ...]
@@ -37,6 +43,11 @@ class PieceChain:
     def hidden(self) -> int:
         """L."""
         return len(self.weights) - 1
+
+    @property
+    def sparse(self) -> bool:
+        """Whether some weights are sparse matrices: for searches that know them only."""
+        return sp.issparse(self.weights[0])
 
     @functools.cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -61,13 +72,13 @@ class PieceChain:
     @functools.cached_property
     def norms(self) -> tuple[float, ...]:
         """Spectral norms of W_0, ..., W_{L-1} (estimates; nothing is proven with them)."""
-        values = [float(np.linalg.norm(w, 2)) for w in self.weights[:-1]]
+        values = [_norm(w) for w in self.weights[:-1]]
         return tuple(value if value > 0.0 else 1e-12 for value in values)
 
     @functools.cached_property
     def absolute_gram_rows(self) -> np.ndarray:
         """Row sums of |W_0'W_0|."""
-        return np.asarray(np.abs(self.weights[0].T @ self.weights[0]).sum(axis=1))
+        return np.asarray(abs(self.weights[0].T @ self.weights[0]).sum(axis=1)).ravel()
 
     @functools.cached_property
     def plain(self) -> bool:
@@ -77,6 +88,16 @@ class PieceChain:
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """A vector of all neurons by layer."""
         return [values[self.ends[k] : self.ends[k + 1]] for k in range(self.hidden)]
+
+
+def _norm(w: Any) -> float:
+    """The spectral norm, estimated."""
+    if not sp.issparse(w):
+        return float(np.linalg.norm(w, 2))
+    if min(w.shape) < 3 or not w.nnz:
+        return float(np.linalg.norm(w.toarray(), 2))
+    start = np.ones(min(w.shape)) + 0.1 * np.cos(np.arange(min(w.shape)))  # the same result every time
+    return float(svds(w, 1, v0=start, return_singular_vectors=False, tol=1e-6)[0])
 
 
 def chain_of(network: Network) -> PieceChain:
@@ -94,7 +115,8 @@ def chain_of(network: Network) -> PieceChain:
         left.append(slopes[0])
         right.append(slopes[1])
     biases = tuple(layer.bias for layer in network.layers)
-    return PieceChain(network, network.weights, biases, tuple(left), tuple(right), folding)
+    weights = network.weights if network.hidden_neurons <= _SMALL else weights_of(network)
+    return PieceChain(network, weights, biases, tuple(left), tuple(right), folding)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

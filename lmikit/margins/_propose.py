@@ -96,7 +96,8 @@ class _Hunt:
         )
         best = first.y
         size = dual.neurons + (dual.boxes or min(dual.place.chain.weights[0].shape))
-        if not (first.value > target or stop() or not search.newton or size > _LARGEST_NEWTON):
+        newton = search.newton and size <= _LARGEST_NEWTON and not dual.place.chain.sparse
+        if newton and not (first.value > target or stop()):
             second = newton_ascent(dual, y, target=target, iterations=search.newton, stop=stop)
             best = second.y if second.value > first.value else first.y
         self.add(best)

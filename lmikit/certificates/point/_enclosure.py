@@ -7,6 +7,7 @@ and Stability, Lemma 3.1), plus n 2**-1075. Radii are themselves computed with r
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -66,12 +67,12 @@ class EnclosedArray:
         rad = (self.rad.sum(axis=axis) + (n + 2.0) * _U * size) * factor + _TINY
         return EnclosedArray(self.mid.sum(axis=axis), rad)
 
-    def image(self, matrix: np.ndarray) -> "EnclosedArray":
-        """matrix @ a, `matrix` (m, n) exact."""
+    def image(self, matrix: Any) -> "EnclosedArray":
+        """matrix @ a, `matrix` (m, n) exact, an array or a sparse matrix."""
         n = matrix.shape[1]
         if self.is_zero():
             return EnclosedArray.exact(np.zeros((matrix.shape[0], *self.mid.shape[1:])))
-        size = np.abs(matrix)
+        size = abs(matrix)
         spread = (n + 2.0) * _U * (size @ (np.abs(self.mid) + self.rad))
         if self.rad.any():
             spread = spread + size @ self.rad

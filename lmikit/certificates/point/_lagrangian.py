@@ -15,13 +15,20 @@ rows[r] . f(x) + offsets[r] >= s_r. Half the Hessian is one block-tridiagonal M 
 For the multipliers of ReLU's product term it is the hidden matrix of LipSDP (`lmikit.Witness`).
 """
 
+from typing import Any
+
 import numpy as np
+import scipy.sparse as sp
 
 from ...claims import PointClaim
 from ...network import Network
 from .._verified_cholesky import BlockTridiagonal
+from ._arrow import coupled_rows
 from ._enclosure import EnclosedArray
+from ._hessian import AbstractHessian, DenseHessian
+from ._sparse_hessian import SparseBlock, SparseHessian
 from ._terms import COEFFICIENTS, Site, term_of_kind
+from ._weights import plan_of, weights_of
 from ._witness import MultiplierGroup
 
 __all__ = ["Lagrangian"]
@@ -51,8 +58,8 @@ class Lagrangian:
     """L of one group; the rows are those of the group, in its order."""
 
     def __init__(self, network: Network, claim: PointClaim, group: MultiplierGroup) -> None:
-        self.claim, self.group = claim, group
-        self.weights = [layer.linear.to_dense() for layer in network.layers]
+        self.network, self.claim, self.group = network, claim, group
+        self.weights = weights_of(network)
         self.biases = [EnclosedArray.exact(layer.bias) for layer in network.layers]
         sites = [Site(network, k, claim.region) for k in range(network.hidden_layers)]
         self.coefficients = [_combined(site, group) for site in sites]
@@ -64,24 +71,25 @@ class Lagrangian:
             curvature = curvature + EnclosedArray.exact(group.tau)
         self.curvature = curvature
 
-    def hessian(self) -> BlockTridiagonal:
+    def hessian(self) -> AbstractHessian:
         """M with its radii."""
-        diagonal: list[np.ndarray] = []
-        radii: list[np.ndarray] = []
-        lower: list[np.ndarray] = []
-        lower_rad: list[np.ndarray] = []
+        diagonal: list[Any] = []
+        lower: list[Any] = []
+        square = []
         for k in range(len(self.coefficients) + 1):
-            block = self.curvature if k == 0 else self.coefficients[k - 1]["ww"]
+            block: Any = self.curvature if k == 0 else self.coefficients[k - 1]["ww"]
             if k < len(self.coefficients):
-                block = _with_gram(block, self.weights[k], self.coefficients[k]["vv"])
-                size, b = np.abs(self.weights[k]), self.coefficients[k]["vw"].half()
-                lower.append(b.mid[:, None] * self.weights[k])
-                lower_rad.append(
-                    (b.rad[:, None] * size + 2.0 * _U * np.abs(lower[-1])) * (1.0 + 2.0**-48) + _TINY
-                )
-            diagonal.append(block.mid)
-            radii.append(block.rad)
-        return BlockTridiagonal(tuple(diagonal), tuple(lower), tuple(radii), tuple(lower_rad))
+                c = self.coefficients[k]
+                square.append(not c["vv"].is_zero())
+                block = _with_gram(block, self.weights[k], c["vv"]) if square[-1] else block
+                lower.append(_coupling(self.weights[k], c["vw"].half()))
+            diagonal.append(block)
+        if sp.issparse(self.weights[0]):
+            return SparseHessian(plan_of(self.network, tuple(square)), tuple(diagonal), tuple(lower))
+        mids, radii = tuple(b.mid for b in diagonal), tuple(b.rad for b in diagonal)
+        return DenseHessian(
+            BlockTridiagonal(mids, tuple(b.mid for b in lower), radii, tuple(b.rad for b in lower))
+        )
 
     def preactivations(self, point: list[np.ndarray]) -> list[EnclosedArray]:
         """v_1, ..., v_L and the outputs at (x, w_1, ..., w_L), each block (n_k, R)."""
@@ -152,21 +160,58 @@ class Lagrangian:
         return total
 
 
-def _with_gram(diagonal: EnclosedArray, weight: np.ndarray, a: EnclosedArray) -> EnclosedArray:
-    """diag(diagonal) + W'diag(a)W; a vector where a = 0 exactly."""
-    if not (a.mid.any() or a.rad.any()):
-        return diagonal
+def _coupling(weight: Any, b: EnclosedArray) -> EnclosedArray | SparseBlock:
+    """diag(b) W."""
+    sparse = sp.issparse(weight)
+    entries = weight.data if sparse else weight
+    mid, rad = (coupled_rows(a, weight) if sparse else a[:, None] for a in (b.mid, b.rad))
+    value = mid * entries
+    spread = (rad * np.abs(entries) + 2.0 * _U * np.abs(value)) * (1.0 + 2.0**-48) + _TINY
+    if not sparse:
+        return EnclosedArray(value, spread)
+    pattern = weight.indices, weight.indptr
+    return SparseBlock(*(sp.csr_array((data, *pattern), shape=weight.shape) for data in (value, spread)))
+
+
+def _with_gram(diagonal: EnclosedArray, weight: Any, a: EnclosedArray) -> EnclosedArray | SparseBlock:
+    """diag(diagonal) + W'diag(a)W."""
     m = float(weight.shape[0])
-    size = np.abs(weight)
-    mid = weight.T @ (a.mid[:, None] * weight)
+    size = abs(weight)
     spread = (m + 8.0) * _U * (np.abs(a.mid) + a.rad) + a.rad
     tiny = m * _TINY * (1.0 + float(size.max()))  # a w and spread w underflow first, and then meet a large w
-    rad = size.T @ (spread[:, None] * size) * (1.0 + (2.0 * m + 32.0) * 2.0**-52) + tiny
+    factor = 1.0 + (2.0 * m + 32.0) * 2.0**-52
+    if sp.issparse(weight):
+        return _sparse_gram(diagonal, weight, a.mid, spread, (factor, tiny))
+    mid = weight.T @ (a.mid[:, None] * weight)
+    rad = size.T @ (spread[:, None] * size) * factor + tiny
     mid = np.tril(mid) + np.tril(mid, -1).T
     rad = np.maximum(rad, rad.T)
     index = np.arange(diagonal.mid.size)
     mid[index, index] += diagonal.mid
-    rad[index, index] = (rad[index, index] + diagonal.rad + 2.0 * _U * np.abs(mid[index, index])) * (
-        1.0 + 2.0**-48
-    )
+    rad[index, index] = _on_diagonal(rad[index, index], diagonal.rad, mid[index, index])
     return EnclosedArray(mid, rad)
+
+
+def _on_diagonal(rad: np.ndarray, own: np.ndarray, total: np.ndarray) -> np.ndarray:
+    return np.asarray((rad + own + 2.0 * _U * np.abs(total)) * (1.0 + 2.0**-48))
+
+
+def _sparse_gram(
+    diagonal: EnclosedArray, weight: Any, a: np.ndarray, spread: np.ndarray, room: tuple[float, float]
+) -> SparseBlock:
+    """The same in the pattern of W'W and the diagonal, which products of ones find: they cancel nowhere."""
+    factor, tiny = room
+
+    def with_data(data: np.ndarray) -> Any:
+        return sp.csr_array((data, weight.indices, weight.indptr), shape=weight.shape)
+
+    ones, size = with_data(np.ones(weight.nnz)), with_data(np.abs(weight.data))
+    pattern = sp.csr_array(ones.T @ ones)
+    pattern.data[:] = 1.0
+    mid = weight.T @ with_data(coupled_rows(a, weight) * weight.data)
+    rad = size.T @ with_data(coupled_rows(spread, weight) * size.data) * factor + tiny * pattern
+    mid = sp.tril(mid) + sp.tril(mid, -1).T + sp.diags_array(diagonal.mid)
+    rad = rad.maximum(rad.T)
+    main = _on_diagonal(rad.diagonal(), diagonal.rad, mid.diagonal())
+    rad = rad - sp.diags_array(rad.diagonal()) + sp.diags_array(main)
+    return SparseBlock(sp.csr_array(mid), sp.csr_array(rad))

@@ -7,7 +7,7 @@ congruence with [[1, z'], [0, I]] turns Z into [[L_r(z), r'], [r, M]] with r = M
 
 since x'Mx + 2 r'x >= sum_i (delta_i x_i^2 + 2 r_i x_i) >= -sum_i r_i^2 / delta_i. At the minimiser that a
 floating-point solve proposes r is of the size of rounding, and its price is of second order. M is
-proven by `verified_cholesky`, delta added to its radii; L_r(z) and r are enclosed (`_lagrangian`).
+proven by `AbstractHessian.proven`, delta added to its radii; L_r(z) and r are enclosed (`_lagrangian`).
 """
 
 import dataclasses
@@ -18,9 +18,8 @@ import scipy.sparse as sp
 
 from ...claims import PointClaim
 from ...network import Network
-from .._verified_cholesky import BlockTridiagonal, verified_cholesky
-from ._block_solve import BlockFactor
 from ._enclosure import EnclosedArray
+from ._hessian import AbstractHessian, AbstractSolver
 from ._lagrangian import Lagrangian
 from ._terms import Site, term_of_kind
 from ._witness import MultiplierGroup
@@ -89,7 +88,7 @@ def prove_group(network: Network, claim: PointClaim, group: MultiplierGroup) -> 
     lagrangian = Lagrangian(network, claim, group)
     hessian = lagrangian.hessian()
     try:
-        factor = BlockFactor(hessian.diagonal, hessian.lower)
+        factor = hessian.solver()
     except np.linalg.LinAlgError as error:
         return f"the matrix is not positive definite ({error})"
     linear = lagrangian.gradient([np.zeros((w.shape[1], len(group.rows))) for w in lagrangian.weights])
@@ -98,7 +97,7 @@ def prove_group(network: Network, claim: PointClaim, group: MultiplierGroup) -> 
     room = _room(lagrangian, linear, point)
     reason = ""
     for share in _SHARES:
-        verdict = verified_cholesky(_with_slack(hessian, share))
+        verdict = hessian.proven(share)
         if not verdict.ok:
             reason = verdict.reason
             continue
@@ -109,15 +108,8 @@ def prove_group(network: Network, claim: PointClaim, group: MultiplierGroup) -> 
 
 def looks_definite(network: Network, claim: PointClaim, group: MultiplierGroup) -> bool:
     """Whether M leaves room for the roundings of a proof, in floating point: for proposals, no proof."""
-    hessian = Lagrangian(network, claim, group).hessian()
-    less = []
-    for block in hessian.diagonal:
-        own = block * (1.0 - _LOOKS) if block.ndim == 1 else block.copy()
-        if own.ndim == 2:
-            own[np.diag_indices_from(own)] *= 1.0 - _LOOKS
-        less.append(own)
     try:
-        BlockFactor(less, hessian.lower)
+        Lagrangian(network, claim, group).hessian().solver(_LOOKS)
     except np.linalg.LinAlgError:
         return False
     return True
@@ -128,56 +120,25 @@ def quadratic_form(
 ) -> tuple[sp.csr_array, np.ndarray]:
     """M (N, N) and f (N, R) in (x, w_1, ..., w_L), in floating point: for proposals, no proof."""
     lagrangian = Lagrangian(network, claim, group)
-    hessian = lagrangian.hessian()
-    grid: list[list[sp.csr_array | None]] = [[None] * len(hessian.diagonal) for _ in hessian.diagonal]
-    for k, block in enumerate(hessian.diagonal):
-        grid[k][k] = sp.csr_array(np.diag(block) if block.ndim == 1 else block)
-    for k, below in enumerate(hessian.lower):
-        grid[k + 1][k], grid[k][k + 1] = sp.csr_array(below), sp.csr_array(below.T)
     zero = [np.zeros((w.shape[1], len(group.rows))) for w in lagrangian.weights]
-    return sp.csr_array(sp.block_array(grid)), np.vstack([f.mid for f in lagrangian.gradient(zero)])
+    return lagrangian.hessian().matrix(), np.vstack([f.mid for f in lagrangian.gradient(zero)])
 
 
-def _minimiser(hessian: BlockTridiagonal, factor: BlockFactor, linear: list[np.ndarray]) -> list[np.ndarray]:
+def _minimiser(
+    hessian: AbstractHessian, factor: AbstractSolver, linear: list[np.ndarray]
+) -> list[np.ndarray]:
     """z = -M^-1 f with one step of refinement, per row of the group; nothing is proven of it."""
     point = [-z for z in factor.solve(linear)]
-    rest = [f + _times(block, z) for f, block, z in zip(linear, hessian.diagonal, point, strict=True)]
-    for k, below in enumerate(hessian.lower):
-        rest[k + 1] += below @ point[k]
-        rest[k] += below.T @ point[k + 1]
+    rest = [f + image for f, image in zip(linear, hessian.times(point), strict=True)]
     return [z - step for z, step in zip(point, factor.solve(rest), strict=True)]
 
 
-def _times(block: np.ndarray, z: np.ndarray) -> np.ndarray:
-    return np.asarray(block[:, None] * z if block.ndim == 1 else block @ z)
-
-
-def _main_diagonal(block: np.ndarray) -> np.ndarray:
-    return block if block.ndim == 1 else np.diagonal(block)
-
-
-def _with_slack(hessian: BlockTridiagonal, share: float) -> BlockTridiagonal:
-    """The radii enlarged by delta_i = share M_ii on the diagonal."""
-    radii = []
-    for block, rad in zip(hessian.diagonal, hessian.diagonal_rad, strict=True):
-        assert rad is not None
-        delta = share * _main_diagonal(block)
-        wider = rad.copy()
-        if wider.ndim == 1:
-            wider = np.nextafter(wider + delta, np.inf)
-        else:
-            index = np.arange(delta.size)
-            wider[index, index] = np.nextafter(wider[index, index] + delta, np.inf)
-        radii.append(wider)
-    return dataclasses.replace(hessian, diagonal_rad=tuple(radii))
-
-
-def _price(hessian: BlockTridiagonal, gradient: list[EnclosedArray], share: float) -> np.ndarray:
+def _price(hessian: AbstractHessian, gradient: list[EnclosedArray], share: float) -> np.ndarray:
     """At least sum_i r_i^2 / delta_i, per row."""
     total = np.zeros(gradient[0].mid.shape[1])
     count = 0
-    for block, r in zip(hessian.diagonal, gradient, strict=True):
-        delta = share * _main_diagonal(block)
+    for main, r in zip(hessian.mains(), gradient, strict=True):
+        delta = share * main
         size = r.size()
         total = total + (size / delta[:, None] * size).sum(axis=0)  # the square alone could underflow
         count += delta.size

@@ -1,0 +1,268 @@
+"""Certificates at a point of networks that begin with convolutions: sound, and the unrolled network's."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lmikit
+from lmikit.attacks import Attack, attack_margins
+from lmikit.certificates.point import (
+    ArrowFactor,
+    coupled_rows,
+    plan_of,
+    point_digest,
+    quadratic_form,
+    verify_point,
+    weights_of,
+)
+from lmikit.claims import Ball, BallAndBox, linf_ball
+from lmikit.maps import Convolution2d
+from lmikit.margins import Search, chain_of, propose_margins, propose_radius
+from lmikit.margins._dual import MarginDual
+from lmikit.margins._problem import place_of
+
+QUICK = Attack(steps=20, restarts=2, targets=2)
+ACTIVATIONS = (lmikit.ReLU(), lmikit.ReLU(), lmikit.LeakyReLU(0.1), lmikit.Abs())
+
+
+def convolutional(rng, shape, convolutions, dense=(4, 3), activation="relu"):
+    """Convolutions as (out, taps, options) and dense layers, with biases."""
+    weights = []
+    for out, taps, options in convolutions:
+        each = shape[0] // options.get("groups", 1)
+        kernel = rng.standard_normal((out, each, taps, taps)) / np.sqrt(each * taps * taps)
+        weights.append(Convolution2d(kernel, shape, **options))
+        shape = weights[-1].output_shape
+    width = int(np.prod(shape))
+    for n in dense:
+        weights.append(rng.standard_normal((n, width)) / np.sqrt(width))
+        width = n
+    biases = [0.3 * rng.standard_normal(w.shape[0]) for w in weights]
+    return lmikit.Network.from_arrays(weights, biases, activation)
+
+
+@st.composite
+def networks(draw):
+    """One to three convolutions of all strides, paddings, dilations and groups, up to two dense layers."""
+    integer = lambda low, high: draw(st.integers(low, high))  # noqa: E731
+    rng = np.random.default_rng(integer(0, 2**32 - 1))
+    shape = image = (integer(1, 2), integer(6, 7), integer(5, 8))
+    convolutions = []
+    for k in range(integer(1, 3)):
+        groups = 2 if k and shape[0] % 2 == 0 and draw(st.booleans()) else 1
+        out, taps = groups * integer(1, 2), integer(1, 2) if min(shape[1:]) > 1 else 1
+        options = {
+            "stride": (integer(1, 2), integer(1, 2)),
+            "padding": ((integer(0, 1), integer(0, 1)), (integer(0, 1), 0)),
+            "dilation": (integer(1, 2), 1) if min(shape[1:]) > 2 else 1,
+            "groups": groups,
+        }
+        convolutions.append((out, taps, options))
+        shape = Convolution2d(np.zeros((out, shape[0] // groups, taps, taps)), shape, **options).output_shape
+    dense = [integer(2, 5) for _ in range(integer(0, 2))] + [3]
+    return convolutional(rng, image, convolutions, dense, draw(st.sampled_from(ACTIVATIONS))), rng
+
+
+def sparse_chain(network):
+    """The chain as large networks have it."""
+    return dataclasses.replace(chain_of(network), weights=weights_of(network))
+
+
+def unrolled(network):
+    return lmikit.Network.from_arrays(
+        [layer.linear.to_dense() for layer in network.layers],
+        [layer.bias for layer in network.layers],
+        [layer.activation for layer in network.layers[:-1]],
+    )
+
+
+def region_of(kind, x0, eps):
+    ball, box = Ball(x0, eps), linf_ball(x0, 0.5 * eps)
+    return {"ball": ball, "box": box, "both": BallAndBox(ball, box)}[kind]
+
+
+def witness_for(network, region, budget=15):
+    rows = np.vstack([np.eye(network.output_dim), -np.ones((1, network.output_dim))])
+    offsets = np.linspace(-0.5, 0.5, len(rows))
+    return propose_margins(sparse_chain(network), region, rows, offsets, Search(budget=budget, target=np.inf))
+
+
+def points_of(region, rng, count=200):
+    x = region.anchor + rng.standard_normal((count, region.dim))
+    if region.ball is not None:
+        g = rng.standard_normal((count, region.dim))
+        reach = region.ball.radius * (1 - 1e-12) * rng.uniform(0.0, 1.0, (count, 1)) ** 0.1
+        x = region.ball.x0 + reach * g / np.linalg.norm(g, axis=1, keepdims=True)
+    if region.box is not None:
+        if region.ball is None:
+            x = rng.uniform(region.box.lower, region.box.upper, (count, region.dim))
+        x = np.clip(x, region.box.lower, region.box.upper)
+    return np.array([p for p in x if region.contains(p)])
+
+
+@given(networks(), st.sampled_from(["ball", "ball", "box", "both"]))
+@settings(max_examples=12)
+def test_a_proven_margin_is_below_sampled_and_attacked_values(drawn, kind):
+    network, rng = drawn
+    assert sp.issparse(weights_of(network)[0])
+    region = region_of(kind, rng.standard_normal(network.input_dim), float(rng.uniform(0.1, 1.0)))
+    certificate = verify_point(network, witness_for(network, region))
+    claim = certificate.claim
+    values = network(points_of(region, rng)) @ claim.rows.T + claim.offsets
+    attacked = attack_margins(network, [region], claim.rows[None], claim.offsets[None], QUICK)
+    values = np.vstack([values, network(attacked.points[0]) @ claim.rows.T + claim.offsets])
+    assert (values >= claim.lower).all()
+    assert lmikit.check(certificate, network)
+
+
+@given(networks(), st.sampled_from(["ball", "box"]))
+@settings(max_examples=10)
+def test_the_dual_and_the_proof_are_those_of_the_unrolled_network(drawn, kind):
+    network, rng = drawn
+    dense = unrolled(network)
+    region = region_of(kind, rng.standard_normal(network.input_dim), 0.4)
+    witness = witness_for(network, region)
+    other = dataclasses.replace(witness, digest=point_digest(dense))
+    mine, theirs = verify_point(network, witness).claim.lower, verify_point(dense, other).claim.lower
+    np.testing.assert_allclose(mine, theirs, rtol=1e-7, atol=1e-7)
+    row = np.eye(network.output_dim)[0]
+    duals = [MarginDual(place_of(c, region)) for c in (sparse_chain(network), chain_of(dense))]
+    for dual in duals:
+        dual.objective(row, 0.1)
+    y = rng.uniform(0.5, 1.5, duals[0].head + 3 * duals[0].neurons)
+    y[: duals[0].head] *= 100.0 * max(duals[1].place.chain.norms) ** 4
+    found, expected = (dual.evaluate(y) for dual in duals)
+    assert np.isfinite(found.value) == np.isfinite(expected.value)
+    if found.gradient is not None:
+        np.testing.assert_allclose(found.value, expected.value, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-6, atol=1e-7)
+
+
+@given(networks())
+@settings(max_examples=20)
+def test_the_factor_solves_and_stops_where_the_matrix_is_indefinite(drawn):
+    network, rng = drawn
+    weights = weights_of(network)[:-1]
+    sizes = network.dims[:-1]
+    scale = [rng.uniform(0.5, 2.0, n) for n in sizes]
+    lower = [-rng.uniform(0.1, 0.3, w.shape[0]) for w in weights]
+    entries = [
+        coupled_rows(t, w) * w.data if sp.issparse(w) else t[:, None] * w
+        for t, w in zip(lower, weights, strict=True)
+    ]
+    grid = [[sp.diags_array(d) if i == j else None for j in range(len(sizes))] for i, d in enumerate(scale)]
+    for k, (t, w) in enumerate(zip(lower, weights, strict=True)):
+        grid[k + 1][k] = sp.csr_array(sp.diags_array(t) @ sp.csr_array(w))
+        grid[k][k + 1] = grid[k + 1][k].T
+    matrix = sp.block_array(grid).toarray()
+    least = np.linalg.eigvalsh(matrix)[0]
+    plan = plan_of(network, (False,) * len(weights))
+    for shift in (1.1, 0.9):  # of the diagonal, so that the least eigenvalue is 0.1 of it above or below 0
+        moved = [d - shift * least for d in scale] if least < 0 else scale
+        factor = ArrowFactor(plan, moved, entries)
+        assert factor.ok == (least >= 0 or shift > 1.0)
+        if factor.ok:
+            whole = matrix + np.diag(np.concatenate(moved) - np.concatenate(scale))
+            rhs = [rng.standard_normal((n, 2)) for n in sizes]
+            np.testing.assert_allclose(
+                np.vstack(factor.solve(rhs)), np.linalg.solve(whole, np.vstack(rhs)), rtol=1e-8, atol=1e-8
+            )
+
+
+def example():
+    rng = np.random.default_rng(5)
+    layers = [(2, 3, {"padding": 1, "stride": 2}), (3, 2, {"padding": 1})]
+    network = convolutional(rng, (1, 8, 8), layers)
+    return network, Ball(rng.standard_normal(64), 0.3)
+
+
+def test_nothing_is_proven_beyond_the_border_of_definiteness():
+    """The least mu that the proof accepts still has a positive definite matrix, by a dense eigenvalue."""
+    network, region = example()
+    witness = witness_for(network, region)
+    group = witness.groups[0]
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        tried = dataclasses.replace(group, mu=middle * group.mu)
+        claim = dataclasses.replace(witness, groups=(tried, *witness.groups[1:]))
+        try:
+            verify_point(network, claim)
+            high = middle
+        except lmikit.NotCertified:
+            low = middle
+    tried = dataclasses.replace(group, mu=high * group.mu)
+    matrix, _ = quadratic_form(network, witness.claim, tried)
+    size = np.sqrt(matrix.diagonal())
+    least = np.linalg.eigvalsh(matrix.toarray() / size[:, None] / size)[0]
+    assert 0.0 < least < 1e-7
+
+
+def test_files_are_read_back_and_changed_ones_refused(tmp_path):
+    network, region = example()
+    certificate = verify_point(network, witness_for(network, region))
+    certificate.save(tmp_path / "c.json")
+    assert lmikit.check(tmp_path / "c.json", network)
+    witness, claim = certificate.witness, certificate.claim
+    group = witness.groups[0]
+    r = group.rows[0]
+    raised = claim.lower.copy()
+    raised[r] += 1e-3
+    third = group.layers[0][2]
+    flipped = dataclasses.replace(
+        third, values=np.where(np.arange(third.values.size) == 0, -1e-9, third.values)
+    )
+    layers = ((*group.layers[0][:2], flipped), *group.layers[1:])
+    for changed in (
+        dataclasses.replace(witness, claim=claim.with_lower(raised)),
+        dataclasses.replace(witness, groups=(dataclasses.replace(group, mu=0.5 * group.mu),)),
+        dataclasses.replace(witness, groups=(dataclasses.replace(group, layers=layers), *witness.groups[1:])),
+    ):
+        with pytest.raises(lmikit.NotCertified):
+            verify_point(network, changed, repair=False)
+
+
+def test_a_certificate_is_for_precisely_its_convolutions():
+    network, region = example()
+    certificate = verify_point(network, witness_for(network, region))
+    first = network.layers[0].linear
+    kernel = first.kernel.copy()
+    kernel[0, 0, 0, 0] = np.nextafter(kernel[0, 0, 0, 0], 9.0)
+    others = [
+        Convolution2d(kernel, first.input_shape, 2, 1),
+        Convolution2d(first.kernel, first.input_shape, 2, ((2, 0), (1, 1))),
+    ]
+    for linear in others:
+        layers = (dataclasses.replace(network.layers[0], linear=linear), *network.layers[1:])
+        other = lmikit.Network(layers, network.input_dim)
+        result = lmikit.check(certificate, other)
+        assert not result.ok
+        assert "another network" in result.reason
+
+
+def test_verdicts_radii_and_float_inference():
+    rng = np.random.default_rng(8)
+    network = convolutional(rng, (1, 8, 8), [(2, 3, {"padding": 1, "stride": 2}), (3, 2, {"padding": 1})])
+    X = rng.standard_normal((4, 64))
+    y = network(X).argmax(axis=1)
+    real = lmikit.certify_points(network, X, y, 0.05, attack=QUICK)
+    single = lmikit.certify_points(network, X, y, 0.05, semantics="float32", attack=QUICK)
+    proven = real.verdict == "proven"
+    assert proven.any()
+    assert (single.margin[proven] < real.margin[proven] + 1e-6).all()
+    assert (real.margin[proven] <= real.attack_margin[proven]).all()
+    for result in single.results:
+        if result.certificate is not None:
+            assert lmikit.check(result.certificate, network)
+    i = int(np.flatnonzero(proven)[0])
+    rows = np.eye(3)[y[i]] - np.eye(3)[[j for j in range(3) if j != y[i]]]
+    found = propose_radius(sparse_chain(network), X[i], rows, np.zeros(2), Search(target=np.inf))
+    radius = verify_point(network, found).radius
+    assert radius >= 0.05 * 0.999
+    region = Ball(X[i], radius)
+    x = points_of(region, rng)
+    assert (network(x) @ rows.T > 0.0).all()
