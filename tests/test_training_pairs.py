@@ -172,3 +172,43 @@ def test_single_precision_and_equal_rows():
         gain(weights)
     with pytest.raises(lmikit.OptionError, match="expected one of"):
         T.TrainableMultipliers("sine")
+
+
+def traced_case(activation, dims):
+    weights = trained_arrays(dims, 1, GAINS[activation])
+    c = np.random.default_rng(0).random((dims[-1], dims[-1]))
+    L, pull = GAINS[activation](weights)
+    return weights, c, L, pull(c)
+
+
+CASES = [("relu", (5, 6, 4, 3)), ("abs", (5, 4, 3))]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_torch_sees_the_same_bounds_and_gradients(case):
+    torch = pytest.importorskip("torch")
+    weights, c, L, own = traced_case(*case)
+    tensors = [torch.tensor(w, requires_grad=True) for w in weights]
+    found = T.pairwise_gains(tensors, case[0])
+    assert np.allclose(found.detach().numpy(), L, rtol=1e-10)
+    (found * torch.tensor(c)).sum().backward()
+    assert all(np.allclose(tensors[k].grad.numpy(), g, rtol=1e-7, atol=1e-9) for k, g in own.items())
+    with pytest.raises(InputError, match="expected torch tensors"):
+        T.pairwise_gains(weights)
+    with pytest.raises(InputError, match="0 multipliers"):
+        T.pairwise_gains(tensors[: 2 * len(case[1]) - 2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_jax_sees_the_same_bounds_and_gradients(case):
+    jax = pytest.importorskip("jax")
+    weights, c, L, own = traced_case(*case)
+
+    def weighted(arrays):
+        return (T.pairwise_gains(arrays, case[0]) * c).sum()
+
+    with jax.enable_x64(True):
+        value, there = jax.value_and_grad(weighted)([jax.numpy.asarray(w) for w in weights])
+    assert abs(float(value) - float((c * L).sum())) <= 1e-9 * L.sum()
+    assert all(np.allclose(there[k], g, rtol=1e-7, atol=1e-9) for k, g in own.items())

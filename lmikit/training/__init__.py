@@ -30,6 +30,7 @@ from ._sgd import SGDResult, sgd, with_weight_decay
 from ._shallow import convex_shallow
 from ._shallow_result import ShallowResult, ShallowStep
 from ._state import TrainingState
+from ._traced_gains import pairwise_gains
 
 __all__ = [
     "MLP",
@@ -73,6 +74,7 @@ __all__ = [
     "dense_network",
     "initial_weights",
     "lip_loop",
+    "pairwise_gains",
     "pairwise_gradient",
     "pgd_attack",
     "project_weights",

@@ -24,13 +24,20 @@ from .._witness import Witness
 from ..formulations import scale_witness
 from ._pairwise_gains import AbstractPairwiseGain, Pull
 
-__all__ = ["TrainableMultipliers"]
+__all__ = ["TrainableMultipliers", "slopes_of"]
 
 _SLOPES = {"relu": (0.0, 1.0), "tanh": (0.0, 1.0), "abs": (-1.0, 1.0)}
 _LEAST = 1e-6  # of the largest natural scale: that of a neuron without weights
 _TINY = 1e-60
 _INSIDE = 1e-4  # e^phi at least, of a start from witnesses
 _START = {"relu": 0.0, "tanh": 0.0, "abs": -6.0}  # phi: T is twice what it must exceed, for |x| hardly above
+
+
+def slopes_of(activation: str) -> tuple[float, float]:
+    """(alpha, beta); raises OptionError for an activation that is not offered."""
+    if activation not in _SLOPES:
+        raise OptionError(f"activation is {activation!r}; expected one of {tuple(_SLOPES)}.")
+    return _SLOPES[activation]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +53,7 @@ class TrainableMultipliers(AbstractPairwiseGain):
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        if self.activation not in _SLOPES:
-            raise OptionError(f"activation is {self.activation!r}; expected one of {tuple(_SLOPES)}.")
+        slopes_of(self.activation)
 
     def split(self, weights: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """([W0, b0, ...], the multipliers); raises InputError where the arrays are not both."""
@@ -113,14 +119,14 @@ class TrainableMultipliers(AbstractPairwiseGain):
         own = [np.concatenate([np.log(s), np.zeros((len(s), 1))], axis=1) for s in scales]
         biased = [a for w in maps for a in (w, np.zeros(len(w)))]
         for k in reversed(range(len(own))):  # a_k depends on the levels nearer the output
-            passed = _Pass(biased, own, *_SLOPES[self.activation])
+            passed = _Pass(biased, own, *slopes_of(self.activation))
             ratio = 2.0 / passed.levels[k].a - 1.0
             own[k][:, -1] = np.log(np.maximum(ratio, _INSIDE))
         return [a[:, -1] for a in own]
 
     def _passed(self, weights: Sequence[np.ndarray]) -> "_Pass":
         ours, own = self.split(weights)
-        return _Pass(ours, own, *_SLOPES[self.activation])
+        return _Pass(ours, own, *slopes_of(self.activation))
 
 
 @dataclasses.dataclass(frozen=True)
