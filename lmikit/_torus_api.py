@@ -30,10 +30,10 @@ def torus_lipschitz(
 
     Images are embedded in a torus of `cells` cells (None: the least admissible; every larger one is valid and
     may show a slightly different bound), where zero padding becomes circular and the inequality splits into
-    one small matrix per frequency (docs/convolutions.md). Fast, a scalar per layer, is always proven; where
-    the output is an image the multipliers per channel that are best on the torus are solved for as well, in
-    at most `time_limit` seconds. The least proven bound is returned; it is at most the product of the layers'
-    norms on the torus and at least what one multiplier per neuron shows of the network unrolled.
+    one small matrix per frequency (docs/convolutions.md). Where the output is an image the multipliers per
+    channel that are best on the torus are solved for, in at most `time_limit` seconds before the proof; else,
+    and where their proof fails, Fast's are taken, a scalar per layer. The bound is at most the product of the
+    layers' norms on the torus and at least what one multiplier per neuron shows of the network unrolled.
 
     Read: convolutions with zero padding, strides, dilation, groups, their adjoints, average pooling, sums
     before an activation, slopes per channel, and a chain of fully connected layers at the end. Raises
@@ -45,19 +45,18 @@ def torus_lipschitz(
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network or Graph.")
     begin = time.perf_counter()
     form = torus_form(network, cells)
-    best = verify_torus(network, _fast(form))
+    fast = _fast(form)
+    seconds = time.perf_counter() - begin
     if progress is not None:
-        progress(Progress("Fast on the torus", 0, objective=best.bound, seconds=time.perf_counter() - begin))
-    left = None if time_limit is None else time_limit - (time.perf_counter() - begin)
+        progress(Progress("Fast on the torus", 0, objective=fast.d_out**0.5, seconds=seconds))
+    left = None if time_limit is None else time_limit - seconds
     if (left is not None and left <= 0.0) or not _solvable(form):
-        return best
+        return verify_torus(network, fast)
     try:
-        witness: TorusWitness = exchanged(form, time_limit=left, progress=progress)
-        found = verify_torus(network, witness)
+        return verify_torus(network, exchanged(form, time_limit=left, progress=progress))
     except LmikitError as error:
         _log.warning("the torus LMI gave no bound (%s); Fast is proven instead", error)
-        return best
-    return found if found.bound <= best.bound else best
+    return verify_torus(network, fast)
 
 
 def _fast(form: TorusForm) -> TorusWitness:

@@ -23,7 +23,7 @@ def levels(sizes: Sequence[int], pairs: Iterable[tuple[int, int]]) -> tuple[tupl
     for a, b in pairs:
         low, high = min(a, b), max(a, b)
         reach[low] = max(reach[low], high)
-    starts = _cheapest(sizes, reach) if count <= _SEARCHED else _greedy(reach)
+    starts = _cheapest(tuple(sizes), tuple(reach)) if count <= _SEARCHED else _greedy(reach)
     return tuple(tuple(range(a, b)) for a, b in zip(starts, [*starts[1:], count], strict=True))
 
 
@@ -37,16 +37,17 @@ def _cost(n: int, m: int) -> float:
     return n**3 / 3.0 + n * n * m + n * m * m
 
 
-def _greedy(reach: Sequence[int]) -> list[int]:
+def _greedy(reach: Sequence[int]) -> tuple[int, ...]:
     """Level by level, each as small as the one before allows."""
     starts, end = [0], 1
     while end < len(reach):
         starts.append(end)
         end = max(end + 1, max(reach[starts[-2] : end]) + 1)
-    return starts
+    return tuple(starts)
 
 
-def _cheapest(sizes: Sequence[int], reach: Sequence[int]) -> list[int]:
+@functools.lru_cache(maxsize=64)  # one frequency after another asks the same
+def _cheapest(sizes: tuple[int, ...], reach: tuple[int, ...]) -> tuple[int, ...]:
     count = len(sizes)
     before = [0]
     for size in sizes:
@@ -66,4 +67,4 @@ def _cheapest(sizes: Sequence[int], reach: Sequence[int]) -> list[int]:
         found = min((cost(a, b, c) + rest[0], (b, *rest[1])) for c, rest in options)
         return found
 
-    return list(min((best(0, b)[0], (0, *best(0, b)[1])) for b in range(1, count + 1))[1])
+    return min((best(0, b)[0], (0, *best(0, b)[1])) for b in range(1, count + 1))[1]

@@ -24,6 +24,8 @@ _U = 2.0**-53
 _CHUNK = 2**24  # numbers of the symbols held at once
 Rows = dict[int, EnclosedMatrix]
 Blocks = dict[tuple[int, int], EnclosedMatrix]
+_Pair = tuple[np.ndarray, np.ndarray]
+_Slopes = tuple[np.ndarray, _Pair, _Pair | None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +56,7 @@ def frequencies(form: TorusForm, witness: TorusWitness) -> Iterator[Frequency]:
     points, weights = form.grid
     widest = max(form.size(k) for k in form.images.phases)
     step = max(1, _CHUNK // (widest * widest * max(1, len(form.linear))))
+    slopes = {k: _slopes(form, k, t) for k, t in zip(form.nodes, witness.multipliers, strict=True)}
     for first in range(0, len(points), step):
         chunk = points[first : first + step]
         symbols = {k: form.map_symbols(k, chunk) for k in form.linear}
@@ -67,7 +70,7 @@ def frequencies(form: TorusForm, witness: TorusWitness) -> Iterator[Frequency]:
                 output = rows[len(form.graph.nodes) - 1]
             else:
                 output = {s: _real(symbol, j, only_real=True) for s, symbol in heads.items()}
-            trunk, last = _assembled(form, witness, rows, output)
+            trunk, last = _assembled(form, witness.d_in, slopes, rows, output)
             yield Frequency((int(point[0]), int(point[1])), float(weights[first + j]), trunk, last)
 
 
@@ -100,17 +103,14 @@ def _eliminated(
 
 
 def _assembled(
-    form: TorusForm, witness: TorusWitness, values: dict[int, Rows], output: Rows
+    form: TorusForm, d_in: float, slopes: dict[int, _Slopes], values: dict[int, Rows], output: Rows
 ) -> tuple[BlockTridiagonal, EnclosedMatrix]:
     blocks: Blocks = {}
-    for k, t in zip(form.nodes, witness.multipliers, strict=True):
-        parent = form.graph.nodes[k].parents[0]
-        alpha, beta = form.slopes(k)
-        full = [np.tile(np.repeat(v, form.repeats(k)), 2) for v in (alpha, beta, t)]
-        _add_slopes(blocks, k, full[0], full[1], full[2], values[parent])
+    for k, own in slopes.items():
+        _add_slopes(blocks, k, own, values[form.graph.nodes[k].parents[0]])
     sources = [0, *form.nodes]
     size = {s: 2 * form.size(s) for s in sources}
-    _add(blocks, 0, 0, EnclosedMatrix(np.diag(np.full(size[0], witness.d_in))))
+    _add(blocks, 0, 0, EnclosedMatrix(np.diag(np.full(size[0], d_in))))
     first = min(sources.index(s) for s in output)  # from here on everything is in the last level
     groups = [*([s] for s in sources[:first]), sources[first:]]
     place = {s: i for i, group in enumerate(groups) for s in group}
@@ -147,11 +147,16 @@ def slope_factors(
     return (s, s_error), ((q, q_error) if both.any() else None)
 
 
-def _add_slopes(
-    blocks: Blocks, k: int, alpha: np.ndarray, beta: np.ndarray, t: np.ndarray, rows: Rows
-) -> None:
-    (s, s_error), square = slope_factors(alpha, beta, t)
-    _add(blocks, k, k, EnclosedMatrix(np.diag(2.0 * t)))
+def _slopes(form: TorusForm, k: int, t: np.ndarray) -> _Slopes:
+    """(2 T, -S T, 2 Pi T) of node k, for the real form."""
+    alpha, beta = form.slopes(k)
+    full = [np.tile(np.repeat(v, form.repeats(k)), 2) for v in (alpha, beta, t)]
+    return (2.0 * full[2], *slope_factors(*full))
+
+
+def _add_slopes(blocks: Blocks, k: int, slopes: _Slopes, rows: Rows) -> None:
+    double, (s, s_error), square = slopes
+    _add(blocks, k, k, EnclosedMatrix(np.diag(double)))
     for source, e in rows.items():
         _add(blocks, k, source, e.rows_times(s, s_error))
     if square is None:
