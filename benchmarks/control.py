@@ -18,14 +18,21 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import scipy.linalg
+import scipy.signal
 
 import lmikit
 from lmikit import Network
+from lmikit.claims import Box
 from lmikit.control import (
     ControlResult,
+    Delay,
     NetworkLoop,
+    ReachResult,
+    StateSet,
     System,
+    UncertainLoop,
     absolute_stability,
+    as_system,
     disc,
     h2_norm,
     h_infinity_norm,
@@ -35,8 +42,11 @@ from lmikit.control import (
     lyapunov,
     passivity,
     poles,
+    reach_sets,
     region_of_attraction,
+    robust_gain,
     sector,
+    sector_loop,
 )
 from lmikit.lmi import Problem, block, det_rootn, norm
 
@@ -44,6 +54,15 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results" / "con
 LAGS = System([[-1.0, 1, 0], [0, -1, 1], [0, 0, -1]], [[0.0], [0], [1]], [[1.0, 0, 0]])
 SWITCHED = [np.array([[-1.0, 1.0], [-1.0, -1.0]]), np.array([[-1.0, 3.0], [-0.2, -1.0]])]
 APART = [np.array([[-1.0, 10.0], [-0.1, -1.0]]), np.array([[-1.0, -0.1], [10.0, -1.0]])]
+# the six plants of Carrasco, Heath, Zhang, Ahmad, Wang, IEEE Trans. Automat. Control 65 (2020), section VI
+PLANTS = (
+    ([0.1, 0.0], [1.0, -1.8, 0.81]),
+    ([1.0, -1.95, 0.9, 0.05], [1.0, -2.8, 3.5, -2.412, 0.7209]),
+    ([-1.0, 1.95, -0.9, -0.05], [1.0, -2.8, 3.5, -2.412, 0.7209]),
+    ([1.0, -1.5, 0.5, -0.5, 0.5], [4.4, -8.957, 9.893, -5.671, 2.207, -0.5]),
+    ([-0.5, 0.1], [1.0, -0.9, 0.79, 0.089]),
+    ([2.0, 0.92], [1.0, -0.5, 0.0]),
+)
 
 
 @dataclasses.dataclass
@@ -60,7 +79,7 @@ def interval(result: ControlResult) -> str:
     return f"[{result.lower:.10g}, {result.upper:.10g}]"
 
 
-def proof_of(result: ControlResult, subject: object) -> str:
+def proof_of(result: ControlResult | ReachResult, subject: object) -> str:
     """How both modes of the independent checker answer."""
     if result.certificate is None:
         return "none"
@@ -134,8 +153,6 @@ def lqr_row() -> Row:
 
 def circle_row(popov: bool) -> Row:
     result = absolute_stability(LAGS, popov)
-    from lmikit.control import sector_loop
-
     reference = "8 (Hurwitz)" if popov else "4"
     return Row(f"k = {result.lower:.8g}", reference, proof_of(result, sector_loop(LAGS, result.lower, popov)))
 
@@ -227,6 +244,54 @@ def attraction_row(delta: float | None, reference: str) -> Row:
     return Row(value, reference, "proven; checked in floats and integers" if all(checks) else "REFUSED")
 
 
+def zames_falb_row(plant: tuple[list[float], list[float]]) -> Row:
+    """Slopes [0, k], odd functions, three steps of memory; the reference is the least k that is unstable."""
+    top, bottom = (np.array(c) for c in plant)
+    system = as_system(scipy.signal.TransferFunction(top, bottom, dt=1.0))
+    gains = np.arange(1, 40_001) / 1000.0
+    radii = (np.abs(np.roots(np.polyadd(bottom, k * top))).max() for k in gains)
+    nyquist = next((k for k, radius in zip(gains, radii, strict=True) if radius >= 1.0), math.inf)
+    circle = absolute_stability(system).lower
+    result = absolute_stability(system, taps=3, odd=True)
+    proof = proof_of(result, sector_loop(system, result.lower, taps=3, odd=True))
+    return Row(f"k = {result.lower:.5g}; circle {circle:.4f}", f"Nyquist value {nyquist:.3f}", proof)
+
+
+def delay_row() -> Row:
+    """x' = A x + B x(t - tau): the largest bound proven by bisection."""
+    A, B = np.array([[-2.0, 0.0], [0.0, -0.9]]), np.array([[-1.0, 0.0], [-1.0, -1.0]])
+    low, high = 1.0, 8.0
+    for _ in range(16):
+        middle = 0.5 * (low + high)
+        proven = robust_gain(UncertainLoop(System(A, B, np.eye(2)), (Delay(middle, 2),)))
+        low, high = (middle, high) if proven else (low, middle)
+    loop = UncertainLoop(System(A, B, np.eye(2)), (Delay(low, 2),))
+    return Row(
+        f"tau <= {low:.5g}", "2 sqrt 5 = 4.4721 (Jensen), 6.1726 (true)", proof_of(robust_gain(loop), loop)
+    )
+
+
+def image_row() -> Row:
+    network = Network.from_arrays(
+        [[[1.0, 2.0], [-1.0, 1.0]], [[1.0, -1.0], [2.0, 1.0]], [[1.0, -1.0]]],
+        [[0.1, -0.2], [0.0, -0.3], None],
+        activation="relu",
+    )
+    result = reach_sets(network, Box([-0.5, -0.5], [0.5, 0.5]))
+    value = f"[{result.sets[1].lower[0]:.6g}, {result.sets[1].upper[0]:.6g}]"
+    return Row(value, "range [-1.8, 0.15]; DeepSDP, coupled [-1.87122, 0.2]", proof_of(result, network))
+
+
+def reach_row() -> Row:
+    network = Network.from_arrays([[[-0.5, -0.8], [0.5, 0.8]], [[1.0, -1.0]]], activation="relu")
+    loop = NetworkLoop(System([[1.0, 1.0], [0.0, 1.0]], [[0.5], [1.0]], dt=1.0), network, (0,))
+    result = reach_sets(loop, StateSet([1.0, -0.2], [1.5, 0.2]))
+    (a, c), (b, d) = result.sets[1].lower, result.sets[1].upper
+    return Row(
+        f"[{a:.7g}, {b:.7g}] x [{c:.7g}, {d:.7g}]", "[.63, 1.245] x [-.79, -.46]", proof_of(result, loop)
+    )
+
+
 ROWS: list[tuple[str, Callable[[], Row]]] = [
     ("Lyapunov, [[-1, 2], [0, -3]]", lyapunov_row),
     ("Lyapunov, unstable", unstable_row),
@@ -241,6 +306,11 @@ ROWS: list[tuple[str, Callable[[], Row]]] = [
     ("LQR, root of the trace of the cost", lqr_row),
     ("circle criterion, 1/(s+1)^3", lambda: circle_row(False)),
     ("Popov criterion, 1/(s+1)^3", lambda: circle_row(True)),
+    *[
+        (f"Zames-Falb, odd, discrete, plant {i + 1}", lambda plant=plant: zames_falb_row(plant))
+        for i, plant in enumerate(PLANTS)
+    ],
+    ("a delay between 0 and tau", delay_row),
     ("passivity, 1/(s+1)", lambda: passivity_row(System([[-1.0]], [[1.0]], [[1.0]]), "passive, index 0")),
     ("passivity, 1/(s+1)^3", lambda: passivity_row(LAGS, "not passive, index -1/4")),
     ("poles: Re z < -1.5, damping, |z| < 3", poles_row),
@@ -252,6 +322,8 @@ ROWS: list[tuple[str, Callable[[], Row]]] = [
     ("network in a loop: region, delta = 2.1", lambda: attraction_row(2.1, "area 15.997")),
     ("network in a loop: region, delta = 2.2", lambda: attraction_row(2.2, "infeasible")),
     ("network in a loop: region, searched", lambda: attraction_row(None, "-")),
+    ("image of a box under a network", image_row),
+    ("network in a loop: one step from a box", reach_row),
 ]
 
 

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 import lmikit
 from lmikit import InputError, NotCertified
-from lmikit.certificates.control import RobustGain, verify_control
+from lmikit.certificates.control import RobustGain, RobustGainWithMemory, verify_control
 from lmikit.control import (
+    Delay,
     NormBlock,
     RepeatedGain,
     Sector,
+    SlopeRestricted,
     System,
     UncertainLoop,
     absolute_stability,
@@ -103,3 +105,111 @@ def test_loops_that_do_not_fit_are_refused():
         absolute_stability(System([[0.5]], [[1.0]], [[1.0]], dt=1.0), popov=True)
     with pytest.raises(InputError, match="expected an UncertainLoop"):
         robust_gain(LAG3)
+
+
+# plant 6 of Carrasco et al. (2020), (2 z + 0.92)/(z^2 - 0.5 z): Nyquist value 1.087, circle criterion 0.651
+PLANT6 = System([[0.5, 0.0], [1.0, 0.0]], [[1.0], [0.0]], [[2.0, 0.92]], dt=1.0)
+
+
+def test_zames_and_falb_beat_the_circle_criterion():
+    circle = absolute_stability(PLANT6).lower
+    assert abs(circle - 0.6510) < 1e-4
+    found = {odd: absolute_stability(PLANT6, taps=1, odd=odd) for odd in (False, True)}
+    assert abs(found[False].lower - 0.9108) < 1e-4
+    assert 1.0869 < found[True].lower < 1.0 / 0.92  # beyond it a constant gain makes the loop unstable
+    loop = sector_loop(PLANT6, found[True].lower, taps=1, odd=True)
+    assert lmikit.check(found[True].certificate, loop, exact=True).ok
+    general = sector_loop(PLANT6, found[True].lower, taps=1)
+    assert "another system" in lmikit.check(found[True].certificate, general).reason
+    witness = found[True].certificate.witness
+    with pytest.raises(InputError, match="the witness has the arrays"):  # no multipliers for odd functions
+        verify_control(RobustGainWithMemory(1.0, 1), general, witness)
+    with pytest.raises(NotCertified):
+        verify_control(RobustGainWithMemory(1.0, 1), loop, {**witness, "zames0": -witness["zames0"]})
+
+
+def saturation(q, k):
+    return k * np.clip(q, -1.0, 1.0)
+
+
+def dead_zone(q, k):
+    return k * (q - np.clip(q, -0.7, 0.7))
+
+
+def half(q, k):  # not odd
+    return k * np.maximum(q, 0.0)
+
+
+@pytest.mark.parametrize(("phi", "odd"), [(saturation, True), (dead_zone, True), (half, False)])
+def test_gains_with_memory_cover_simulations(phi, odd):
+    k = 0.9
+    S = System(PLANT6.A, np.hstack([-PLANT6.B, [[0.3], [1.0]]]), np.vstack([PLANT6.C, [[1.0, 0.5]]]),
+               [[0.0, 0.0], [0.2, 0.0]], 1.0)  # fmt: skip
+    loop = UncertainLoop(S, (SlopeRestricted(0.0, k, odd),))
+    result = robust_gain(loop, taps=2)
+    assert result
+    assert not robust_gain(UncertainLoop(S, (Sector(0.0, k),)))
+    rng = np.random.default_rng(0)
+    x, spent, gained = np.zeros((200, 2)), 0.0, 0.0
+    for t in range(300):
+        d = rng.standard_normal((200, 1)) * rng.uniform(0, 3, (200, 1)) * (t < 60)
+        q = x @ S.C[0][:, None]
+        p = phi(q, k)
+        e = x @ S.C[1][:, None] + 0.2 * p
+        gained, spent = gained + e[:, 0] ** 2, spent + d[:, 0] ** 2
+        x = x @ S.A.T + np.hstack([p, d]) @ S.B.T
+    assert (gained <= result.upper**2 * spent).all()
+    assert np.abs(x).max() < 1e-3
+
+
+def test_delays_have_their_known_limits():
+    A, B = np.array([[-2.0, 0.0], [0.0, -0.9]]), np.array([[-1.0, 0.0], [-1.0, -1.0]])
+    inside = UncertainLoop(System(A, B, np.eye(2)), (Delay(4.47, 2),))
+    assert lmikit.check(robust_gain(inside).certificate, inside, exact=True).ok  # 2 sqrt 5 = 4.4721 by Jensen
+    assert not robust_gain(UncertainLoop(System(A, B, np.eye(2)), (Delay(4.48, 2),)))
+    for bound, proven in ((1.41, True), (1.42, False)):  # x' = -x(t - tau): sqrt 2, the truth is pi/2
+        scalar = UncertainLoop(System([[0.0]], [[-1.0]], [[1.0]]), (Delay(bound),))
+        assert bool(robust_gain(scalar)) == proven
+    assert not robust_gain(UncertainLoop(System([[0.0]], [[-1.0]], [[1.0]]), (Delay(1.41, constant=False),)))
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_gains_cover_delays(constant):
+    S = System([[0.8, 0.0], [0.05, 0.7]], [[-0.1, 0.05, 1.0], [-0.2, -0.1, 0.0]],
+               [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dt=1.0)  # fmt: skip
+    loop = UncertainLoop(S, (Delay(3, 2, constant),))
+    result = robust_gain(loop)
+    assert result
+    for delay in range(4):
+        n = 2
+        A = np.eye(n * (delay + 1), k=-n)
+        A[:n, :n] = S.A
+        A[:n, n * delay :] += S.B[:, :2]
+        B, C = np.pad(S.B[:, 2:], ((0, n * delay), (0, 0))), np.pad(S.C[2:], ((0, 0), (0, n * delay)))
+        lifted = System(A, B, C, dt=1.0)
+        assert h_infinity_norm(lifted).lower <= result.upper
+    rng = np.random.default_rng(1)
+    x, past, spent, gained = np.zeros((100, 2)), [np.zeros((100, 2))] * 4, 0.0, 0.0
+    for _ in range(100):
+        past = [x, *past[:3]]
+        chosen = rng.integers(0, 4, 100) if not constant else np.full(100, 2)
+        p = np.stack(past)[chosen, np.arange(100)]
+        d = rng.standard_normal((100, 1))
+        gained, spent = gained + x.sum(axis=1) ** 2, spent + d[:, 0] ** 2
+        x = x @ S.A.T + np.hstack([p, d]) @ S.B.T
+    assert (gained <= result.upper**2 * spent).all()
+
+
+def test_slopes_and_delays_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="lower <= upper"):
+        SlopeRestricted(1.0, 0.0)
+    with pytest.raises(InputError, match="number >= 0"):
+        Delay(-1.0)
+    with pytest.raises(InputError, match="depends directly on an input"):
+        UncertainLoop(System([[0.5]], [[1.0]], [[1.0]], [[1.0]]), (Delay(1.0),))
+    with pytest.raises(InputError, match="taps is 2"):
+        robust_gain(sector_loop(LAG3, 1.0), taps=2)
+    with pytest.raises(InputError, match="taps is 2"):
+        absolute_stability(LAG3, taps=2)
+    with pytest.raises(InputError, match="taps is 0"):
+        verify_control(RobustGainWithMemory(1.0, 0), sector_loop(PLANT6, 0.5, taps=1), {})

@@ -1,11 +1,13 @@
 """LMIs for control: analysis of linear systems, with results that are proven for the exact float data."""
 
 from ..systems import (
+    Delay,
     Feedback,
     NetworkLoop,
     NormBlock,
     RepeatedGain,
     Sector,
+    SlopeRestricted,
     StateSet,
     System,
     UncertainLoop,
@@ -24,6 +26,7 @@ from ._uncertainty import absolute_stability, robust_gain, sector_loop
 __all__ = [
     "AttractionResult",
     "ControlResult",
+    "Delay",
     "Design",
     "Feedback",
     "NetworkLoop",
@@ -32,6 +35,7 @@ __all__ = [
     "Region",
     "RepeatedGain",
     "Sector",
+    "SlopeRestricted",
     "StateSet",
     "System",
     "UncertainLoop",

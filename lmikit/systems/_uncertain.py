@@ -12,7 +12,15 @@ from .._convert import as_number, floats
 from .._errors import InputError
 from ._state_space import System
 
-__all__ = ["AbstractBlock", "NormBlock", "RepeatedGain", "Sector", "UncertainLoop"]
+__all__ = [
+    "AbstractBlock",
+    "Delay",
+    "NormBlock",
+    "RepeatedGain",
+    "Sector",
+    "SlopeRestricted",
+    "UncertainLoop",
+]
 
 
 class AbstractBlock(abc.ABC):
@@ -65,6 +73,70 @@ class Sector(AbstractBlock):
     def describe(self) -> str:
         ends = [[a.hex(), b.hex()] for a, b in zip(self.lower.tolist(), self.upper.tolist(), strict=True)]
         return f"sector {ends} {'memoryless' if self.memoryless else 'any'}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SlopeRestricted(AbstractBlock):
+    """p_i = phi_i(q_i), phi_i(0) = 0, lower_i <= (phi_i(a) - phi_i(b))/(a - b) <= upper_i, at all times.
+
+    `odd`: phi_i(-q) = -phi_i(q). lower <= upper, (k,). A sector with more known of it: in discrete time it
+    admits Zames and Falb's multipliers, in continuous time Popov's.
+    """
+
+    kind: ClassVar[str] = "slope"
+    lower: np.ndarray
+    upper: np.ndarray
+    odd: bool = False
+
+    def __post_init__(self) -> None:
+        lower, upper = (np.atleast_1d(floats(n, getattr(self, n))) for n in ("lower", "upper"))
+        if lower.ndim != 1 or lower.shape != upper.shape or (lower > upper).any():
+            raise InputError("slopes need lower <= upper, numbers or vectors of one length.")
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+
+    @property
+    def inputs(self) -> int:
+        return int(self.lower.size)
+
+    @property
+    def outputs(self) -> int:
+        return int(self.lower.size)
+
+    def describe(self) -> str:
+        ends = [[a.hex(), b.hex()] for a, b in zip(self.lower.tolist(), self.upper.tolist(), strict=True)]
+        return f"slope {ends} {'odd' if self.odd else 'any'}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Delay(AbstractBlock):
+    """p(t) = q(t - tau), 0 <= tau <= bound, on `size` signals: seconds, or whole steps in discrete time.
+
+    One unknown tau, `constant` or varying in time. Before time 0 the signals are 0. The signals q must not
+    depend directly on inputs of the system (rows of D that are 0).
+    """
+
+    kind: ClassVar[str] = "delay"
+    bound: float
+    size: int = 1
+    constant: bool = True
+
+    def __post_init__(self) -> None:
+        bound = as_number("bound", self.bound)
+        if not bound >= 0.0 or self.size < 1:
+            raise InputError(f"bound is {bound!r}; expected a number >= 0, and size >= 1.")
+        object.__setattr__(self, "bound", bound)
+
+    @property
+    def inputs(self) -> int:
+        return self.size
+
+    @property
+    def outputs(self) -> int:
+        return self.size
+
+    def describe(self) -> str:
+        return f"delay {float(self.bound).hex()} {self.size} {'constant' if self.constant else 'varying'}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,7 +200,14 @@ class UncertainLoop:
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         if not all(isinstance(b, AbstractBlock) for b in self.blocks):
-            raise InputError("blocks holds something else; expected Sector, NormBlock or RepeatedGain.")
+            raise InputError(
+                "blocks holds something else; expected Sector, SlopeRestricted, NormBlock and so on."
+            )
+        row = 0
+        for block in self.blocks:
+            if isinstance(block, Delay) and self.system.D[row : row + block.inputs].any():
+                raise InputError("a delayed signal depends directly on an input; expected D = 0 in its rows.")
+            row += block.inputs
         p, q = self.uncertain
         if p > self.system.inputs or q > self.system.outputs:
             raise InputError(

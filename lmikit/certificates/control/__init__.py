@@ -6,7 +6,7 @@ from ._loops import LoopGain, RegionOfAttraction
 from ._norms import H2Norm, HInfinityNorm, NotPassive, Passive
 from ._reach import ReachSets
 from ._stability import Lyapunov, NoCommonLyapunov, PoleOutside, PolesInRegion
-from ._uncertainty import RobustGain
+from ._uncertainty import RobustGain, RobustGainWithMemory
 
 __all__ = [
     "AbstractControlClaim",
@@ -23,5 +23,6 @@ __all__ = [
     "ReachSets",
     "RegionOfAttraction",
     "RobustGain",
+    "RobustGainWithMemory",
     "verify_control",
 ]
