@@ -23,7 +23,7 @@ from ._rational import round_upward
 from ._repair import least_rho
 from ._verified_cholesky import verified_cholesky
 
-__all__ = ["has_wide_layers", "proven_products"]
+__all__ = ["has_wide_layers", "proven_products", "row_sums"]
 
 _U = 2.0**-53
 _ROOM = 1e-9  # relative, for checkers whose weights p come out slightly different
@@ -85,7 +85,7 @@ def _prepared(
 def _square(linear: AbstractLinearMap, tau: float | None, k: int) -> tuple[float, float]:
     """(tau proven, relative room) of one map; `tau` None asks for the least."""
     if is_wide(linear):
-        found = _by_row_sums(linear)
+        found = row_sums(linear)
         if tau is None:
             return found * (1.0 + _ROOM), _ROOM
         if found <= tau:
@@ -112,7 +112,7 @@ def _not_reached(k: int, tau: float, reason: str) -> NotCertified:
     )
 
 
-def _by_row_sums(linear: AbstractLinearMap) -> float:
+def row_sums(linear: AbstractLinearMap) -> float:
     """The least tau of the theorem that the power iteration finds, rounded upwards."""
     size = abs(linear.to_sparse())
     if size.data.size and float(size.data.max()) > _LARGEST:

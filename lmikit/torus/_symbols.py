@@ -72,16 +72,18 @@ def symbol_of(conv: Convolution2d, phases_out: Pair, frequencies: np.ndarray, ce
     re, im = (np.zeros((len(frequencies), *shape)) for _ in range(2))
     size, count = np.zeros(shape), np.zeros(shape)
     for phi in np.ndindex(*phases_out):
+        by_phase: dict[Pair, list[tuple[Pair, Pair]]] = {}
         for a in np.ndindex(rows, columns):
             places = [phase_of(conv, phi, a, read, axis) for axis in range(2)]
-            psi, Q = (places[0][1], places[1][1]), (places[0][0], places[1][0])
-            cos, sin = turns(frequencies, cells, Q)
-            weights = kernel[:, :, a[0], a[1]]
+            by_phase.setdefault((places[0][1], places[1][1]), []).append(((places[0][0], places[1][0]), a))
+        for psi, taps in by_phase.items():
+            weights = np.stack([kernel[:, :, a[0], a[1]] for _, a in taps])
+            roots = [turns(frequencies, cells, Q) for Q, _ in taps]
             here = (slice(None), *phi, slice(None), *psi)
-            re[:, *here] += cos[:, None, None] * weights
-            im[:, *here] += sin[:, None, None] * weights
-            size[here] += np.abs(weights)
-            count[here] += 1.0
+            for part, axis in ((re, 0), (im, 1)):
+                terms = np.stack([root[axis] for root in roots], axis=1)
+                part[:, *here] = np.tensordot(terms, weights, axes=1)
+            size[here], count[here] = np.abs(weights).sum(axis=0), float(len(taps))
     full = out * phases_out[0] * phases_out[1], kernel.shape[1] * read[0] * read[1]
     rad = np.where(size > 0.0, (count + 8.0) * _U * size * (1.0 + 2.0**-20) + count * _UNDERFLOW, 0.0)
     return Symbol(re.reshape(-1, *full), im.reshape(-1, *full), rad.reshape(full))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..._arrays import blas_threads
 from ..._errors import InputError, NotCertified
+from ..._progress import ProgressCallback
 from ...graph import Graph, chain_graph, without_groups
 from ...graph._witness import GraphWitness
 from ...network import Network
@@ -94,10 +95,12 @@ class GraphCertificate(AbstractCertificate):
         )
 
 
-def verify_graph(graph: Graph, witness: GraphWitness, *, repair: bool = True) -> GraphCertificate:
+def verify_graph(
+    graph: Graph, witness: GraphWitness, *, repair: bool = True, progress: ProgressCallback | None = None
+) -> GraphCertificate:
     """Prove a witness for a graph: with `repair` the best provable one near it, else exactly what it says.
 
-    Raises InputError for a witness of another graph, NotCertified where nothing could be proven.
+    `progress` hears of each norm that a proof by norms looks for. Raises InputError for a witness of another graph, NotCertified where nothing could be proven.
     """
     if not isinstance(graph, Graph) or not isinstance(witness, GraphWitness):
         raise InputError(
@@ -106,7 +109,7 @@ def verify_graph(graph: Graph, witness: GraphWitness, *, repair: bool = True) ->
     require_ieee()
     with blas_threads(1), np.errstate(all="ignore"):
         subject = without_groups(graph) if witness.rewritten else graph
-        proof = (repair_graph if repair else prove_graph)(subject, witness)
+        proof = repair_graph(subject, witness, progress) if repair else prove_graph(subject, witness)
     require_ieee()
     if not math.isfinite(proof.bound):
         raise NotCertified("the bound overflows float64; nothing finite can be claimed.")

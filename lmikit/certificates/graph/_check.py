@@ -9,11 +9,11 @@ from fractions import Fraction
 
 from ..._errors import InputError, NotCertified
 from ...graph import Graph, chain_graph, without_groups
-from ...network import Network
+from ...network import AbstractLinearMap, Network
 from .._kinds import CheckResult, guarded, register
 from ._check_exact import exact_norm_margin, exact_part_margin
 from ._format import FORMAT, GraphDocument, graph_record, parse_graph
-from ._norms import as_sparse, maps_of
+from ._norms import as_sparse, known_square, large_convolution, maps_of
 from ._proofs import claimed_squares, fault, prove_graph
 from ._sparse_norms import exact_sparse_margin
 
@@ -76,15 +76,21 @@ def _exact_margins(document: GraphDocument, graph: Graph) -> list[float | None]:
     witness = document.witness
     if witness.kind == "dissipation":
         return [exact_part_margin(graph, part) for part in witness.parts]
-    margins: list[float | None] = []
-    for linear, gain in zip(maps_of(graph), witness.gains, strict=True):
-        sparse = as_sparse(linear)
-        if sparse is not None:
-            margins.append(exact_sparse_margin(sparse, gain))
-            continue
-        entries = linear.to_dense()
-        margins.append(exact_norm_margin(entries, gain) if entries.any() else 0.0)
-    return margins
+    return [_exact_norm(m, gain) for m, gain in zip(maps_of(graph), witness.gains, strict=True)]
+
+
+def _exact_norm(linear: AbstractLinearMap, gain: float) -> float:
+    square = known_square(linear)
+    if square is not None:
+        room = Fraction(gain) ** 2 - square
+        return float(room) if room >= 0 else min(float(room), -5e-324)
+    if large_convolution(linear) is not None:
+        raise NotCertified("there is no exact mode for norms on a torus; check with exact=False")
+    sparse = as_sparse(linear)
+    if sparse is not None:
+        return exact_sparse_margin(sparse, gain)
+    entries = linear.to_dense()
+    return exact_norm_margin(entries, gain) if entries.any() else 0.0
 
 
 register(FORMAT, check_graph)

@@ -3,7 +3,8 @@
 gain(x) = 1, gain of an affine node = sum of ||map|| gain(parent), gain of a nonlinear node = its largest
 |slope| (1 for groups) times its parent's: by the triangle inequality and composition every increment of a
 node is at most its gain times ||dx||_2. ||W|| <= g exactly if [[g I, W'], [W, g I]] is PSD, whose entries
-are floats; the sum is taken in rationals.
+are floats; the sum is taken in rationals. The norm of a large convolution is bounded on a torus
+(`_convolution_norms`), that of another large sparse map by its parts or row sums (`_sparse_norms`).
 """
 
 import math
@@ -11,17 +12,30 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from ...graph import Affine, Apply, Graph
-from ...network import AbstractLinearMap, DenseMap, SelectMap, TransposedMap, is_wide
+from ...maps import Convolution2d
+from ...network import AbstractLinearMap, DenseMap, SelectMap, SparseMap, TransposedMap, is_wide
 from .._verified_cholesky import BlockTridiagonal, verified_cholesky
+from ._convolution_norms import convolution_is_below, convolution_norm
 from ._sparse_norms import sparse_norm_bound, sparse_norm_is_below
 
-__all__ = ["as_sparse", "maps_of", "norm_bound", "norm_is_below", "total_gain"]
+__all__ = [
+    "as_sparse",
+    "known_square",
+    "large_convolution",
+    "maps_of",
+    "norm_bound",
+    "norm_is_below",
+    "total_gain",
+]
 
 _HEADROOM = 6.0  # room for other checkers' margins
 _DENSE = 2**20  # entries up to which sparse maps are treated as dense ones
+_UNROLLED = 2**20  # entries up to which a convolution's norm is that of its matrix
+_GRAM = 1000
 _SPARSE = 0.1  # share of entries that are not zero
 _INFLATIONS = (0.0, *(10.0**k for k in range(-15, 1)))
 
@@ -54,8 +68,12 @@ def norm_is_below(linear: AbstractLinearMap, gain: float, headroom: float = 1.0)
     """Whether ||map||_2 <= gain is proven; `headroom` multiplies the rounding margin."""
     if not (math.isfinite(gain) and gain >= 0.0):
         return False
-    if gain >= 1.0 and _is_selection(linear):
-        return True
+    square = known_square(linear)
+    if square is not None:
+        return Fraction(gain) ** 2 >= square
+    conv = large_convolution(linear)
+    if conv is not None:
+        return convolution_is_below(conv, gain)
     sparse = as_sparse(linear)
     if sparse is not None and (not sparse.count_nonzero() or sparse_norm_is_below(sparse, gain, headroom)):
         return True
@@ -74,13 +92,17 @@ def norm_is_below(linear: AbstractLinearMap, gain: float, headroom: float = 1.0)
 
 def norm_bound(linear: AbstractLinearMap) -> float:
     """A float for which `norm_is_below` holds, close to the norm; infinity where none was found."""
-    if _is_selection(linear):
-        return 1.0
+    square = known_square(linear)
+    if square is not None:
+        return _root_above(square)
+    conv = large_convolution(linear)
+    if conv is not None:
+        return convolution_norm(conv)
     sparse = as_sparse(linear)
     if sparse is not None:
         return sparse_norm_bound(sparse) if sparse.count_nonzero() else 0.0
     entries = linear.to_dense()
-    estimate = float(np.linalg.norm(entries, 2)) if np.isfinite(entries).all() else math.inf
+    estimate = _estimate(entries) if np.isfinite(entries).all() else math.inf
     for e in _INFLATIONS:
         gain = estimate * (1.0 + e)
         if norm_is_below(linear, gain, _HEADROOM):
@@ -97,7 +119,45 @@ def as_sparse(linear: AbstractLinearMap) -> sp.csr_array | None:
     return matrix if matrix.nnz <= _SPARSE * entries or is_wide(linear) else None
 
 
-def _is_selection(linear: AbstractLinearMap) -> bool:
-    """Picks entries without repetition, or puts them in place: norm 1."""
+def large_convolution(linear: AbstractLinearMap) -> Convolution2d | None:
+    """The convolution whose norm, or that of its adjoint, is proven on a torus and not as a matrix."""
+    rows, columns = linear.shape
     inner = linear.original if isinstance(linear, TransposedMap) else linear
-    return isinstance(inner, SelectMap) and np.unique(inner.indices).size == inner.indices.size
+    return inner if isinstance(inner, Convolution2d) and rows * columns > _UNROLLED else None
+
+
+def known_square(linear: AbstractLinearMap) -> Fraction | None:
+    """||map||^2 exactly, where S'S or S S' is diagonal for all to see; None elsewhere.
+
+    A selection that reads an entry in c places has S'S = diag(c). A matrix with at most one entry in every
+    row and column has W'W = diag of their squares.
+    """
+    inner = linear.original if isinstance(linear, TransposedMap) else linear
+    if isinstance(inner, SelectMap):
+        return Fraction(int(np.unique(inner.indices, return_counts=True)[1].max()))
+    if not isinstance(inner, SparseMap):
+        return None
+    m = inner.to_sparse()
+    if np.diff(m.indptr).max(initial=0) > 1 or np.bincount(m.indices, minlength=1).max() > 1:
+        return None
+    return Fraction(float(np.abs(m.data).max(initial=0.0))) ** 2
+
+
+def _estimate(entries: np.ndarray) -> float:
+    if min(entries.shape) <= _GRAM:
+        return float(np.linalg.norm(entries, 2))
+    gram = entries @ entries.T if entries.shape[0] <= entries.shape[1] else entries.T @ entries
+    last = [len(gram) - 1] * 2
+    top = scipy.linalg.eigh(gram, eigvals_only=True, subset_by_index=last)
+    return math.sqrt(max(0.0, float(top[0])))
+
+
+def _root_above(square: Fraction) -> float:
+    """A float at or above the root, next to it; infinity beyond the range."""
+    try:
+        root = math.sqrt(float(square))
+    except OverflowError:
+        return math.inf
+    while math.isfinite(root) and Fraction(root) ** 2 < square:
+        root = math.nextafter(root, math.inf)
+    return root

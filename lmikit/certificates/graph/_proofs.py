@@ -8,19 +8,21 @@ norms. `_norms`.
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
 
 from ..._errors import InputError, NotCertified
+from ..._progress import Progress, ProgressCallback
 from ...graph import Apply, Graph
 from ...graph._form import EliminatedForm, eliminate, reaches_output
 from ...graph._witness import GraphWitness, Part
 from ...nonlinear import AbstractGroups
 from .._verified_cholesky import Verdict, verified_cholesky
 from ._assemble import Assembled, assemble
-from ._norms import maps_of, norm_bound, norm_is_below, total_gain
+from ._norms import large_convolution, maps_of, norm_bound, norm_is_below, total_gain
 
 Proven = Callable[[float], Verdict]
 
@@ -119,12 +121,7 @@ def prove_graph(graph: Graph, witness: GraphWitness) -> GraphProof:
     if witness.kind == "norms":
         if _is_constant(graph):
             return GraphProof(witness, 0.0, 0.0, constant=True)
-        for linear, gain in zip(maps_of(graph), witness.gains, strict=True):
-            if not norm_is_below(linear, gain):
-                raise NotCertified(
-                    f"{gain!r} is not proven to reach the norm of a map of shape {linear.shape}."
-                )
-        return GraphProof(witness, _root(claimed_squares(graph, witness)), 0.0)
+        return _proven_norms(graph, witness)
     form = eliminate(graph)
     if not form.Y:
         return GraphProof(witness, 0.0, 0.0, constant=True)
@@ -140,16 +137,46 @@ def prove_graph(graph: Graph, witness: GraphWitness) -> GraphProof:
     return GraphProof(witness, _root(claimed_squares(graph, witness)), shift)
 
 
-def repair_graph(graph: Graph, witness: GraphWitness) -> GraphProof:
+def _proven_norms(graph: Graph, witness: GraphWitness) -> GraphProof:
+    proven: set[tuple[str, float]] = set()
+    for linear, gain in zip(maps_of(graph), witness.gains, strict=True):
+        if (linear.digest, gain) in proven:
+            continue
+        if not norm_is_below(linear, gain):
+            raise NotCertified(f"{gain!r} is not proven to reach the norm of a map of shape {linear.shape}.")
+        proven.add((linear.digest, gain))
+    return _of_norms(graph, witness)
+
+
+def _of_norms(graph: Graph, witness: GraphWitness) -> GraphProof:
+    square = claimed_squares(graph, witness)
+    return GraphProof(witness, _root(square), 0.0, constant=square == [0])
+
+
+def _least_gains(graph: Graph, progress: ProgressCallback | None) -> tuple[float, ...]:
+    """The least norm bound found of every map."""
+    begin, maps = time.perf_counter(), list(maps_of(graph))
+    found: dict[str, float] = {}
+    for k, linear in enumerate(maps):
+        if linear.digest not in found:
+            found[linear.digest] = norm_bound(linear)
+        if progress is not None:
+            seconds = time.perf_counter() - begin
+            progress(Progress("norms of maps", k + 1, len(maps), found[linear.digest], seconds=seconds))
+    return tuple(found[linear.digest] for linear in maps)
+
+
+def repair_graph(
+    graph: Graph, witness: GraphWitness, progress: ProgressCallback | None = None
+) -> GraphProof:
     """The best proof found near the witness; raises NotCertified."""
     if witness.kind == "norms":
         if _is_constant(graph):
             return GraphProof(_for_constant(graph, witness), 0.0, 0.0, constant=True)
-        gains = tuple(norm_bound(linear) for linear in maps_of(graph))
+        gains = _least_gains(graph, progress)
         if not all(map(math.isfinite, gains)):
             raise NotCertified("the norm of a map could not be enclosed; rescale the weights.")
-        witness = dataclasses.replace(witness, gains=gains)
-        return GraphProof(witness, _root(claimed_squares(graph, witness)), 0.0)
+        return _of_norms(graph, dataclasses.replace(witness, gains=gains))
     form = eliminate(graph)
     if not form.Y:
         return GraphProof(_for_constant(graph, witness), 0.0, 0.0, constant=True)
@@ -166,7 +193,12 @@ def repair_graph(graph: Graph, witness: GraphWitness) -> GraphProof:
 
 
 def _is_constant(graph: Graph) -> bool:
-    """Whether the output is exactly constant: by its rows where they are small, else by paths alone."""
+    """Whether the output is exactly constant: by its rows where they are small, else by paths alone.
+
+    Large convolutions are not taken apart for it: the product of norms is then claimed, which is no less.
+    """
+    if any(large_convolution(linear) is not None for linear in maps_of(graph)):
+        return False
     sources = graph.input_dim + graph.hidden_neurons
     if sum(node.size for node in graph.nodes) * sources > _LARGEST_ROWS:
         return not reaches_output(graph)
