@@ -10,38 +10,28 @@ from . import methods as _methods
 from ._comparison import Comparison, ComparisonRow
 from ._errors import InputError, LmikitError, OptionError
 from ._graph_api import graph_bound, implicit_bound
+from ._image_api import image_bound, image_plan, product_bound
 from ._local import local_lipschitz
 from ._progress import ProgressCallback
 from ._proving import least_proven
 from .certificates import Certificate
 from .certificates.graph import GraphCertificate, ImplicitCertificate
 from .certificates.local import LocalCertificate
+from .certificates.torus import TorusCertificate
 from .claims import AbstractRegion
 from .graph import Graph, chain_graph, graph_lower_bound
 from .graph._witness import as_norm
 from .lmi import SDP, ConicProgram, Problem, Solution, Status
-from .methods import AbstractMethod, LipSDP
+from .methods import AbstractMethod, LipSDP, SpectralProduct
 from .network import LinearFractional, LowerBound, Network
 from .network import lower_bound as chain_lower_bound
 from .solvers import AbstractSolver, Clarabel, choose
 from .solvers._base import check_time_limit
 
-__all__ = ["compare", "default_methods", "lipschitz", "lower_bound", "solve"]
+__all__ = ["DEFAULT", "compare", "default_methods", "lipschitz", "lower_bound", "methods_for", "solve"]
 
 _log = logging.getLogger("lmikit")
-
-
-@overload
-def lipschitz(
-    network: Network,
-    method: AbstractMethod | None = None,
-    *,
-    norm: None = None,
-    region: None = None,
-    solver: AbstractSolver | None = None,
-    time_limit: float | None = None,
-    progress: ProgressCallback | None = None,
-) -> Certificate: ...
+DEFAULT = "default"  # the label of what `lipschitz` does by itself
 
 
 @overload
@@ -54,7 +44,7 @@ def lipschitz(
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
-) -> Certificate | GraphCertificate: ...
+) -> Certificate | GraphCertificate | TorusCertificate: ...
 
 
 @overload
@@ -92,7 +82,7 @@ def lipschitz(
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
-) -> Certificate | GraphCertificate | ImplicitCertificate | LocalCertificate:
+) -> Certificate | GraphCertificate | TorusCertificate | ImplicitCertificate | LocalCertificate:
     """Prove a global Lipschitz bound L of a network or graph: ||f(x) - f(x')||_q <= L ||x - x'||_p.
 
     `norm` (p, q), each of 1, 2, math.inf, is (2, 2) where it is not given. A `Graph` gets a
@@ -101,7 +91,10 @@ def lipschitz(
     A `LinearFractional` may be implicit (N_vw any matrix, as in equilibrium networks): the
     `ImplicitCertificate` says too that its equations have exactly one solution.
 
-    `method` proposes the multipliers (None: exact LipSDP, one multiplier per neuron);
+    `method` proposes the multipliers (None: exact LipSDP, one multiplier per neuron). A network of
+    convolutions that is too large for that gets, with None, the least of the product of norms (a
+    `GraphCertificate`) and of `torus_lipschitz` (a `TorusCertificate`), where it is within reach:
+    `lmikit inspect` says which; `SpectralProduct()` is that product.
     `solver` is for methods that solve SDPs (None: the method's own default; a named solver is
     never replaced by another); `time_limit` is in seconds and asks the solver for its best
     point so far. The bound is of the real-arithmetic function that the float64 weights define.
@@ -111,6 +104,7 @@ def lipschitz(
     Raises InputError (not a Network), OptionError (not a method, or a solver for a method
     that uses none), SolveFailed (infeasible, unbounded or failed solve) and NotCertified.
     """
+    default = method is None
     method = LipSDP() if method is None else method
     if isinstance(network, LinearFractional):
         _require_method(method, solver)
@@ -125,6 +119,12 @@ def lipschitz(
         return local_lipschitz(
             network, region, method, solver=solver, time_limit=time_limit, progress=progress
         )
+    if norm is None and (default or isinstance(method, SpectralProduct)):
+        plan = image_plan(network)
+        if plan is not None and default and solver is None:
+            return image_bound(network, plan, time_limit=time_limit, progress=progress)
+        if plan is not None and not default:
+            return product_bound(network, progress)
     if isinstance(network, Network) and norm is None:
         return least_proven(network, method, solver=solver, time_limit=time_limit, progress=progress)
     graph = chain_graph(network) if isinstance(network, Network) else network
@@ -162,9 +162,23 @@ def default_methods() -> tuple[AbstractMethod, ...]:
     return (*instances, *extra)
 
 
+def methods_for(network: Network | Graph) -> tuple[AbstractMethod | None, ...]:
+    """The methods, with default options, that take this network; None for what `lipschitz` does by itself.
+
+    A network of convolutions that is not unrolled takes these two: the product and the default.
+    """
+    if image_plan(network) is not None:
+        return SpectralProduct(), None
+    methods = default_methods()
+    if isinstance(network, Network):
+        return methods
+    own = [m for m in methods if type(m).propose_graph is not AbstractMethod.propose_graph]
+    return tuple(m for m in own if not isinstance(m, LipSDP) or m.multipliers == "neuron")
+
+
 def compare(
     network: Network | Graph,
-    methods: Sequence[AbstractMethod] | None = None,
+    methods: Sequence[AbstractMethod | None] | None = None,
     *,
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
@@ -173,15 +187,18 @@ def compare(
 ) -> Comparison:
     """Every method's proven bound on one network, with seconds (proposal and proof together).
 
+    Without `methods` all that take the network (`None` among them is the default of `lipschitz`).
     A method that fails or is not certified becomes a row with its reason and no bound.
     `solver` and `time_limit` go to the methods that use a solver; `lower` adds the sampled
     lower bound.
     """
     _require_network(network)
     rows = []
-    for method in default_methods() if methods is None else methods:
-        _require_method(method, None)
-        rows.append(_row(network, method, solver if method.uses_solver else None, time_limit, progress))
+    for method in methods_for(network) if methods is None else methods:
+        if method is not None:
+            _require_method(method, None)
+        own = solver if method is not None and method.uses_solver else None
+        rows.append(_row(network, method, own, time_limit, progress))
     value = None
     if lower:
         try:
@@ -275,7 +292,7 @@ def _start(warm_start: Solution | None, solver: AbstractSolver, sdp: SDP) -> Any
 
 def _row(
     network: Network | Graph,
-    method: AbstractMethod,
+    method: AbstractMethod | None,
     solver: AbstractSolver | None,
     time_limit: float | None,
     progress: ProgressCallback | None,
@@ -286,7 +303,8 @@ def _row(
         bound, reason = certificate.bound, ""
     except LmikitError as error:
         bound, reason = None, f"{type(error).__name__}: {error}"
-    return ComparisonRow(method.label, bound, time.perf_counter() - start, reason)
+    label = DEFAULT if method is None else method.label
+    return ComparisonRow(label, bound, time.perf_counter() - start, reason)
 
 
 def _require_network(network: Any) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 from ._api import lipschitz
 from ._convert import as_number, floats
 from ._errors import InputError
+from ._proving import least_proven
 from ._witness import Witness
-from .certificates import Certificate, require_ieee, rows_proven, verify
-from .methods import AbstractMethod, SpectralProduct
+from .certificates import AbstractLipschitzCertificate, Certificate, require_ieee, rows_proven, verify
+from .graph import chain_graph
+from .methods import AbstractMethod, LipSDP, SpectralProduct
 from .network import Network
 from .solvers import AbstractSolver
 
@@ -38,7 +40,7 @@ class PairwiseBounds:
     """
 
     bounds: np.ndarray
-    certificate: Certificate
+    certificate: AbstractLipschitzCertificate
     token: dataclasses.InitVar[object] = None
 
     def __post_init__(self, token: object) -> None:
@@ -73,7 +75,7 @@ def pairwise_bounds(
     network: Network,
     method: AbstractMethod | None = None,
     *,
-    certificate: Certificate | None = None,
+    certificate: AbstractLipschitzCertificate | None = None,
     solver: AbstractSolver | None = None,
     each_pair: bool = False,
     witnesses: Sequence[Witness] | None = None,
@@ -86,7 +88,8 @@ def pairwise_bounds(
     the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. `witnesses` gives each
     pair its own multipliers, in the order (0, 1), (0, 2), ..., of the network whose last matrix is the row
     w_i - w_j: they are proven without any solve (without `method`, the product of norms is the certificate).
-    In every case L_ij <= sqrt(2) L is kept. The differences of rows round; where they are not exact, L_ij
+    In every case L_ij <= sqrt(2) L is kept, and is all that certificates of graphs and on a torus give (give
+    witnesses, each_pair or another certificate for more). The differences of rows round; where they are not exact, L_ij
     includes the rounding times a bound of the last hidden layer.
 
     Raises InputError for a certificate of another network, fewer than two outputs or witnesses that do not
@@ -101,27 +104,31 @@ def pairwise_bounds(
             )
         method = SpectralProduct() if method is None else method
     if certificate is None:
-        certificate = lipschitz(network, method, solver=solver)
-    elif certificate.network_digest != network.digest:
+        certificate = _proven_now(network, method, solver)
+    elif certificate.network_digest != (
+        network.digest if isinstance(certificate, Certificate) else chain_graph(network).digest
+    ):
         raise InputError("the certificate belongs to another network; expected one for this network.")
     outputs = network.output_dim
     if outputs < 2:
         raise InputError(f"the network has {outputs} output; expected at least 2, one per class.")
+    _require_l2(certificate)
+    if not isinstance(certificate, Certificate):
+        return PairwiseBounds(_sealed(_pair_matrix(certificate)), certificate, _PROVEN)
     pairs = _Pairs(network, certificate, method, solver if each_pair else None, each_pair, witnesses)
     bounds = np.zeros((outputs, outputs))
     for (i, j), bound in zip(itertools.combinations(range(outputs), 2), pairs.bounds(), strict=True):
         bounds[i, j] = bounds[j, i] = bound
-    bounds.setflags(write=False)
-    return PairwiseBounds(bounds, certificate, _PROVEN)
+    return PairwiseBounds(_sealed(bounds), certificate, _PROVEN)
 
 
 def certified_radius(
-    bounds: PairwiseBounds | Certificate, logits: Any, *, logit_error: float = 0.0
+    bounds: PairwiseBounds | AbstractLipschitzCertificate, logits: Any, *, logit_error: float = 0.0
 ) -> np.ndarray:
     """r >= 0 such that the prediction is the same for all ||x' - x||_2 < r; logits (n, m) or (m,).
 
     r = min_j (f_i - f_j) / L_ij for the largest logit i, rounded downwards; 0 where it is tied. With a
-    `Certificate` L_ij = sqrt(2) L, or |f| / L for a single output whose sign is the class; pairwise
+    certificate L_ij = sqrt(2) L, or |f| / L for a single output whose sign is the class; pairwise
     bounds are never worse. `logits` are taken as the exact values f(x) of the network in real
     arithmetic: give `logit_error` >= the absolute error of each where they are computed.
 
@@ -129,7 +136,7 @@ def certified_radius(
     hold, NotCertified where this thread's floating-point environment is not IEEE 754's default.
     """
     outputs = _outputs(bounds)
-    if isinstance(logits, (PairwiseBounds, Certificate)):
+    if isinstance(logits, (PairwiseBounds, AbstractLipschitzCertificate)):
         raise InputError(f"logits is a {type(logits).__name__}; expected numbers: pass (bounds, logits).")
     values = floats("logits", logits)
     if values.ndim not in (1, 2) or values.shape[-1] != outputs:
@@ -158,7 +165,7 @@ def certified_radius(
 
 
 def certified_accuracy(
-    bounds: PairwiseBounds | Certificate,
+    bounds: PairwiseBounds | AbstractLipschitzCertificate,
     logits: Any,
     labels: Any,
     epsilons: Any = (0.0,),
@@ -228,7 +235,7 @@ class _Pairs:
 
     def _proof(self, pair: Network) -> Certificate:
         if self.each_pair:
-            return lipschitz(pair, self.method, solver=self.solver)
+            return least_proven(pair, self.method or LipSDP(), solver=self.solver)
         return verify(pair, _for_pair(self.certificate.witness, pair))
 
     def _hidden_bound(self) -> float:
@@ -287,18 +294,35 @@ def _down(value: Any) -> Any:
 def _outputs(bounds: Any) -> int:
     if isinstance(bounds, PairwiseBounds):
         return int(bounds.bounds.shape[0])
-    if isinstance(bounds, Certificate):
-        return int(bounds.network_record.dims[-1])
+    if isinstance(bounds, AbstractLipschitzCertificate):
+        _require_l2(bounds)
+        return bounds.outputs
     raise InputError(
         f"bounds is a {type(bounds).__name__}; expected PairwiseBounds or a Certificate, then the logits."
     )
+
+
+def _proven_now(
+    network: Network, method: AbstractMethod | None, solver: AbstractSolver | None
+) -> AbstractLipschitzCertificate:
+    return lipschitz(network, method, solver=solver)
+
+
+def _require_l2(certificate: AbstractLipschitzCertificate) -> None:
+    if certificate.norm != (2.0, 2.0):
+        raise InputError(f"the certificate is about the norms {certificate.norm}; expected (2, 2).")
 
 
 def _bound(bounds: Any) -> float:
     return float(bounds.bound)
 
 
-def _pair_matrix(bounds: PairwiseBounds | Certificate) -> np.ndarray:
+def _sealed(bounds: np.ndarray) -> np.ndarray:
+    bounds.setflags(write=False)
+    return bounds
+
+
+def _pair_matrix(bounds: PairwiseBounds | AbstractLipschitzCertificate) -> np.ndarray:
     if isinstance(bounds, PairwiseBounds):
         return bounds.bounds
     outputs = _outputs(bounds)

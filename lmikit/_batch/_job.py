@@ -3,21 +3,29 @@
 import dataclasses
 import hashlib
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 from .._errors import InputError
 from .._version import __version__
 from .._witness import Witness
-from ..certificates import Certificate, verify
+from ..certificates import Certificate, format_of, verify
+from ..certificates.graph import FORMAT as GRAPH
 from ..certificates.graph import GraphCertificate, verify_graph
+from ..certificates.torus import FORMAT as TORUS
+from ..certificates.torus import TorusCertificate, verify_torus
 from ..graph import Graph, GraphWitness, chain_graph
 from ..graph._witness import as_norm
-from ..methods import AbstractMethod, LipSDP
+from ..methods import AbstractMethod
 from ..network import Network
 from ..solvers import AbstractSolver
+from ..torus import TorusWitness
 from ._key import stable_text
 
-__all__ = ["Job", "JobResult", "as_job", "loaded", "proven"]
+__all__ = ["AnyCertificate", "AnyWitness", "Job", "JobResult", "as_job", "loaded", "proven"]
+
+AnyCertificate = Certificate | GraphCertificate | TorusCertificate
+AnyWitness = Witness | GraphWitness | TorusWitness
+Images = TypeVar("Images", GraphCertificate, TorusCertificate)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,7 +33,7 @@ class Job:
     """One network or graph to certify; the options are those of `lipschitz`, `name` is for reports."""
 
     network: Network | Graph
-    method: AbstractMethod = dataclasses.field(default_factory=LipSDP)
+    method: AbstractMethod | None = None
     solver: AbstractSolver | None = None
     time_limit: float | None = None
     name: str = ""
@@ -59,7 +67,7 @@ class JobResult:
 
     index: int
     name: str
-    certificate: Certificate | GraphCertificate | None
+    certificate: AnyCertificate | None
     error: str = ""
     seconds: float = 0.0
     resumed: bool = False
@@ -84,24 +92,31 @@ def as_job(index: int, job: Any) -> Job:
     return job
 
 
-def proven(job: Job, witness: Witness | GraphWitness) -> Certificate | GraphCertificate:
+def proven(job: Job, witness: AnyWitness) -> AnyCertificate:
     """The certificate of exactly this witness; raises InputError, NotCertified."""
     if isinstance(witness, Witness):
         if _norms(job) is not None or not isinstance(job.network, Network):
             raise InputError("the witness is one of a chain; expected one of a graph.")
         return verify(job.network, witness, repair=False)
+    if isinstance(witness, TorusWitness):
+        return _about(job, verify_torus(job.network, witness, repair=False))
     graph = chain_graph(job.network) if isinstance(job.network, Network) else job.network
     return _about(job, verify_graph(graph, witness, repair=False))
 
 
-def loaded(job: Job, path: str | os.PathLike[str]) -> Certificate | GraphCertificate:
+def loaded(job: Job, path: str | os.PathLike[str]) -> AnyCertificate:
     """The certificate in a file, proven again; raises InputError, NotCertified."""
-    if _norms(job) is None and isinstance(job.network, Network):
-        return Certificate.load(path, job.network)
-    return _about(job, GraphCertificate.load(path, job.network))
+    kind = format_of(path)
+    if kind == TORUS:
+        return _about(job, TorusCertificate.load(path, job.network))
+    if kind == GRAPH or not isinstance(job.network, Network):
+        return _about(job, GraphCertificate.load(path, job.network))
+    if _norms(job) is not None:
+        raise InputError("the certificate is one of a chain; expected one of the norms of the job.")
+    return Certificate.load(path, job.network)
 
 
-def _about(job: Job, certificate: GraphCertificate) -> GraphCertificate:
+def _about(job: Job, certificate: Images) -> Images:
     expected = _norms(job) or (2.0, 2.0)
     if certificate.norm != expected:
         raise InputError(f"the certificate is about the norms {certificate.norm}; expected {expected}.")

@@ -10,9 +10,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 
 from .._errors import InputError, LmikitError, OptionError
 from .._progress import Progress, ProgressCallback
-from ..certificates import Certificate
-from ..certificates.graph import GraphCertificate
-from ._job import Job, JobResult, loaded, proven
+from ._job import AnyCertificate, Job, JobResult, loaded, proven
 from ._worker import Answer, run_job, text_of
 
 __all__ = ["Batch"]
@@ -100,7 +98,7 @@ class Batch:
         save_error = "" if certificate is None else self._save(index, certificate)
         self._tell(JobResult(index, job.name, certificate, error, answer.seconds, False, save_error))
 
-    def _save(self, index: int, certificate: Certificate | GraphCertificate) -> str:
+    def _save(self, index: int, certificate: AnyCertificate) -> str:
         """Why the certificate could not be saved, or nothing."""
         if self.paths is None:
             return ""

@@ -8,9 +8,7 @@ import time
 from .._api import lipschitz
 from .._arrays import blas_threads
 from .._errors import LmikitError
-from .._witness import Witness
-from ..graph import GraphWitness
-from ._job import Job
+from ._job import AnyWitness, Job
 
 __all__ = ["Answer", "run_job", "text_of"]
 
@@ -21,7 +19,7 @@ _log = logging.getLogger("lmikit")
 class Answer:
     """What a worker found: a witness that it proved, or why there is none."""
 
-    witness: Witness | GraphWitness | None
+    witness: AnyWitness | None
     error: str
     seconds: float
 

@@ -9,12 +9,14 @@ from . import point as point  # registers its checker
 from . import torus as torus  # registers its checker
 from ._certificate import Certificate, verify
 from ._float_environment import require_ieee as require_ieee
-from ._kinds import AbstractCertificate, CheckResult, check
+from ._kinds import AbstractCertificate, AbstractLipschitzCertificate, CheckResult, check
+from ._kinds import format_of as format_of
 from ._rows import rows_proven as rows_proven
 from .sdp import DualSide, PrimalSide, SDPCertificate, SDPWitness, verify_sdp
 
 __all__ = [
     "AbstractCertificate",
+    "AbstractLipschitzCertificate",
     "Certificate",
     "CheckResult",
     "DualSide",

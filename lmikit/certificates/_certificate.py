@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from ..network import Network
 from ._float_environment import require_ieee
 from ._format_read import read
 from ._format_write import render
-from ._kinds import AbstractCertificate
+from ._kinds import AbstractLipschitzCertificate
 from ._proofs import Proof, prove, repair
 from ._rational import bound_covers, root_upward
 from ._records import STATEMENT, NetworkRecord, mismatch, network_record
@@ -35,7 +34,7 @@ _FROM_VERIFY = object()  # made here only, so that no other code constructs a Ce
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Certificate(AbstractCertificate):
+class Certificate(AbstractLipschitzCertificate):
     """A proven bound: ||f(x) - f(x')|| <= bound ||x - x'|| for all x, x' in R^n_0.
 
     Built by `verify` and `Certificate.load` only. `witness` is the one that was proven; with
@@ -58,11 +57,25 @@ class Certificate(AbstractCertificate):
     format_version: int = 1
     lower: float | None = None
     token: dataclasses.InitVar[object] = None
-    claim: ClassVar[str] = STATEMENT
 
     def __post_init__(self, token: object) -> None:
         if token is not _FROM_VERIFY:
             raise TypeError("a Certificate is made by lmikit.certificates.verify, which proves it first.")
+
+    @property
+    def norm(self) -> tuple[float, float]:
+        """(2, 2)."""
+        return 2.0, 2.0
+
+    @property
+    def claim(self) -> str:
+        """What is proven, in words."""
+        return STATEMENT
+
+    @property
+    def outputs(self) -> int:
+        """m."""
+        return self.network_record.dims[-1]
 
     def with_lower(self, lower: float | None) -> "Certificate":
         """The same certificate with a sampled lower bound of the true constant beside it."""
@@ -82,12 +95,6 @@ class Certificate(AbstractCertificate):
         belongs to another network or its proof fails.
         """
         return load(path, network)
-
-    def __str__(self) -> str:
-        lower = "" if self.lower is None else f", sampled lower bound {self.lower:.9g}"
-        by = f" by {self.produced_by}" if self.produced_by else ""
-        head = f"Certificate: Lipschitz bound {self.bound:.9g} (proven{lower}){by}"
-        return f"{head}\n  {self.claim}\n  {self.theorem}"
 
 
 def verify(network: Network, witness: Witness, *, repair: bool = True) -> Certificate:

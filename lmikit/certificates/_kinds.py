@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .._errors import InputError
 from .._files import read_bytes, write_bytes
 from ._float_environment import environment_fault
 
-__all__ = ["AbstractCertificate", "CheckResult", "check", "guarded", "read_text", "register"]
+__all__ = ["AbstractCertificate", "AbstractLipschitzCertificate", "CheckResult", "check", "format_of", "guarded", "read_text", "register"]
 
 LARGEST_FILE = 2**27  # bytes; a certificate of a million multipliers has a tenth of it
 MOST_ITEMS = 2**20  # commas and brackets; small objects take many times the memory of their text
@@ -56,6 +56,45 @@ class AbstractCertificate(abc.ABC):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate as JSON, whole or not at all; raises InputError."""
         write_bytes(path, self.to_text().encode("utf-8"))
+
+
+class AbstractLipschitzCertificate(AbstractCertificate):
+    """A proven bound for all x, x': ||f(x) - f(x')||_q <= bound ||x - x'||_p, (p, q) = `norm`.
+
+    `lower`, if present, is a sampled lower bound of the true constant, no part of the proof.
+    """
+
+    bound: float
+    network_digest: str
+    margin: float
+    theorem: str
+    produced_by: str
+    lower: float | None
+
+    @property
+    @abc.abstractmethod
+    def norm(self) -> tuple[float, float]:
+        """(p, q)."""
+
+    @property
+    @abc.abstractmethod
+    def claim(self) -> str:
+        """What is proven, in words."""
+
+    @property
+    @abc.abstractmethod
+    def outputs(self) -> int:
+        """How many outputs f has."""
+
+    @abc.abstractmethod
+    def with_lower(self, lower: float | None) -> Self:
+        """The same certificate with a sampled lower bound beside it; raises InputError."""
+
+    def __str__(self) -> str:
+        lower = "" if self.lower is None else f", sampled lower bound {self.lower:.9g}"
+        by = f" by {self.produced_by}" if self.produced_by else ""
+        head = f"{type(self).__name__}: Lipschitz bound {self.bound:.9g} (proven{lower}){by}"
+        return f"{head}\n  {self.claim}\n  {self.theorem}"
 
 
 Parsed = TypeVar("Parsed")
@@ -144,6 +183,11 @@ def decoded(data: bytes) -> str:
     if items > MOST_ITEMS:
         raise ValueError(f"it has {items} items and brackets; at most {MOST_ITEMS} are read")
     return data.decode("utf-8")
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """The `format` that a certificate file states, or None; raises InputError where it cannot be read."""
+    return _format_of(read_text(path))
 
 
 def _format_of(text: str) -> str | None:

@@ -8,8 +8,7 @@ from typing import Any, overload
 from .. import _api, solvers
 from .._errors import InputError, OptionError
 from .._load import load_network
-from ..certificates import Certificate, check
-from ..certificates.graph import GraphCertificate
+from ..certificates import AbstractLipschitzCertificate, check
 from ..graph import Graph
 from ..lmi import SDP, Status, read_cbf, read_sdpa
 from ..methods import AbstractMethod
@@ -94,7 +93,8 @@ def _emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> Non
 def bound(arguments: argparse.Namespace) -> int:
     """`lmikit bound NET`; with `--lower` a part of the time limit is the sampling's."""
     start, limit = time.perf_counter(), _time_limit(arguments)
-    method, solver, network = _method(arguments.method), _solver(arguments.solver), _network(arguments)
+    method = None if arguments.method is None else _method(arguments.method)
+    solver, network = _solver(arguments.solver), _network(arguments)
     norm = _norm(arguments)
     if arguments.region is not None or arguments.exact:
         if norm is not None:
@@ -163,7 +163,7 @@ def _lower(network: Network | Graph, limit: float | None) -> float | None:
         return None
 
 
-def _bound_data(certificate: Certificate | GraphCertificate, seconds: float) -> dict[str, Any]:
+def _bound_data(certificate: AbstractLipschitzCertificate, seconds: float) -> dict[str, Any]:
     return {
         "bound": certificate.bound,
         "bound_hex": certificate.bound.hex(),
@@ -177,7 +177,7 @@ def _bound_data(certificate: Certificate | GraphCertificate, seconds: float) -> 
     }
 
 
-def _bound_text(certificate: Certificate | GraphCertificate, seconds: float, saved: str | None) -> str:
+def _bound_text(certificate: AbstractLipschitzCertificate, seconds: float, saved: str | None) -> str:
     lower = certificate.lower
     lines = [f"{'proven bound':<20} {certificate.bound:.10g}"]
     if lower is not None:

@@ -13,7 +13,9 @@ import numpy as np
 from .. import _api, plots
 from .._errors import BackendMissing
 from .._files import write_bytes
+from .._proving import least_proven
 from ..certificates import Certificate, check
+from ..methods import LipSDP
 from ..network import Network
 from ._demo_points import safe_digits
 from ._output import json_text
@@ -87,7 +89,7 @@ def demo(arguments: argparse.Namespace) -> int:
     with progress_bar(not arguments.json) as progress:
         comparison = _api.compare(network, progress=progress)
     say(f"{comparison}\n")
-    certificate = _api.lipschitz(network)
+    certificate = least_proven(network, LipSDP())
     path = folder / "digits.certificate.json"
     certificate.save(path)
     say(f"Certificate of the tightest method: {path}\n  {certificate.claim}")

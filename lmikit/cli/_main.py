@@ -99,7 +99,7 @@ def _bound_commands(command: Command) -> None:
     bound = command("bound", _commands.bound, "prove a Lipschitz bound of a network")
     _network_argument(bound)
     _solve_options(bound)
-    bound.add_argument("--method", default="lipsdp", help="one of: " + ", ".join(_commands.method_names()))
+    bound.add_argument("--method", help="one of: " + ", ".join(_commands.method_names()))
     bound.add_argument(
         "--norm", metavar="P,Q", help="bound the q norm of outputs by the p norm of inputs: 1, 2 or inf each"
     )

@@ -55,7 +55,7 @@ def _read_region(path: str) -> AbstractRegion:
 def region_bound(
     arguments: argparse.Namespace,
     network: Any,
-    method: AbstractMethod,
+    method: AbstractMethod | None,
     solver: AbstractSolver | None,
     limit: float | None,
 ) -> tuple[dict[str, Any], str]:
@@ -64,7 +64,7 @@ def region_bound(
         raise InputError("--region and --exact are for chains of layers; this network is a graph.")
     if arguments.lower:
         raise OptionError("--lower samples all inputs; drop it, --exact proves a lower bound.")
-    if arguments.exact and (arguments.method != "lipsdp" or solver is not None):
+    if arguments.exact and (arguments.method not in (None, "lipsdp") or solver is not None):
         raise OptionError("--exact chooses its methods itself; drop --method and --solver.")
     start = time.perf_counter()
     region = None if arguments.region is None else _read_region(arguments.region)

@@ -2,22 +2,15 @@
 
 from typing import Any
 
-from .._api import default_methods
+import numpy as np
+
+from .._api import default_methods, methods_for
+from .._image_api import image_plan
 from ..graph import Affine, Apply, Graph
 from ..maps import Convolution2d
-from ..methods import AbstractMethod, LipSDP
 from ..network import AbstractLinearMap, Activation, DenseMap, Network, SparseMap, TransposedMap
 
-__all__ = ["describe", "maps_of", "methods_for"]
-
-
-def methods_for(network: Network | Graph) -> list[AbstractMethod]:
-    """The methods, with default options, that take this network."""
-    methods = list(default_methods())
-    if isinstance(network, Network):
-        return methods
-    own = [m for m in methods if type(m).propose_graph is not AbstractMethod.propose_graph]
-    return [m for m in own if not isinstance(m, LipSDP) or m.multipliers == "neuron"]
+__all__ = ["describe", "maps_of"]
 
 
 def describe(network: Network | Graph) -> dict[str, Any]:
@@ -25,7 +18,9 @@ def describe(network: Network | Graph) -> dict[str, Any]:
     chain = isinstance(network, Network)
     rows = _layers(network) if isinstance(network, Network) else _nodes(network)
     maps = [m for row in rows for m in ([row] if chain else row.get("maps", []))]
-    taken = list(dict.fromkeys(m.cli_name for m in methods_for(network)))
+    taken = list(dict.fromkeys(m.cli_name for m in methods_for(network) if m is not None))
+    plan = image_plan(network)
+    why = "needs a chain" if plan is None else "would unroll the convolutions"
     return {
         "kind": "chain" if chain else "graph",
         "inputs": network.input_dim,
@@ -33,8 +28,9 @@ def describe(network: Network | Graph) -> dict[str, Any]:
         "hidden_neurons": network.hidden_neurons,
         "entries": sum(m["entries"] for m in maps),
         "digest": network.digest,
+        "default": "one multiplier per neuron, unrolled" if plan is None else str(plan),
         "methods": taken,
-        "not_for_it": {m.cli_name: "needs a chain" for m in default_methods() if m.cli_name not in taken},
+        "not_for_it": {m.cli_name: why for m in default_methods() if m.cli_name not in taken},
         "layers" if chain else "nodes": rows,
     }
 
@@ -58,7 +54,7 @@ def _map(linear: AbstractLinearMap) -> dict[str, Any]:
     row = {
         "map": kind + (", transposed" if inner is not linear else ""),
         "shape": list(linear.shape),
-        "entries": int(linear.nonzeros().size),
+        "entries": _entries(inner),
         "stored_as": getattr(inner, "source_dtype", "F64"),
     }
     if isinstance(inner, Convolution2d):
@@ -69,6 +65,13 @@ def _map(linear: AbstractLinearMap) -> dict[str, Any]:
         }
         row |= {"stride": list(inner.stride), "padding": [list(p) for p in inner.padding]}
     return row
+
+
+def _entries(linear: AbstractLinearMap) -> int:
+    """Numbers that the map is made of: a convolution's are those of its kernel."""
+    if isinstance(linear, Convolution2d):
+        return int(np.count_nonzero(linear.kernel))
+    return int(linear.nonzeros().size)
 
 
 def _activation(activation: Any) -> dict[str, Any]:

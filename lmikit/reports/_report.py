@@ -9,21 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from .._api import lipschitz, lower_bound
+from .._api import DEFAULT, lipschitz, lower_bound, methods_for
 from .._comparison import Comparison, ComparisonRow
 from .._errors import InputError, LmikitError, OptionError
 from .._files import write_bytes
 from .._points_table import PointTable, certify_points
 from .._progress import ProgressCallback
 from ..attacks import attack_margins
-from ..certificates import Certificate
-from ..certificates.graph import GraphCertificate
+from ..certificates import AbstractLipschitzCertificate
 from ..claims import Ball
 from ..graph import Graph
 from ..methods import AbstractMethod, SpectralProduct
 from ..network import AbstractLinearMap, Network
 from ..solvers import AbstractSolver
-from ._describe import describe, maps_of, methods_for
+from ._describe import describe, maps_of
 from ._page import page_of
 
 __all__ = ["MethodResult", "Report", "report"]
@@ -39,7 +38,7 @@ class MethodResult:
     """
 
     method: str
-    certificate: Certificate | GraphCertificate | None
+    certificate: AbstractLipschitzCertificate | None
     seconds: float
     reason: str = ""
 
@@ -119,7 +118,7 @@ def report(
         raise InputError("data are given with a graph; expected a Network, whose inputs can be certified.")
     chosen = methods_for(network) if methods is None else list(methods)
     for method in chosen:
-        if not isinstance(method, AbstractMethod):
+        if method is not None and not isinstance(method, AbstractMethod):
             raise OptionError(f"method is {method!r}; expected a method object such as lmikit.LipSDP().")
     results = [_result(network, m, solver, time_limit, progress) for m in chosen]
     results.sort(key=lambda r: (np.inf if r.bound is None else r.bound, r.seconds))
@@ -135,7 +134,7 @@ def report(
 
 def _result(
     network: Network | Graph,
-    method: AbstractMethod,
+    method: AbstractMethod | None,
     solver: AbstractSolver | None,
     time_limit: float | None,
     progress: ProgressCallback | None,
@@ -146,13 +145,14 @@ def _result(
         certificate = lipschitz(
             network,
             method,
-            solver=solver if method.uses_solver else None,
+            solver=solver if method is not None and method.uses_solver else None,
             time_limit=time_limit,
             progress=progress,
         )
     except LmikitError as error:
         reason = f"{type(error).__name__}: {error}"
-    return MethodResult(method.label, certificate, time.perf_counter() - start, reason)
+    label = DEFAULT if method is None else method.label
+    return MethodResult(label, certificate, time.perf_counter() - start, reason)
 
 
 def _norm(linear: AbstractLinearMap) -> float | None:

@@ -17,6 +17,7 @@ A linear node that another linear map reads must be zero outside its image by it
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from ._head import Head, head_of
 from ._layout import Images, Pair, convolution_of, images_of, not_on_a_torus
 from ._symbols import Symbol, half_grid, head_symbol, symbol_of
 
-__all__ = ["TorusForm", "torus_form"]
+__all__ = ["TorusForm", "torus_form", "torus_work"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,3 +154,20 @@ def torus_form(graph: Graph, cells: Pair | None = None) -> TorusForm:
         if ((alpha != 0.0) & (beta != 0.0)).any():  # not alpha * beta, which may underflow
             raise not_on_a_torus(f"node {form.head_nodes[0]} after the images has slopes of both signs")
     return form
+
+
+def torus_work(graph: Graph) -> tuple[float, int]:
+    """(multiplications of one elimination at all frequencies, roughly; rows of the largest two levels).
+
+    Of the least admissible torus, before anything is built; raises InputError where it does not apply.
+    """
+    images = images_of(graph)
+    cells, _ = images.cells_needed(graph)
+    count = (cells[0] * cells[1] + 1) // 2 + 1
+    sizes = [
+        images.shapes[k][0] * phases[0] * phases[1]
+        for k, phases in images.phases.items()
+        if not isinstance(graph.nodes[k], Affine)
+    ]
+    levels = [a + b for a, b in itertools.pairwise(sizes)] or sizes
+    return 8.0 * count * sum(float(n) ** 3 for n in sizes), max(levels)

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.linalg
 
-from .._api import lipschitz as prove_lipschitz
 from .._errors import InputError, OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
+from .._proving import least_proven
 from ..lmi import Problem, block, sum_squares
+from ..methods import LipSDP
 from ..network import Network
 from ..solvers import AbstractSolver, Clarabel
 from ._callback import LossAndGrad, Weights, as_weights, evaluate
@@ -105,7 +106,7 @@ def admm_pauli(
 
 def _multipliers(network: Network) -> np.ndarray:
     """T of LipSDP for the given network; a neuron that LipSDP did not need gets one that hardly counts."""
-    witness = prove_lipschitz(network).witness
+    witness = least_proven(network, LipSDP()).witness
     t = np.array(witness.multipliers[0])
     t = np.ldexp(t, 2 * witness.layer_pow2[1]) if witness.layer_pow2 else t
     least = 0.5 * (network.weights[1] ** 2).sum(axis=0)  # 2T >= W_1'W_1 needs t_j above this

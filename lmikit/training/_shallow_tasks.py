@@ -13,12 +13,12 @@ from typing import ClassVar
 import numpy as np
 import scipy.sparse as sp
 
-from .._api import lipschitz as prove_lipschitz
 from .._errors import NotCertified, SolveFailed
+from .._proving import least_proven
 from .._witness import Witness
 from ..certificates import Certificate, verify
 from ..lmi import SDP
-from ..methods import ClosedForm
+from ..methods import ClosedForm, LipSDP
 from ..network import Network
 from ._shallow_model import ShallowModel
 from ._shallow_program import lipschitz_program, penalty_rho, weight_decay_program
@@ -81,7 +81,7 @@ class AbstractLipschitzTask(AbstractTask):
         """|a_j| of the units of a point's network."""
 
     def start(self, model: ShallowModel, network: Network) -> tuple[float, Point]:
-        certificate = prove_lipschitz(network)
+        certificate = least_proven(network, LipSDP())
         rho = certificate.bound**2
         if not model.units:
             return rho, Point(model.V, np.zeros(0))
@@ -97,7 +97,7 @@ class AbstractLipschitzTask(AbstractTask):
         """The same weights with multipliers by LipSDP; None where its solver gives up."""
         ones = np.ones(model.units)
         try:
-            certificate = prove_lipschitz(model.network(point.V, ones))
+            certificate = least_proven(model.network(point.V, ones), LipSDP())
         except (SolveFailed, NotCertified) as error:
             _log.info("no better multipliers: %s", error)
             return None
@@ -179,10 +179,10 @@ class WeightDecay(AbstractTask):
 def _proven(network: Network) -> Certificate:
     """LipSDP's bound, or that of a closed form where the SDP's solver gives up."""
     try:
-        return prove_lipschitz(network)
+        return least_proven(network, LipSDP())
     except SolveFailed as error:
         _log.info("a closed form proves the bound instead of LipSDP: %s", error)
-        return prove_lipschitz(network, ClosedForm())
+        return least_proven(network, ClosedForm())
 
 
 def _inverse_multipliers(

@@ -3,6 +3,7 @@
 from . import _check as _check  # registers its checker
 from . import _check_implicit as _check_implicit  # registers its checker
 from ._certificate import GraphCertificate, verify_graph
+from ._format import FORMAT as FORMAT
 from ._implicit import ImplicitCertificate, verify_implicit
 
 __all__ = ["GraphCertificate", "ImplicitCertificate", "verify_graph", "verify_implicit"]

@@ -13,8 +13,8 @@ from ...graph import Graph, chain_graph, without_groups
 from ...graph._witness import GraphWitness
 from ...network import Network
 from .._float_environment import require_ieee
-from .._kinds import AbstractCertificate
-from ._format import graph_record, read_graph, render_graph
+from .._kinds import AbstractLipschitzCertificate
+from ._format import graph_record, read_graph, recorded_outputs, render_graph
 from ._proofs import GraphProof, claimed_squares, prove_graph, repair_graph
 
 __all__ = ["GraphCertificate", "verify_graph"]
@@ -31,7 +31,7 @@ _FROM_VERIFY = object()  # made here only, so that no other code constructs a ce
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GraphCertificate(AbstractCertificate):
+class GraphCertificate(AbstractLipschitzCertificate):
     """A proven bound: ||f(x) - f(x')||_q <= bound ||x - x'||_p for all x, x', (p, q) = `norm`.
 
     Built by `verify_graph` and `GraphCertificate.load` only. `witness` is the one that was proven;
@@ -40,7 +40,6 @@ class GraphCertificate(AbstractCertificate):
     """
 
     bound: float
-    norm: tuple[float, float]
     witness: GraphWitness
     network_digest: str
     margin: float
@@ -55,6 +54,11 @@ class GraphCertificate(AbstractCertificate):
             raise TypeError("a GraphCertificate is made by verify_graph, which proves it first.")
 
     @property
+    def norm(self) -> tuple[float, float]:
+        """(p, q)."""
+        return self.witness.norm
+
+    @property
     def claim(self) -> str:
         """What is proven, in words."""
         q, p = ("inf" if math.isinf(n) else f"{n:g}" for n in reversed(self.norm))
@@ -63,11 +67,10 @@ class GraphCertificate(AbstractCertificate):
             "that the float64 weights define"
         )
 
-    def __str__(self) -> str:
-        lower = "" if self.lower is None else f", sampled lower bound {self.lower:.9g}"
-        by = f" by {self.produced_by}" if self.produced_by else ""
-        head = f"GraphCertificate: Lipschitz bound {self.bound:.9g} (proven{lower}){by}"
-        return f"{head}\n  {self.claim}\n  {self.theorem}"
+    @property
+    def outputs(self) -> int:
+        """m."""
+        return recorded_outputs(self.graph_record)
 
     def with_lower(self, lower: float | None) -> "GraphCertificate":
         """The same certificate with a sampled lower bound of the true constant beside it."""
@@ -121,7 +124,6 @@ def verify_graph(
 def _certificate(graph: Graph, proof: GraphProof) -> GraphCertificate:
     return GraphCertificate(
         bound=proof.bound,
-        norm=proof.witness.norm,
         witness=proof.witness,
         network_digest=graph.digest,
         margin=proof.shift,

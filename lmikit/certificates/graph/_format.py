@@ -37,6 +37,7 @@ __all__ = [
     "graph_record",
     "parse_graph",
     "read_graph",
+    "recorded_outputs",
     "render_graph",
 ]
 
@@ -66,6 +67,11 @@ class GraphDocument:
 def graph_record(graph: Graph) -> tuple[object, ...]:
     """What the claim is about: nodes by index and kind, hashes of maps, slopes. Plain, comparable data."""
     return tuple(json.dumps(_node_out(node), sort_keys=True) for node in graph.nodes)
+
+
+def recorded_outputs(record: tuple[object, ...]) -> int:
+    """The size of the last node."""
+    return int(json.loads(str(record[-1]))["size"])
 
 
 def _node_out(node: object) -> dict[str, Any]:

@@ -2,5 +2,6 @@
 
 from . import _check as _check  # registers its checker
 from ._certificate import TorusCertificate, verify_torus
+from ._format import FORMAT as FORMAT
 
 __all__ = ["TorusCertificate", "verify_torus"]

@@ -12,7 +12,8 @@ from ...graph import Graph, chain_graph
 from ...network import Network
 from ...torus import TorusForm, TorusWitness, torus_form
 from .._float_environment import require_ieee
-from .._kinds import AbstractCertificate, read_text
+from .._kinds import AbstractLipschitzCertificate, read_text
+from ..graph._format import recorded_outputs
 from ._format import admissibility, parse_torus, render_torus, torus_record
 from ._proofs import TorusProof, prove_torus, repair_torus
 
@@ -27,7 +28,7 @@ _FROM_VERIFY = object()  # made here only, so that no other code constructs a ce
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TorusCertificate(AbstractCertificate):
+class TorusCertificate(AbstractLipschitzCertificate):
     """A proven bound of a convolutional network: ||f(x) - f(x')||_2 <= bound ||x - x'||_2 for all x, x'.
 
     Built by `verify_torus` and `TorusCertificate.load` only. `witness` is the one that was proven, on a torus
@@ -62,6 +63,11 @@ class TorusCertificate(AbstractCertificate):
             "||f(x) - f(x')||_2 <= L ||x - x'||_2 for all x and x', for the real-arithmetic function "
             "that the float64 weights define"
         )
+
+    @property
+    def outputs(self) -> int:
+        """m."""
+        return recorded_outputs(self.record)
 
     def with_lower(self, lower: float | None) -> "TorusCertificate":
         """The same certificate with a sampled lower bound of the true constant beside it."""
