@@ -86,9 +86,7 @@ def image_bound(
     return min(found, key=lambda c: c.bound)
 
 
-def product_bound(
-    network: Network | Graph, progress: ProgressCallback | None = None
-) -> GraphCertificate:
+def product_bound(network: Network | Graph, progress: ProgressCallback | None = None) -> GraphCertificate:
     """Norms along paths, those of large convolutions on a torus; raises NotCertified."""
     graph = chain_graph(network) if isinstance(network, Network) else network
     witness = GraphWitness("norms", produced_by="norms along paths")
@@ -111,6 +109,4 @@ def _graph(network: Network | Graph) -> Graph | None:
 
 def _convolutions(graph: Graph) -> bool:
     maps = (m for node in graph.nodes if isinstance(node, Affine) for m in node.maps)
-    return any(
-        isinstance(m.original if isinstance(m, TransposedMap) else m, Convolution2d) for m in maps
-    )
+    return any(isinstance(m.original if isinstance(m, TransposedMap) else m, Convolution2d) for m in maps)

@@ -145,7 +145,7 @@ def test_radii_batches_comparisons_and_pages(tmp_path):
     assert all(r.resumed for r in again)
     assert [r.certificate.bound for r in again] == [r.certificate.bound for r in done]
     table = lmikit.compare(network, time_limit=1e-3, lower=False)
-    assert {row.method for row in table.rows} == {"spectral-product", "default"}
+    assert {row.method for row in table.rows} == {"SpectralProduct", "default"}
     assert all(row.proven for row in table.rows)
     said = lmikit.reports.report(network, time_limit=1e-3, lower=False)
     assert said.description["default"].startswith("bounds on a torus and the product of norms: 1600 neurons")

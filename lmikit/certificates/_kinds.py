@@ -19,7 +19,16 @@ from .._errors import InputError
 from .._files import read_bytes, write_bytes
 from ._float_environment import environment_fault
 
-__all__ = ["AbstractCertificate", "AbstractLipschitzCertificate", "CheckResult", "check", "format_of", "guarded", "read_text", "register"]
+__all__ = [
+    "AbstractCertificate",
+    "AbstractLipschitzCertificate",
+    "CheckResult",
+    "check",
+    "format_of",
+    "guarded",
+    "read_text",
+    "register",
+]
 
 LARGEST_FILE = 2**27  # bytes; a certificate of a million multipliers has a tenth of it
 MOST_ITEMS = 2**20  # commas and brackets; small objects take many times the memory of their text

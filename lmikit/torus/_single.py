@@ -53,7 +53,8 @@ def groups_of(conv: Convolution2d) -> list[Convolution2d]:
     kernels = np.unique(conv.kernel.reshape(conv.groups, step, *conv.kernel.shape[1:]), axis=0)
     shape = (each, *conv.input_shape[1:])
     return [
-        dataclasses.replace(conv, kernel=np.ascontiguousarray(k), input_shape=shape, groups=1) for k in kernels
+        dataclasses.replace(conv, kernel=np.ascontiguousarray(k), input_shape=shape, groups=1)
+        for k in kernels
     ]
 
 

@@ -166,9 +166,7 @@ def _least_gains(graph: Graph, progress: ProgressCallback | None) -> tuple[float
     return tuple(found[linear.digest] for linear in maps)
 
 
-def repair_graph(
-    graph: Graph, witness: GraphWitness, progress: ProgressCallback | None = None
-) -> GraphProof:
+def repair_graph(graph: Graph, witness: GraphWitness, progress: ProgressCallback | None = None) -> GraphProof:
     """The best proof found near the witness; raises NotCertified."""
     if witness.kind == "norms":
         if _is_constant(graph):
