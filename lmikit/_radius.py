@@ -88,9 +88,9 @@ def pairwise_bounds(
     the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. `witnesses` gives each
     pair its own multipliers, in the order (0, 1), (0, 2), ..., of the network whose last matrix is the row
     w_i - w_j: they are proven without any solve (without `method`, the product of norms is the certificate).
-    In every case L_ij <= sqrt(2) L is kept, and is all that certificates of graphs and on a torus give (give
-    witnesses, each_pair or another certificate for more). The differences of rows round; where they are not exact, L_ij
-    includes the rounding times a bound of the last hidden layer.
+    In every case L_ij <= sqrt(2) L is kept, and is all that certificates of graphs and on a torus give. The
+    differences of rows round; where they are not exact, L_ij includes the rounding times a bound of the last
+    hidden layer.
 
     Raises InputError for a certificate of another network, fewer than two outputs or witnesses that do not
     fit, and what `lipschitz` raises.

@@ -1,7 +1,7 @@
 """Norms of convolutions without a matrix: one small proof per frequency of a torus.
 
-`lmikit.torus._single` has the lemma: ||K|| <= max over w of ||S(w)||, S(w) the symbols on an admissible torus,
-and any of them proves. ||S|| <= g exactly if [[g I, S^*], [S, g I]] is positive semidefinite, here as a real
+`lmikit.torus._single` has the lemma: ||K|| <= max over w of ||S(w)||, S(w) the symbols on an admissible
+torus, and any of them proves. ||S|| <= g exactly if [[g I, S^*], [S, g I]] is PSD, here as a real
 symmetric matrix, with a radius for what rounding does to S. A symbol of one row or column has the norm of a
 vector, |S|_F. Real kernels have conjugate symbols at opposite frequencies, so that half of them suffice.
 """
