@@ -103,7 +103,8 @@ def verify_graph(
 ) -> GraphCertificate:
     """Prove a witness for a graph: with `repair` the best provable one near it, else exactly what it says.
 
-    `progress` hears of each norm that a proof by norms looks for. Raises InputError for a witness of another graph, NotCertified where nothing could be proven.
+    `progress` hears of each norm that a proof by norms looks for.
+    Raises InputError for a witness of another graph, NotCertified where nothing could be proven.
     """
     if not isinstance(graph, Graph) or not isinstance(witness, GraphWitness):
         raise InputError(
