@@ -1,6 +1,8 @@
 """Certificates at a point of networks that begin with convolutions: sound, and the unrolled network's."""
 
+import base64
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from lmikit.certificates.point import (
     verify_point,
     weights_of,
 )
+from lmikit.certificates.point._limbs import Wide, products, rounded
 from lmikit.claims import Ball, BallAndBox, linf_ball
 from lmikit.maps import Convolution2d
 from lmikit.margins import Search, chain_of, propose_margins, propose_radius
@@ -105,7 +108,7 @@ def points_of(region, rng, count=200):
 
 
 @given(networks(), st.sampled_from(["ball", "ball", "box", "both"]))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_a_proven_margin_is_below_sampled_and_attacked_values(drawn, kind):
     network, rng = drawn
     assert sp.issparse(weights_of(network)[0])
@@ -117,10 +120,11 @@ def test_a_proven_margin_is_below_sampled_and_attacked_values(drawn, kind):
     values = np.vstack([values, network(attacked.points[0]) @ claim.rows.T + claim.offsets])
     assert (values >= claim.lower).all()
     assert lmikit.check(certificate, network)
+    assert lmikit.check(certificate, network, exact=True)
 
 
 @given(networks(), st.sampled_from(["ball", "box"]))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_the_dual_and_the_proof_are_those_of_the_unrolled_network(drawn, kind):
     network, rng = drawn
     dense = unrolled(network)
@@ -200,6 +204,69 @@ def test_nothing_is_proven_beyond_the_border_of_definiteness():
     size = np.sqrt(matrix.diagonal())
     least = np.linalg.eigvalsh(matrix.toarray() / size[:, None] / size)[0]
     assert 0.0 < least < 1e-7
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_products_by_limbs_are_exact(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 200))
+    a, b = (rng.choice([1.0, 2.0**-20, 2.0**-46], (n, 3)) * rng.uniform(-1.0, 1.0, (n, 3)) for _ in range(2))
+    a[0], b[0] = rng.choice([-1.0, 1.0, 0.0], (2, 3))
+    left, right = rounded(a), rounded(b)
+    whole = [
+        [int(h) * 2**23 + int(v) for h, v in zip(x.high.T.ravel(), x.low.T.ravel(), strict=True)]
+        for x in (left, right)
+    ]
+    for values, plain in zip(whole, (a, b), strict=True):
+        assert np.abs(np.array(values) / 2.0**46 - plain.T.ravel()).max() <= 2.0**-47
+    found = products(left, right)
+    elements = left.times(right)
+    for i in range(3):
+        p = whole[0][i * n : (i + 1) * n]
+        for j in range(3):
+            q = whole[1][j * n : (j + 1) * n]
+            exact = sum(x * y for x, y in zip(p, q, strict=True))
+            assert (int(found.high[i, j]) << 46) + int(found.low[i, j]) == exact
+            near = Wide.floor([exact + sign * (5 << 8) + 3 for sign in (1, -1)], (2,))
+            assert near.less(Wide(found.high[i, j], found.low[i, j])).tolist() == [5, -5]
+        own = [x * y for x, y in zip(p, whole[1][i * n : (i + 1) * n], strict=True)]
+        assert [
+            (int(h) << 46) + int(v) for h, v in zip(elements.high[:, i], elements.low[:, i], strict=True)
+        ] == own
+    far = Wide.floor([1 << 92], (1,))
+    assert far.less(Wide.floor([0], (1,))) is None
+
+
+def entries(data):
+    return {"dtype": "F64", "data": base64.b64encode(np.asarray(data, "<f8").tobytes()).decode()}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_checker_refuses_what_is_not_proven(tmp_path, exact):
+    """Bounds raised by little, multipliers changed: in the file, which the checker reads."""
+    network, region = example()
+    certificate = verify_point(network, witness_for(network, region))
+    group, claim = certificate.witness.groups[0], certificate.claim
+
+    def refused(edit):
+        data = json.loads(certificate.to_text())
+        edit(data)
+        (tmp_path / "c.json").write_text(json.dumps(data))
+        return not lmikit.check(tmp_path / "c.json", network, exact=exact).ok
+
+    assert not refused(lambda data: None)
+    raised = claim.lower + np.where(np.arange(claim.lower.size) == group.rows[0], 1e-5, 0.0)
+    assert refused(lambda data: data["claim"].update(lower=entries(raised)))
+    assert refused(lambda data: data["groups"][0].update(mu=(0.9 * group.mu).hex()))
+    assert refused(lambda data: data["groups"][0].update(scales=entries(1.1 * group.scales)))
+    for k, layer in enumerate(group.layers):
+        for j, item in enumerate(layer):
+            values = item.values.copy()
+            values[0] = -1e-9 if j else 0.0  # an inequality, and a matrix with 0 on its diagonal
+            change = entries(values)
+            edit = lambda data, k=k, j=j, v=change: data["groups"][0]["layers"][k][j].update(multipliers=v)  # noqa: E731
+            assert refused(edit), (k, j)
 
 
 def test_files_are_read_back_and_changed_ones_refused(tmp_path):

@@ -1,20 +1,21 @@
-"""The checker's own expansion of the Lagrangian into M, f and the corner, in either arithmetic."""
+"""The checker's verdict on one multiplier group: M, f and the corner as dense blocks, or in sparse form."""
 
 import dataclasses
-from fractions import Fraction
 from typing import Any, TypeVar
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse as sp
 
 from ...claims import PointClaim
 from ...network import Network
 from .._check_exact import _excess as _exact_excess
 from .._check_float import Blocks, Factor, _row_sums, factor, predicted_error
 from .._check_float import _excess as _float_excess
+from ._check_parts import Expanded, expanded, margins_at
+from ._check_sparse import arrow_margins
 from ._dyadic import Dyadic
 from ._enclosure import EnclosedArray
-from ._terms import COEFFICIENTS, Site, term_of_kind
 from ._witness import MultiplierGroup
 
 __all__ = ["row_margins"]
@@ -38,79 +39,25 @@ def row_margins(
 ) -> list[float] | str:
     """corner - ||r||^2 / e per row of the group; nonnegative means proven. A string says why not.
 
-    `loss` (R,) is what the claim has to hold with besides, in every row."""
-    z = _expanded(Dyadic if exact else EnclosedArray, network, claim, group, loss)
-    return _decided(z, exact)
+    `loss` (R,) is what the claim has to hold with besides, in every row. Sparse maps are unrolled
+    only where squares of preactivations couple their inputs (LeakyReLU, Abs)."""
+    kind = Dyadic if exact else EnclosedArray
+    parts = expanded(kind, network, claim, group, loss)
+    if sp.issparse(parts.weights[0]) and all(c["vv"].is_zero() for c in parts.coefficients):
+        return arrow_margins(network, claim, group, parts)
+    return _decided(_blocks(kind, parts), exact)
 
 
-def _summed(kind: type[Number], site: Site, group: MultiplierGroup) -> dict[str, Number]:
-    """minus the sum of multiplier times coefficient, by name."""
-    total = {name: kind.exact(np.zeros(site.neurons)) for name in COEFFICIENTS}
-    for item in group.layers[site.index]:
-        term = term_of_kind(item.kind)
-        assert term is not None, "fault_of has been asked"
-        for name, products in term.coefficients(site, item.parameters).items():
-            for product in products:
-                value = kind.exact(-item.values)
-                for part in product:
-                    value = value * kind.exact(part)
-                total[name] = total[name] + value
-    return total
-
-
-def _expanded(
-    kind: Any, network: Network, claim: PointClaim, group: MultiplierGroup, loss: np.ndarray
-) -> _Bordered:
-    region, hidden = claim.region, network.hidden_layers
-    weights = [layer.linear.to_dense() for layer in network.layers]
-    biases = [kind.exact(layer.bias) for layer in network.layers]
-    sites = [Site(network, k, region) for k in range(hidden)]
-    c: list[dict[str, Any]] = [_summed(kind, site, group) for site in sites]
-    chosen = list(group.rows)
-    scales, rows = kind.exact(group.scales), kind.exact(np.ascontiguousarray(claim.rows[chosen].T))
-    ones = kind.exact(np.ones(len(chosen)))
-    gap = kind.exact(claim.offsets[chosen]) - kind.exact(claim.lower[chosen]) - kind.exact(loss[chosen])
-    corner = scales * ((rows * biases[-1].columns()).total() + gap)
-    first, linear, constant = _region_part(kind, claim, group)
-    diagonal, lower, border = [first, *(k["ww"] for k in c)], [], []
-    for k in range(hidden + 1):
-        if k == 0:
-            f = linear.columns() * kind.exact(np.ones((1, len(chosen))))
-        else:
-            own = (c[k - 1]["vw"] * biases[k - 1] + c[k - 1]["w"]).half()
-            f = own.columns() * kind.exact(np.ones((1, len(chosen))))
-        if k < hidden:
-            b = biases[k]
-            pull = (c[k]["vv"] * b + c[k]["v"].half()).columns() * kind.exact(np.ones((1, len(chosen))))
-            constant = constant + ((c[k]["vv"] * b + c[k]["v"]) * b + c[k]["one"]).total()
-            lower.append((c[k]["vw"].columns() * kind.exact(weights[k])).half())
-            if not c[k]["vv"].is_zero():
-                gram = (c[k]["vv"].columns() * kind.exact(weights[k])).image(weights[k].T).symmetric()
-                eye = kind.exact(np.eye(weights[k].shape[1]))
-                diagonal[k] = gram + diagonal[k].columns() * eye
-        else:
-            pull = (scales * rows).half()
-        border.append(f + pull.image(weights[k].T))
-    return _Bordered(diagonal, lower, border, corner + constant * ones)
-
-
-def _region_part(
-    kind: type[Number], claim: PointClaim, group: MultiplierGroup
-) -> tuple[Number, Number, Number]:
-    """mu + tau, half the linear coefficients of x, and the constant that the region's terms give."""
-    zero = np.zeros(claim.region.dim)
-    square, linear, constant = kind.exact(zero), kind.exact(zero), kind.exact(np.zeros(1))
-    ball, box = claim.region.ball, claim.region.box
-    if ball is not None:
-        mu, x0 = kind.exact(np.full(1, group.mu)), kind.exact(ball.x0)
-        radius = kind.exact(np.full(1, ball.radius))
-        square, linear = square + mu, linear - mu * x0
-        constant = constant + mu * ((x0 * x0).total() - radius * radius)
-    if box is not None:
-        tau, low, high = kind.exact(group.tau), kind.exact(box.lower), kind.exact(box.upper)
-        square, linear = square + tau, linear - (tau * (low + high)).half()
-        constant = constant + (tau * low * high).total()
-    return square, linear, constant
+def _blocks(kind: Any, parts: Expanded) -> _Bordered:
+    c, diagonal, lower = parts.coefficients, [parts.first], []
+    weights = [w.toarray() if sp.issparse(w) else w for w in parts.weights[:-1]]
+    diagonal += [k["ww"] for k in c]
+    for k, weight in enumerate(weights):
+        lower.append((c[k]["vw"].columns() * kind.exact(weight)).half())
+        if not c[k]["vv"].is_zero():
+            gram = (c[k]["vv"].columns() * kind.exact(weight)).image(weight.T).symmetric()
+            diagonal[k] = gram + diagonal[k].columns() * kind.exact(np.eye(weight.shape[1]))
+    return _Bordered(diagonal, lower, parts.border, parts.corner)
 
 
 def _decided(z: _Bordered, exact: bool) -> list[float] | str:
@@ -132,13 +79,7 @@ def _decided(z: _Bordered, exact: bool) -> list[float] | str:
     g, excess = found
     plain_factor = factor(b, [np.zeros(d.size) for d in b.diagonals()])
     y, rest = _minimised(g if plain_factor is None else plain_factor, diagonal, lower, border)
-    corner = z.corner
-    square = None
-    for point, r, f in zip(y, rest, border, strict=True):
-        corner = corner + (type(f).exact(point) * (r + f)).total()
-        own = (r * r).total()
-        square = own if square is None else square + own
-    return _margins(corner, square, excess)
+    return margins_at(z.corner, border, y, rest, excess)
 
 
 def _factored(b: Blocks, diagonal: list, lower: list, exact: bool) -> tuple[Factor, float] | None:
@@ -226,17 +167,3 @@ def _triangular(factor_block: np.ndarray, rhs: np.ndarray, transposed: int) -> n
     return np.asarray(
         scipy.linalg.solve_triangular(factor_block, rhs, lower=True, trans=transposed, check_finite=False)
     )
-
-
-def _margins(corner: Any, square: Any, excess: float) -> list[float]:
-    """corner - square / excess per row; its sign is exact."""
-    if isinstance(corner, EnclosedArray):
-        price = (square.mid + square.rad) / excess * (1.0 + 2.0**-48)
-        values = corner.lower() - price
-        return [float(v) if np.isfinite(v) else -np.inf for v in np.nextafter(values, -np.inf)]
-    result = []
-    for a, s in zip(corner.fractions(), square.fractions(), strict=True):
-        value = a - s / Fraction(excess)
-        shown = float(value)
-        result.append(-5e-324 if shown == 0.0 and value < 0 else shown)
-    return result

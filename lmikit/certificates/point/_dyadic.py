@@ -1,8 +1,10 @@
 """Arrays of dyadic rationals, integers over one power of two: the exact twin of `EnclosedArray`."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from .._check_integers import ScaledIntegers, common, exact, matmul
 
@@ -52,10 +54,21 @@ class Dyadic:
         """The sum along an axis."""
         return Dyadic(np.asarray(self.values.sum(axis=axis), dtype=object), self.power)
 
-    def image(self, matrix: np.ndarray) -> "Dyadic":
-        """matrix @ a for a of shape (n, R), `matrix` (m, n) exact floats."""
+    def image(self, matrix: Any) -> "Dyadic":
+        """matrix @ a for a of shape (n, R), `matrix` (m, n) exact floats, an array or a sparse matrix."""
+        if sp.issparse(matrix):
+            return self._sparse_image(sp.csr_array(matrix))
         left = Dyadic.exact(matrix)
         return Dyadic(matmul(left.values, self.values), left.power + self.power)
+
+    def _sparse_image(self, matrix: sp.csr_array) -> "Dyadic":
+        result = np.zeros((matrix.shape[0], *self.values.shape[1:]), dtype=object)
+        used = np.flatnonzero(np.diff(matrix.indptr))
+        entries = Dyadic.exact(matrix.data)
+        if used.size:
+            terms = entries.values[:, None] * self.values[matrix.indices]
+            result[used] = np.add.reduceat(terms, matrix.indptr[used], axis=0)
+        return Dyadic(result, entries.power + self.power)
 
     def scaled(self, exponents: np.ndarray) -> "Dyadic":
         """2**exponents * a, entry by entry."""
