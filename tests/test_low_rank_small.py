@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from low_rank_helpers import random_network
 from strategies import networks
 
-from lmikit import LipSDP, lipschitz
+from lmikit import LipSDP, Network, lipschitz
 from lmikit.formulations import JointLipSDP
+from lmikit.formulations.graph import GraphGain
 from lmikit.formulations.iqc import Dissipation, SlopeRestricted
+from lmikit.graph import chain_graph
 from lmikit.lmi import LMI, SDP, Status
 from lmikit.methods._start import closed_form_start
 from lmikit.network import Slopes, linear_fractional
@@ -131,3 +133,32 @@ def test_the_bound_of_a_small_network_is_clarabels():
     reference = lipschitz(network, LipSDP(), solver=Clarabel(tol=1e-9))
     assert ours.bound == pytest.approx(reference.bound, rel=1e-6)
     assert ours.witness.optimum_at_least <= ours.bound
+
+
+@settings(max_examples=3)
+@given(seed=st.integers(0, 2**32 - 1), column=st.sampled_from([None, 1]))
+def test_problems_that_share_all_but_one_vector_have_the_optima_of_each(seed, column):
+    rng = np.random.default_rng(seed)
+    graph = chain_graph(random_network(rng, [4, 7, 6, 3]))
+    gain = GraphGain(graph, column=column, each_output=True)
+    sdp, ends = gain.by_rows()
+    assert ends.shape == (sdp.lmis[0].size, 3)
+    for row, solutions in enumerate(
+        zip(*(s.solve_ends(sdp, ends) for s in (LowRank(), GENERAL)), strict=True)
+    ):
+        alone = LowRank().solve(GraphGain(graph, row, column).sdp())
+        for solution in (*solutions, alone):
+            assert solution.status is Status.SOLVED
+            assert solution.objective == pytest.approx(alone.objective, rel=3e-7)
+        found = [gain.witness(solutions[0], row), GraphGain(graph, row, column).witness(alone)]
+        assert found[0].parts[0].row == row
+        assert found[0].parts[0].d_in == pytest.approx(found[1].parts[0].d_in, rel=3e-7)
+
+
+def test_an_output_that_is_constant_has_a_part_too():
+    rng = np.random.default_rng(5)
+    W, V = rng.standard_normal((5, 3)), rng.standard_normal((3, 5))
+    V[1] = 0.0
+    certificate = lipschitz(chain_graph(Network.from_arrays([W, V])), norm=(2, np.inf))
+    rows = [lipschitz(Network.from_arrays([W, V[[k]]])).bound for k in (0, 2)]
+    assert certificate.bound == pytest.approx(max(rows), rel=1e-6)

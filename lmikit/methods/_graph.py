@@ -1,8 +1,10 @@
 """What methods propose for graphs: the exact SDP by levels, norms along paths."""
 
 import dataclasses
+import itertools
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -113,20 +115,75 @@ def solved_norms(
 ) -> GraphWitness:
     """Other norms, one LMI per output where q is infinity and per input where p is 1."""
     p, q = as_norm(norm)
-    rows = range(graph.output_dim) if q == math.inf else (None,)
+    rows: tuple[int | None, ...] = tuple(range(graph.output_dim)) if q == math.inf else (None,)
     columns = range(graph.input_dim) if p == 1.0 else (None,)
-    deadline = None if time_limit is None else time.perf_counter() + time_limit
-    parts, names = [], []
-    for row in rows:
+    left = _left(time_limit)
+    found: dict[tuple[int | None, int | None], tuple[Part, str] | None] = {}
+    if p != math.inf and q != 1.0:
         for column in columns:
-            left = None if deadline is None else max(deadline - time.perf_counter(), 1e-3)
-            part, name = _part(graph, (p, q), row, column, solver, tol, left, progress)
-            parts.append(part)
-            names.append(name)
-    return GraphWitness("dissipation", (p, q), tuple(parts), produced_by=f"{label}, {names[0]}")
+            if q == math.inf:
+                parts = _gains_by_rows(graph, column, solver, tol, left(), progress)
+                found |= {(row, column): part for row, part in zip(rows, parts, strict=True)}
+            else:
+                found[None, column] = _gain(graph, column, solver, tol, left(), progress)
+    ends = itertools.product(rows, columns)
+    known = [found.get(end) or _lifted(graph, (p, q), *end, solver, tol, left(), progress) for end in ends]
+    return GraphWitness(
+        "dissipation", (p, q), tuple(part for part, _ in known), produced_by=f"{label}, {known[0][1]}"
+    )
 
 
-def _part(
+def _left(time_limit: float | None) -> Callable[[], float | None]:
+    """Seconds left of a limit that begins now; never less than a millisecond."""
+    if time_limit is None:
+        return lambda: None
+    deadline = time.perf_counter() + time_limit
+    return lambda: max(deadline - time.perf_counter(), 1e-3)
+
+
+def _gains_by_rows(
+    graph: Graph,
+    column: int | None,
+    solver: AbstractSolver | None,
+    tol: float | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> list[tuple[Part, str] | None]:
+    """The l2 gains to single outputs, whose LMIs share all but one term; None where one was not solved."""
+    gain = GraphGain(graph, column=column, each_output=True)
+    result: list[tuple[Part, str] | None] = [None] * graph.output_dim
+    if not gain.moves:
+        return result
+    sdp, ends = gain.by_rows()
+    moving = np.flatnonzero(ends.any(axis=0))
+    chosen = solver or _default(gain, tol)
+    solutions = chosen.solve_ends(sdp, ends[:, moving], time_limit=time_limit, progress=progress)
+    for row, solution in zip(moving.tolist(), solutions, strict=True):
+        if solver is not None or solution.status is Status.SOLVED:
+            result[row] = gain.witness(solution, row).parts[0], type(chosen).__name__
+    return result
+
+
+def _gain(
+    graph: Graph,
+    column: int | None,
+    solver: AbstractSolver | None,
+    tol: float | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> tuple[Part, str] | None:
+    """The l2 gain from one input to all outputs; None where it was not solved."""
+    gain = GraphGain(graph, column=column)
+    if not gain.moves:
+        return None
+    chosen = solver or _default(gain, tol)
+    solution = chosen.solve(gain.sdp(), time_limit=time_limit, progress=progress)
+    if solver is None and solution.status is not Status.SOLVED:
+        return None
+    return gain.witness(solution).parts[0], type(chosen).__name__
+
+
+def _lifted(
     graph: Graph,
     norm: tuple[float, float],
     row: int | None,
@@ -136,13 +193,7 @@ def _part(
     time_limit: float | None,
     progress: ProgressCallback | None,
 ) -> tuple[Part, str]:
-    """One matrix, and who solved it: an l2 gain where no end is an l-infinity ball or an l1 norm."""
-    gain = GraphGain(graph, row, column)
-    if norm[0] != math.inf and norm[1] != 1.0 and gain.moves:
-        chosen = solver or _default(gain, tol)
-        solution = chosen.solve(gain.sdp(), time_limit=time_limit, progress=progress)
-        if solver is not None or solution.status is Status.SOLVED:
-            return gain.witness(solution).parts[0], type(chosen).__name__
+    """One matrix with the output lifted, which any ends may have, and who solved it."""
     problem = GraphNorms(graph, norm, row, column)
     sdp = problem.sdp()
     for chosen in (solver,) if solver is not None else _for_norms(graph, sdp, tol):

@@ -5,15 +5,18 @@ import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
+import time
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from .._errors import BackendMissing, InputError, OptionError
 from .._progress import ProgressCallback
 from ..lmi import SDP, ConicProgram, Solution
 
-__all__ = ["AbstractSolver", "check_time_limit"]
+__all__ = ["AbstractSolver", "check_time_limit", "each_end"]
 
 
 def check_time_limit(name: str, time_limit: Any) -> None:
@@ -23,6 +26,22 @@ def check_time_limit(name: str, time_limit: Any) -> None:
     )
     if time_limit is not None and not (number and time_limit > 0):
         raise OptionError(f"{name}: time_limit is {time_limit!r}; expected seconds > 0 or None.")
+
+
+def each_end(
+    sdp: SDP, ends: np.ndarray, time_limit: float | None
+) -> Iterator[tuple[SDP, np.ndarray, float | None]]:
+    """The problem with each column of `ends` as p = q of its last term, the column, the seconds left."""
+    (lmi,) = sdp.lmis
+    P, Q = lmi.P[:, :-1], lmi.Q[:, :-1]
+    deadline = None if time_limit is None else time.perf_counter() + time_limit
+    for end in ends.T:
+        column = sp.csc_array(end[:, None])
+        last = dataclasses.replace(
+            lmi, P=sp.hstack([P, column], format="csc"), Q=sp.hstack([Q, column], format="csc")
+        )
+        left = None if deadline is None else max(deadline - time.perf_counter(), 1e-3)
+        yield dataclasses.replace(sdp, lmis=(last,)), end, left
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +75,22 @@ class AbstractSolver(abc.ABC):
         progress: ProgressCallback | None = None,
     ) -> Solution:
         """Minimise; `warm_start` is a y (m,) that the solver may use, `time_limit` is in seconds."""
+
+    def solve_ends(
+        self,
+        sdp: SDP,
+        ends: np.ndarray,
+        *,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[Solution]:
+        """The solutions with p = q = e in the last term of the one LMI, for each column e of `ends` (D, k).
+
+        The last variable t has that term alone, with the weight -1: M(y) - t e e'. What does not depend on
+        e may be done once; `time_limit` is for all of them.
+        """
+        for one, _, left in each_end(sdp, ends, time_limit):
+            yield self.solve(one, time_limit=left, progress=progress)
 
     def solve_cones(
         self,

@@ -31,12 +31,14 @@ class GraphGain:
 
     Linear nodes and neurons are eliminated, the input is replaced by the coordinates that reach a node
     (an orthonormal basis of the rows), and `partition` comes from the levels of the nodes. With `row` and
-    `column` it is the gain from one input to one output: what q = infinity and p = 1 need.
+    `column` it is the gain from one input to one output: what q = infinity and p = 1 need. `each_output`
+    keeps the outputs as they are, for `by_rows`.
     """
 
     graph: Graph
     row: int | None = None
     column: int | None = None
+    each_output: bool = False
     theorem: ClassVar[str] = Dissipation.theorem
 
     @functools.cached_property
@@ -62,7 +64,7 @@ class GraphGain:
     def maps(self) -> EliminatedMaps:
         """The maps of the form in units, with as many inputs and outputs as their ranks."""
         maps = linear_fractional_of(self.form).in_units(self.units)
-        return maps.restricted(self.row, self.column).compressed()
+        return maps.restricted(self.row, self.column).compressed(outputs=not self.each_output)
 
     @property
     def moves(self) -> bool:
@@ -87,7 +89,19 @@ class GraphGain:
         local = self.feedback.apply(sdp.lmis[0]) if self.feedback else None
         return sdp if local is None else dataclasses.replace(sdp, lmis=(local,))
 
-    def witness(self, solution: Solution) -> GraphWitness:
+    def by_rows(self) -> tuple[SDP, np.ndarray]:
+        """The LMI of one output, and the vectors (D, m) that its last term, that output, has for each.
+
+        With `each_output`. The gains to single outputs differ in that term alone.
+        """
+        sdp = self.sdp()
+        (lmi,) = sdp.lmis
+        m = self.graph.output_dim
+        keep = lmi.P.shape[1] - m + 1
+        one = dataclasses.replace(lmi, P=lmi.P[:, :keep], Q=lmi.Q[:, :keep], E=lmi.E[:keep])
+        return dataclasses.replace(sdp, lmis=(one,)), lmi.P[:, -m:].toarray()
+
+    def witness(self, solution: Solution, row: int | None = None) -> GraphWitness:
         """rho = 1 / F on the input and 1 on the output; multipliers over F, halved for slopes."""
         y = positive_theta(solution)
         last = self.units[-1]
@@ -95,7 +109,13 @@ class GraphGain:
         multipliers = tuple(
             t * (last / self.units[k]) ** 2 for k, t in zip(self.graph.applied, found, strict=True)
         )
-        part = Part(np.array([last**2 / y[-1]]), np.ones(1), multipliers, self.row, self.column)
+        part = Part(
+            np.array([last**2 / y[-1]]),
+            np.ones(1),
+            multipliers,
+            self.row if row is None else row,
+            self.column,
+        )
         lowest = lowest_gain(solution.bound_on_optimum)
         return GraphWitness(
             "dissipation",

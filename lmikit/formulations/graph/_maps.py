@@ -33,11 +33,11 @@ class EliminatedMaps:
     def inputs(self) -> int:
         return int(self.N_vx.shape[1])
 
-    def compressed(self) -> "EliminatedMaps":
+    def compressed(self, *, outputs: bool = True) -> "EliminatedMaps":
         """With the same l2 gain and fewer inputs and outputs where the maps have a smaller rank.
 
         x is replaced by its coordinates in a basis of the rows that read it, y by the triangular factor
-        of its map.
+        of its map (where `outputs` says so).
         """
         reading = np.vstack([self.N_vx, self.N_yx])
         reading = reading[reading.any(axis=1)]
@@ -47,11 +47,11 @@ class EliminatedMaps:
                 scipy.linalg.qr(reading.T, mode="economic")[0] if reading.size else np.zeros((self.inputs, 1))
             )
             vx, yx = vx @ basis, yx @ basis
-        outputs = np.hstack([yx, yw.toarray()])
-        used = outputs.any(axis=0)
-        if outputs.shape[0] > used.sum() > 0:
-            smaller = np.zeros((int(used.sum()), outputs.shape[1]))
-            smaller[:, used] = np.linalg.qr(outputs[:, used], mode="r")
+        read = np.hstack([yx, yw.toarray()])
+        used = read.any(axis=0)
+        if outputs and read.shape[0] > used.sum() > 0:
+            smaller = np.zeros((int(used.sum()), read.shape[1]))
+            smaller[:, used] = np.linalg.qr(read[:, used], mode="r")
             yx, yw = smaller[:, : yx.shape[1]], sp.csr_array(smaller[:, yx.shape[1] :])
         return dataclasses.replace(self, N_vx=vx, N_yx=yx, N_yw=yw)
 

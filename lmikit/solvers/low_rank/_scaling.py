@@ -10,10 +10,7 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from ..._arrays import ArrayModule
 from ...lmi import LMI, SDP
-from ._compile import compile_sdp
-from ._start import level_by_level
 
 __all__ = ["Scaling"]
 
@@ -28,14 +25,9 @@ class Scaling:
     rows: tuple[np.ndarray, ...]
 
     @staticmethod
-    def of(am: ArrayModule, sdp: SDP) -> "Scaling":
-        """From the level-by-level start of a single LMI; no scaling for anything else."""
+    def of(sdp: SDP, y: np.ndarray | None) -> "Scaling":
+        """From the start y of `levelwise`; no scaling where there is none."""
         none = Scaling(np.ones(sdp.variables), tuple(np.ones(lmi.size) for lmi in sdp.lmis))
-        if len(sdp.lmis) != 1 or sdp.lmis[0].partition is None:
-            return none
-        fine = compile_sdp(am, sdp, merge=False)
-        found = level_by_level(fine)
-        y = None if found is None else fine.original(found)
         if y is None or not (np.abs(y) > 0).all() or np.abs(y).max() > _HUGE or _moderate(y):
             return none
         diagonal = sdp.lmis[0].evaluate(y).diagonal()

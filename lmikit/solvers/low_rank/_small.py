@@ -19,7 +19,7 @@ from ..._progress import Progress
 from ...lmi import SDP, Dual, Solution, Status
 from ._interior_point import INTERRUPTED, InteriorLimits
 
-__all__ = ["solve_small"]
+__all__ = ["is_small", "solve_small"]
 
 _LARGEST = 160  # rows: beyond it levels pay
 _MOST_TERMS = 200
@@ -105,14 +105,15 @@ def solve_small(
     am: ArrayModule, sdp: SDP, warm_start: np.ndarray | None, limits: InteriorLimits
 ) -> Solution | None:
     """The solution; None where the problem is not small, has no feasible start, or stops short of one."""
-    if warm_start is None or not _is_small(sdp) or limits.tol < _LEAST_TOL:
+    if warm_start is None or not is_small(sdp) or limits.tol < _LEAST_TOL:
         return None
     program = _Program.of(am, sdp)
     start = _start(program, warm_start)
     return None if start is None else _SmallRun(program, sdp, start, limits).run()
 
 
-def _is_small(sdp: SDP) -> bool:
+def is_small(sdp: SDP) -> bool:
+    """Whether dense arithmetic is the cheaper one."""
     sizes = [(lmi.size, lmi.P.shape[1]) for lmi in sdp.lmis if lmi.size]
     return len(sizes) == 1 and sizes[0][0] <= _LARGEST and max(sizes[0][1], sdp.variables) <= _MOST_TERMS
 

@@ -6,27 +6,28 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..._arrays import array_module, blas_threads
+from ..._arrays import ArrayModule, array_module, blas_threads
 from ..._errors import InputError, OptionError
 from ..._progress import ProgressCallback
 from ...lmi import SDP, Solution, Status
-from .._base import AbstractSolver, check_time_limit
+from .._base import AbstractSolver, check_time_limit, each_end
 from .._external import Raw, Tolerances, finish
 from .._geometric import geometric
 from .._interrupt import OutOfTime
 from ._answer import solution_of
 from ._compile import Compiled, compile_sdp
 from ._direction import SchurFactor
+from ._ends import SharedPoint
 from ._interior_point import INTERRUPTED, TIME_LIMIT, InteriorLimits, InteriorOutcome, solve_interior
 from ._iterative import IterativeSchur
 from ._scaling import Scaling
-from ._small import solve_small
-from ._start import Start, starting_point, warm_point
+from ._small import is_small, solve_small
+from ._start import Start, levelwise, starting_point, warm_point
 from ._state import point_at
 
 __all__ = ["LowRank"]
@@ -120,6 +121,22 @@ class LowRank(AbstractSolver):
             return self._rescaled(sdp, limits) or solution
         return solution
 
+    def solve_ends(
+        self,
+        sdp: SDP,
+        ends: np.ndarray,
+        *,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[Solution]:
+        shared = None
+        for one, end, left in each_end(sdp, ends, time_limit):
+            start = None
+            if is_small(one):
+                shared = shared or SharedPoint.of(array_module("numpy"), one)
+                start = None if shared is None else shared.start(end)
+            yield self.solve(one, warm_start=start, time_limit=left, progress=progress)
+
     def _rescaled(self, sdp: SDP, limits: InteriorLimits) -> Solution | None:
         """Again with data scaled so that feasible points are near 1; None where that does not help."""
         scaling = geometric(sdp)
@@ -138,11 +155,13 @@ class LowRank(AbstractSolver):
     ) -> Solution:
         am, started = array_module(self.array_module), limits.started
         with blas_threads(1 if self.threads is None else self.threads), np.errstate(all="ignore"):
-            if self.memory_limit is None and am.name == "numpy":
-                small = solve_small(am, sdp, warm_start, limits)
-                if small is not None:
-                    return small
-            scaling = Scaling.of(am, sdp)
+            small, inside = self._small(am, sdp, warm_start, limits), None
+            if small is None:
+                inside = levelwise(am, sdp)
+                small = self._small(am, sdp, inside if warm_start is None else None, limits)
+            if small is not None:
+                return small
+            scaling = Scaling.of(sdp, inside)
             scaled = scaling.apply(sdp)
             latest = math.inf if time_limit is None else limits.deadline + time_limit + _GRACE
             problem = compile_sdp(am, scaled, deadline=latest)
@@ -150,6 +169,12 @@ class LowRank(AbstractSolver):
             with self._many_threads() if _widest(problem) >= _WIDE else contextlib.nullcontext():
                 outcome = self._outcome(problem, scaled, warm, limits)
         return solution_of(sdp, problem, scaling, outcome, started)
+
+    def _small(
+        self, am: ArrayModule, sdp: SDP, start: np.ndarray | None, limits: InteriorLimits
+    ) -> Solution | None:
+        dense = self.memory_limit is None and am.name == "numpy"
+        return solve_small(am, sdp, start, limits) if dense else None
 
     def _outcome(
         self, problem: Compiled, sdp: SDP, warm: np.ndarray | None, limits: InteriorLimits

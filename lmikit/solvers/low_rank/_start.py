@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..._arrays import ArrayModule
 from ...lmi import SDP
 from ._chain import LevelBlocks, factorise, inner
 from ._compile import Compiled, LevelLMI, compile_sdp
 from ._segments import Solve, improved
 from ._state import PrimalPoint, point_at
 
-__all__ = ["Start", "level_by_level", "starting_point", "warm_point"]
+__all__ = ["Start", "level_by_level", "levelwise", "starting_point", "warm_point"]
 
 _RETREATS = (0.0, 0.5, 0.9, 0.99, 1.0)
 _INSIDE = 0.75  # of the way to the boundary, level by level
@@ -147,6 +148,15 @@ def level_by_level(problem: Compiled) -> Any | None:
             return None
         y[rows] = _INSIDE * t * free
     return _against_objective(problem, y)
+
+
+def levelwise(am: ArrayModule, sdp: SDP) -> np.ndarray | None:
+    """The level-by-level point of an SDP of one LMI with levels, as its variables stand there; or None."""
+    if len(sdp.lmis) != 1 or sdp.lmis[0].partition is None:
+        return None
+    fine = compile_sdp(am, sdp, merge=False)
+    found = level_by_level(fine)
+    return None if found is None else fine.original(found)
 
 
 class _LevelTest:
