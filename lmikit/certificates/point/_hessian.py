@@ -13,10 +13,10 @@ import scipy.sparse as sp
 from .._verified_cholesky import BlockTridiagonal, Verdict, verified_cholesky
 from ._block_solve import BlockFactor
 
-__all__ = ["AbstractHessian", "AbstractSolver", "DenseHessian", "times_block"]
+__all__ = ["AbstractFactor", "AbstractHessian", "DenseHessian", "times_block"]
 
 
-class AbstractSolver(abc.ABC):
+class AbstractFactor(abc.ABC):
     """M^-1 in floating point."""
 
     @abc.abstractmethod
@@ -32,7 +32,7 @@ class AbstractHessian(abc.ABC):
         """The main diagonal by blocks."""
 
     @abc.abstractmethod
-    def solver(self, less: float = 0.0) -> AbstractSolver:
+    def solver(self, less: float = 0.0) -> AbstractFactor:
         """A factor of M without that share of its diagonal; raises LinAlgError where it is not definite."""
 
     @abc.abstractmethod
@@ -48,7 +48,7 @@ class AbstractHessian(abc.ABC):
         """M without its radii."""
 
 
-class _Blocks(AbstractSolver):
+class _Blocks(AbstractFactor):
     def __init__(self, factor: BlockFactor) -> None:
         self.factor = factor
 
@@ -65,7 +65,7 @@ class DenseHessian(AbstractHessian):
     def mains(self) -> list[np.ndarray]:
         return [block if block.ndim == 1 else np.diagonal(block) for block in self.blocks.diagonal]
 
-    def solver(self, less: float = 0.0) -> AbstractSolver:
+    def solver(self, less: float = 0.0) -> AbstractFactor:
         diagonal = []
         for block in self.blocks.diagonal:
             own = block * (1.0 - less) if block.ndim == 1 else block.copy()

@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from ...claims import PointClaim
 from ...network import Network
 from ._enclosure import EnclosedArray
-from ._hessian import AbstractHessian, AbstractSolver
+from ._hessian import AbstractFactor, AbstractHessian
 from ._lagrangian import Lagrangian
 from ._terms import Site, term_of_kind
 from ._witness import MultiplierGroup
@@ -125,7 +125,7 @@ def quadratic_form(
 
 
 def _minimiser(
-    hessian: AbstractHessian, factor: AbstractSolver, linear: list[np.ndarray]
+    hessian: AbstractHessian, factor: AbstractFactor, linear: list[np.ndarray]
 ) -> list[np.ndarray]:
     """z = -M^-1 f with one step of refinement, per row of the group; nothing is proven of it."""
     point = [-z for z in factor.solve(linear)]

@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from .._verified_cholesky import MIN_NORMAL, U, Verdict, _half_exponents
 from ._arrow import ArrowFactor, ArrowPlan, coupled_rows
 from ._enclosure import EnclosedArray
-from ._hessian import AbstractHessian, AbstractSolver, times_block
+from ._hessian import AbstractFactor, AbstractHessian, times_block
 
 __all__ = ["SparseBlock", "SparseHessian"]
 
@@ -39,7 +39,7 @@ class SparseBlock:
 Own = EnclosedArray | SparseBlock  # a vector, a dense or a sparse matrix
 
 
-class _Arrow(AbstractSolver):
+class _Arrow(AbstractFactor):
     def __init__(self, factor: ArrowFactor) -> None:
         self.factor = factor
 
@@ -58,7 +58,7 @@ class SparseHessian(AbstractHessian):
     def mains(self) -> list[np.ndarray]:
         return [_main(block.mid) for block in self.diagonal]
 
-    def solver(self, less: float = 0.0) -> AbstractSolver:
+    def solver(self, less: float = 0.0) -> AbstractFactor:
         own = [_with_main(b.mid, _main(b.mid) * (1.0 - less)) for b in self.diagonal]
         factor = ArrowFactor(self.plan, own, [_entries(b.mid) for b in self.lower])
         if not factor.ok:

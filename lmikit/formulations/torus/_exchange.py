@@ -16,7 +16,7 @@ from ..._arrays import ArrayModule, array_module, blas_threads
 from ..._progress import Progress, ProgressCallback
 from ...torus import TorusForm, TorusWitness
 from ._fast import fast_torus
-from ._interior import Point, advanced, centred
+from ._interior import TorusPoint, advanced, centred
 from ._lmi import TorusLmi
 from ._model import TorusModel, torus_model
 from ._tridiagonal import definite
@@ -38,7 +38,7 @@ _THREADED = 128  # rows of a level from which more than one thread pays
 
 
 @dataclasses.dataclass(eq=False)
-class _Search:
+class _ExchangeSearch:
     """The frequencies in use and the iterate there, which is feasible on the whole grid."""
 
     model: TorusModel
@@ -46,7 +46,7 @@ class _Search:
     grid: tuple[TorusLmi, ...]
     chosen: np.ndarray
     lmi: TorusLmi
-    point: Point
+    point: TorusPoint
     blocking: np.ndarray  # frequencies that shortened the last step
 
     def limit(self, y: np.ndarray, dy: np.ndarray, length: float) -> float:
@@ -81,7 +81,9 @@ class _Search:
             return
         self.chosen = self.chosen[kept]
         self.lmi = TorusLmi(self.model.at(self.chosen), self.am)
-        self.point = Point(self.point.y, self.point.X.at(kept), self.point.Z.at(kept), self.point.lengths)
+        self.point = TorusPoint(
+            self.point.y, self.point.X.at(kept), self.point.Z.at(kept), self.point.lengths
+        )
 
     def add(self) -> None:
         """What was in the way, with X on the central path."""
@@ -91,7 +93,7 @@ class _Search:
         if own is None:  # at the limit of floats
             return
         X, Z = (a.with_others(b, self.am.xp) for a, b in ((self.point.X, own.X), (self.point.Z, own.Z)))
-        self.point = Point(self.point.y, X, Z, self.point.lengths)
+        self.point = TorusPoint(self.point.y, X, Z, self.point.lengths)
         self.chosen = np.concatenate([self.chosen, found])
         self.lmi = TorusLmi(self.model.at(self.chosen), self.am)
 
@@ -140,7 +142,7 @@ def exchanged(
         return _witness(form, model, fast, best[:-1], lower)
 
 
-def _begun(form: TorusForm, model: TorusModel, am: ArrayModule) -> _Search | None:
+def _begun(form: TorusForm, model: TorusModel, am: ArrayModule) -> _ExchangeSearch | None:
     """From a point well inside, by Fast; None where floats do not allow it."""
     inside = fast_torus(form, model, _INSIDE)
     if inside.d_out < 1e-250:  # the output is 0
@@ -157,12 +159,14 @@ def _begun(form: TorusForm, model: TorusModel, am: ArrayModule) -> _Search | Non
     # deep chains start far from their optimum
     mu = float(y[-1]) * 10.0 ** min(6.0, 0.1 * max(0, len(lmi.places) - 4))
     point = centred(lmi, y, mu)
-    return None if point is None else _Search(model, am, grid, chosen, lmi, point, np.zeros(0, np.int64))
+    return (
+        None if point is None else _ExchangeSearch(model, am, grid, chosen, lmi, point, np.zeros(0, np.int64))
+    )
 
 
 def _report(
     progress: ProgressCallback | None,
-    search: _Search,
+    search: _ExchangeSearch,
     step: int,
     best: np.ndarray,
     lower: float,

@@ -15,14 +15,14 @@ import scipy.linalg
 from ._lmi import TorusLmi
 from ._tridiagonal import Tridiagonal, completed, inverted, is_definite
 
-__all__ = ["Point", "advanced", "centred"]
+__all__ = ["TorusPoint", "advanced", "centred"]
 
 
 Limit = Callable[[np.ndarray, np.ndarray, float], float]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Point:
+class TorusPoint:
     """y = (T, F), X and Z = Z(y) on the pattern; the lengths of the step that led there."""
 
     y: np.ndarray
@@ -41,14 +41,14 @@ class Point:
         return float(np.abs(traces * self.y).sum() / self.y[-1])
 
 
-def centred(lmi: TorusLmi, y: np.ndarray, mu: float) -> Point | None:
+def centred(lmi: TorusLmi, y: np.ndarray, mu: float) -> TorusPoint | None:
     """X = mu Z(y)^-1; None where Z(y) is not definite."""
     Z = lmi.matrix(y)
     R = inverted(Z, lmi.places, lmi.xp)
-    return None if R is None else Point(y, lmi.cut(R.dense(lmi.xp)).scaled(mu), Z)
+    return None if R is None else TorusPoint(y, lmi.cut(R.dense(lmi.xp)).scaled(mu), Z)
 
 
-def advanced(lmi: TorusLmi, point: Point, limit: Limit) -> Point | None:
+def advanced(lmi: TorusLmi, point: TorusPoint, limit: Limit) -> TorusPoint | None:
     """The next point, None where floating point allows none; `limit` may shorten a step along dy."""
     xp = lmi.xp
     R_chain, X_chain = inverted(point.Z, lmi.places, xp), completed(point.X, lmi.places, xp)
@@ -87,7 +87,7 @@ def advanced(lmi: TorusLmi, point: Point, limit: Limit) -> Point | None:
     primal, dual = (_short(a) for a in _lengths(lmi, point, dX, dZ, 1.05))
     dual = limit(point.y, dy, dual)
     y = point.y + dual * dy
-    return Point(y, point.X.plus(dX, primal), lmi.matrix(y), (primal, dual))
+    return TorusPoint(y, point.X.plus(dX, primal), lmi.matrix(y), (primal, dual))
 
 
 def _short(length: float) -> float:
@@ -95,7 +95,7 @@ def _short(length: float) -> float:
 
 
 def _lengths(
-    lmi: TorusLmi, point: Point, dX: Tridiagonal, dZ: Tridiagonal, most: float
+    lmi: TorusLmi, point: TorusPoint, dX: Tridiagonal, dZ: Tridiagonal, most: float
 ) -> tuple[float, float]:
     """How far X and Z can go, at most `most`."""
     primal = _longest(lambda a: completed(point.X.plus(dX, a), lmi.places, lmi.xp) is not None, most)
