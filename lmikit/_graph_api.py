@@ -33,7 +33,7 @@ def graph_bound(
     progress: ProgressCallback | None,
 ) -> GraphCertificate:
     """The least bound proven: the method's, or for l2 that of norms along paths where it is below."""
-    if norm == _L2:
+    if norm == _L2 and not isinstance(method, SpectralProduct):
         try:
             chain, place = chain_with_layers(graph)
         except InputError:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
+from ._agents import agents_in
 from ._named_tensors import of_part
 from ._torch_file import Foreign, read_torch
 
@@ -22,19 +23,11 @@ _PICKLED = (
     "save them where the model is, torch.save(model.state_dict(), 'net.pt')."
 )
 _AGENT, _AGENT_DATA = "policy.pth", "data"  # members of a stable-baselines3 archive
+_SPREADS = ("log_std", "logstd", "std", "sigma", "sigma_param", "action_scale", "action_bias")
 _LARGEST_DATA = 2**24  # bytes of the JSON text
 _DEEPEST = 8
 
-# The layers of stable-baselines3's policies: (prefix of the hidden layers, name of the last or None).
-_POLICIES = {
-    "actor": (
-        ("mlp_extractor.policy_net", "action_net"),
-        ("actor.latent_pi", "actor.mu"),
-        ("actor.mu", None),
-    ),
-    "critic": (("mlp_extractor.value_net", "value_net"), ("q_net.q_net", None), ("critic.qf0", None)),
-}
-_DEFAULTS = {"common": "tanh", "sac": "relu", "td3": "relu", "dqn": "relu"}  # activation_fn by policy
+_DEFAULTS = {"common": "tanh", "sac": "relu", "td3": "relu", "dqn": "relu", "qrdqn": "relu", "tqc": "relu"}
 
 
 def agent_or_file(name: str, data: bytes) -> tuple[Any, str | None]:
@@ -65,13 +58,13 @@ def _agent_activation(text: bytes) -> str | None:
         kind = str(named).rpartition(".")[2].rstrip("'>")
         return {"LeakyReLU": "leaky_relu"}.get(kind, kind.lower())[:40]
     words = str(policy.get("__module__", "")).split(".")
-    known = len(words) == 3 and words[0] == "stable_baselines3" and words[2] == "policies"
+    known = words[0] in ("stable_baselines3", "sb3_contrib") and words[-1] == "policies" and len(words) > 2
     return _DEFAULTS.get(words[1]) if known else None
 
 
 def tensors_of(name: str, content: Any) -> dict[str, Any]:
     """Tensors by dotted names, below what checkpoints wrap around them; raises InputError."""
-    content = _held(content)
+    content = _listed(_held(content))
     found: dict[str, Any] = {}
     _collect(name, content, "", found, 0)
     if not found:
@@ -94,6 +87,24 @@ def _held(content: Any) -> Any:
             return content
         content = _single(content[held[0]])
     return content
+
+
+def _listed(content: Any) -> Any:
+    """A list of (weight, bias) or of weights and biases in turn, as numbered layers."""
+    if not isinstance(content, (list, tuple)):
+        return content
+    flat = [v for item in content for v in (item if isinstance(item, (list, tuple)) else [item])]
+    if not flat or not all(_is_tensor(v) for v in flat):
+        return content
+    layers: dict[str, dict[str, Any]] = {}
+    for tensor in flat:
+        if len(tensor.shape) > 1:
+            layers[str(len(layers))] = {"weight": tensor}
+        elif not layers or "bias" in layers[str(len(layers) - 1)]:
+            return content
+        else:
+            layers[str(len(layers) - 1)]["bias"] = tensor
+    return layers
 
 
 def _single(value: Any) -> Any:
@@ -130,26 +141,29 @@ def part_of(
     name: str, tensors: dict[str, Any], order: Sequence[str] | None, part: str | None
 ) -> tuple[dict[str, Any], Sequence[str] | None]:
     """The tensors meant, and the order where the names of an agent give it."""
-    known = {layer.rpartition(".")[0] for layer in tensors}
-    agents = {
-        kind: (prefix, last)
-        for kind, layouts in _POLICIES.items()
-        for prefix, last in layouts[::-1]
-        if any(layer.startswith(prefix + ".") for layer in known) and (last is None or last in known)
-    }
-    if part is None and agents and order is None:
+    if order is not None:
+        return (tensors if part is None else _layers_of(name, tensors, part)), order
+    layers = {layer.rpartition(".")[0] for layer in tensors}
+    agents = agents_in(layers)
+    if part is None and len(agents) == 1:
+        rest = layers - set(next(iter(agents.values())))
+        if all("target" in layer.partition(".")[0] for layer in rest):
+            part = next(iter(agents))
+    if part is None and agents:
         raise InputError(f"{name} holds an agent; pass part= (--part), one of {', '.join(sorted(agents))}.")
-    if any(layer.startswith("mlp_extractor.shared_net") for layer in known):
-        raise InputError(f"{name} holds an agent whose parts share layers; pass order= (--order).")
-    if part not in agents or order is not None:
-        return (tensors if part is None else of_part(name, tensors, part)), order
-    prefix, last = agents[part]
-    chosen = {
-        key: value
-        for key, value in tensors.items()
-        if key.startswith(prefix + ".") or (last is not None and key.rpartition(".")[0] == last)
-    }
-    hidden = sorted(
-        {key.rpartition(".")[0] for key in chosen} - {last}, key=lambda layer: int(layer.rpartition(".")[2])
-    )
-    return chosen, [*hidden, *([] if last is None else [last])]
+    if part not in agents:
+        return (tensors if part is None else _layers_of(name, tensors, part)), order
+    features = sorted(layer for layer in layers if "features_extractor" in layer)
+    if features:
+        raise InputError(
+            f"{name} holds an agent that acts on features of a network of its own ({features[0][:60]}); pass "
+            "part= (--part) with the prefixes of all its layers, separated by commas, and order= (--order)."
+        )
+    chosen = agents[part]
+    return {key: v for key, v in tensors.items() if key.rpartition(".")[0] in chosen}, chosen
+
+
+def _layers_of(name: str, tensors: dict[str, Any], part: str) -> dict[str, Any]:
+    """The tensors of the prefixes, without the spread of a random action, which is no part of its mean."""
+    found = of_part(name, tensors, part)
+    return {key: v for key, v in found.items() if key.rpartition(".")[2] not in _SPREADS}

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .._errors import InputError, OptionError
 from ..graph import Graph
 from ..network import Activation, Network, resolve_activation
@@ -20,6 +22,7 @@ from ._image_tensors import Entry, is_pool, model_of_images, parsed
 __all__ = ["network_of_tensors", "of_part"]
 
 _LAST_NUMBER = re.compile(r"(.*?)([0-9]{1,9})([^0-9]*)", re.ASCII)
+_SPELLED = re.compile(r"(.*?)[._/]?(weights?|kernels?|w|bias(?:es)?|b)[._/]?([0-9]{0,6})", re.I | re.ASCII)
 _NUMBERS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _MOST_SEARCHED = 16  # layers whose order is sought by their shapes
 _EPS = 1e-5
@@ -43,7 +46,7 @@ def network_of_tensors(
     is not used. Convolutions need `input_shape`, and have their options behind colons in `order`. Raises
     InputError for tensors left over and for an order that is not known.
     """
-    layers = _layers(file, with_derived_weights(tensors))
+    layers = _layers(file, with_derived_weights(_respelled(tensors)))
     if any(is_kernel(parts) for parts in layers.values()):
         image = image_of(file, layers, input_shape)
         entries = _with_options(file, layers, order, image)
@@ -105,6 +108,27 @@ def of_part(file: str, tensors: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {key: v for key, v in tensors.items() if any(key.startswith(p + ".") for p in prefixes)}
 
 
+def _respelled(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """W1, b1, fc1_weight, weights.0, fc1.kernel and the like as NAME.weight and NAME.bias.
+
+    Only where all names are such. A kernel of Keras and JAX is (in, out).
+    """
+    if all(key.endswith((".weight", ".bias")) for key in tensors):
+        return tensors
+    found: dict[str, Any] = {}
+    for key, value in tensors.items():
+        match = _SPELLED.fullmatch(key)
+        if match is None:
+            return tensors
+        kind, name = match.group(2).lower(), match.group(1) + match.group(3)
+        weight = kind[0] in "wk"
+        if np.ndim(value) != (2 if weight else 1):
+            return tensors
+        found[f"{name}.{'weight' if weight else 'bias'}"] = value.T if kind[0] == "k" else value
+    alone = any(key.endswith(".bias") and key.removesuffix("bias") + "weight" not in found for key in found)
+    return tensors if alone or len(found) != len(tensors) else found
+
+
 def _layers(file: str, tensors: Mapping[str, Any]) -> Layers:
     """The parts of each layer, linear or a normalisation, in the order of the file."""
     layers: Layers = {}
@@ -120,7 +144,8 @@ def _layers(file: str, tensors: Mapping[str, Any]) -> Layers:
     if stray or not layers:
         raise InputError(
             f"{file} holds {', '.join(sorted(stray))[:200] or 'no tensors'}; expected NAME.weight and "
-            "NAME.bias; of a state dict, part= (--part) takes the tensors of one prefix."
+            "NAME.bias; of a state dict, part= (--part) takes the tensors of one prefix or several, as in "
+            "part='fc1,fc2,mean'."
         )
     for name, parts in layers.items():
         if not _is_norm(parts) and parts["weight"].ndim not in (2, 3, 4):
