@@ -1,4 +1,4 @@
-"""The stand-alone checker of implicit networks: accepts what is proven, refuses every change, agrees with lmikit."""
+"""The stand-alone checker of implicit networks accepts what is proven and refuses every change."""
 
 import ast
 import importlib.util
