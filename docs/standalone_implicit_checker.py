@@ -1,13 +1,13 @@
 """Stand-alone checker of lmikit-implicit-cert files: NumPy and the standard library, nothing of lmikit.
 
 Copy this file into your project. `check(certificate, network)` takes the paths of a certificate and of a
-.npz with the dense float64 arrays N_vx (N, n), N_vw (N, N), N_yx (m, n), N_yw (m, N), alpha (N,), beta (N,) of
+`.npz` with dense float64 arrays N_vx (N, n), N_vw (N, N), N_yx (m, n), N_yw (m, N), alpha (N,), beta (N,):
 
-    v = N_vx x + N_vw w,   w = phi(v),   y = N_yx x + N_yw w,   alpha <= slopes of phi <= beta,
+    v = N_vx x + N_vw w,   w = phi(v),   y = N_yx x + N_yw w,   alpha <= slopes of phi <= beta.
 
-and returns L: for every x the equations have exactly one solution, and ||y - y'||_2 <= L ||x - x'||_2.
-Anything it raises is a refusal. The slopes are the caller's word. Every decision is made in Python's integers;
-floating point proposes a congruence and nothing else. Meant for up to some 200 channels.
+It returns L: for every x the equations have exactly one solution, and ||y - y'||_2 <= L ||x - x'||_2.
+Anything that it raises is a refusal. The slopes are the caller's word. Every decision is made in Python's
+integers; floating point proposes a congruence, nothing else. Meant for up to some 200 channels.
 
     python standalone_implicit_checker.py CERTIFICATE.json NETWORK.npz
 """
