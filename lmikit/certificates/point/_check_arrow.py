@@ -25,7 +25,7 @@ __all__ = ["ArrowCheck"]
 _UNIT = 84
 
 
-class _Rows:
+class _ArrowRows:
     """Diagonal entries and sums of the others' sizes, in units of 2**-84."""
 
     def __init__(self, n: int) -> None:
@@ -87,7 +87,7 @@ class ArrowCheck:
         """e of the theorem, rounded down; not positive where nothing is proven."""
         if not self._ordered():
             return -1.0
-        rows = _Rows(self.n)
+        rows = _ArrowRows(self.n)
         rows.others += 2 * self.n
         if not (self._leaves(factor, rows) and self._parts(factor, rows)):
             return -1.0
@@ -104,7 +104,7 @@ class ArrowCheck:
         used = np.sort(self.place[self.place >= 0])
         return np.array_equal(used, np.arange(self.kept.size))
 
-    def _leaves(self, factor: ArrowFactor, rows: _Rows) -> bool:
+    def _leaves(self, factor: ArrowFactor, rows: _ArrowRows) -> bool:
         """Diagonal and neighbours of the leaves; prepares their rows of R for the parts."""
         self.leaf = np.concatenate([np.zeros(0, np.int64), *(self.at[k] for k in self.order.leaves)])
         self.v = sp.csr_array(factor.v)
@@ -196,7 +196,7 @@ class ArrowCheck:
             high[j, i], low[j, i] = high[i, j], low[i, j]
         return Wide(high, low)
 
-    def _parts(self, factor: ArrowFactor, rows: _Rows) -> bool:
+    def _parts(self, factor: ArrowFactor, rows: _ArrowRows) -> bool:
         found = self._kept_entries()
         ends = self.order.ends
         if found is None or ends[0] != 0 or ends[-1] != self.kept.size or (np.diff(ends) < 1).any():
@@ -231,7 +231,7 @@ class ArrowCheck:
                 rows.add(self.kept[after], at, self._block(entries, after, here).less(both), diagonal=False)
         return True
 
-    def _tail(self, factor: ArrowFactor, rows: _Rows) -> None:
+    def _tail(self, factor: ArrowFactor, rows: _ArrowRows) -> None:
         """The blocks from the first dense map on."""
         ends = self.order.ends
         above: Limbs | None = None
