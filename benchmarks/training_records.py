@@ -279,7 +279,7 @@ Worst-case logits at eps with L_ij of LipSDP per pair of classes (multipliers tr
 proven per pair without a solve), beside the same training with the product of norms; the latter's networks
 are certified by LipSDP per pair, solved. Global bounds, all test images; PGD on the first {images}.
 
-| network, epochs, eps | L_ij in the loss | seeds | clean | 0.3 | 1.58 | PGD 0.3 | 1.58 | train, s | prove, s |
+| network, epochs, eps | L_ij in the loss | seeds | clean | 0.3 | 1.58 | PGD 0.3 | 1.58 | train s | prove s |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
