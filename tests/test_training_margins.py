@@ -145,3 +145,31 @@ def test_options_are_checked():
     ):
         with pytest.raises(error, match=message):
             call()
+
+
+@given(seeds, st.sampled_from([np.float32, np.float64]))
+def test_attacked_rows_stay_in_the_ball_and_lose_more(seed, dtype):
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((30, 5)).astype(dtype), rng.integers(0, 3, 30)
+    weights = [w.astype(dtype) for w in T.initial_weights(DIMS, seed)]
+    attack = T.RowAttack(0.5, steps=8, ramp=4)
+    losses = []
+    for step in (0, 3, 3):  # a quarter of the radius, then all of it
+        callback = T.DenseLoss(X, y, T.CrossEntropy(), attack=attack)
+        callback.seek(step)
+        losses.append(callback(weights)[0])
+    plain = T.DenseLoss(X, y, T.CrossEntropy())(weights)[0]
+    assert plain <= losses[0] + 1e-6
+    assert losses[0] <= losses[1] + 1e-6
+    assert losses[1] == losses[2]
+    moved = attack(np.ones_like, X, 0.5, rng)
+    assert moved.dtype == dtype
+    assert (np.linalg.norm(moved - X, axis=1) <= 0.5 * (1.0 + 1e-5)).all()
+
+
+def test_attacks_are_refused_where_they_make_no_sense():
+    X, y = np.zeros((2, 5)), np.zeros(2, dtype=int)
+    with pytest.raises(OptionError, match="losses of outputs alone"):
+        T.DenseLoss(X, y, T.WorstCaseLogits(0.1), gain=T.ProductGain(), attack=T.RowAttack(0.1))
+    with pytest.raises(OptionError, match="positive radius"):
+        T.RowAttack(0.0)

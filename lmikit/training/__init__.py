@@ -24,6 +24,7 @@ from ._projection import ProjectionResult, project_weights
 from ._reference import MLP, AbstractMinibatches, Minibatches
 from ._result import TrainingResult
 from ._retraction import AbstractRetraction, Orthogonal
+from ._row_attack import RowAttack
 from ._rs_lmi import rs_lmi
 from ._rs_lmi_options import RSLMIOptions
 from ._sgd import SGDResult, sgd, with_weight_decay
@@ -58,6 +59,7 @@ __all__ = [
     "ProductGain",
     "ProjectionResult",
     "RSLMIOptions",
+    "RowAttack",
     "SGDResult",
     "ShallowResult",
     "ShallowStep",

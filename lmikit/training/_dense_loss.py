@@ -19,6 +19,7 @@ from ..network import Activation, Network, PReLU
 from ._dense_pass import forward, output_gradients, weight_gradients
 from ._margin_losses import AbstractMarginLoss
 from ._pairwise_gains import AbstractPairwiseGain
+from ._row_attack import RowAttack
 
 __all__ = [
     "AbstractLoss",
@@ -134,7 +135,8 @@ class DenseLoss:
     which is MaxMin up to orthogonal factors: max, min = (a + b +- |a - b|)/2. A loss that sees L_ij takes
     it from `gain`. `batch` None takes all rows at each step. Rows are shuffled anew in every epoch by a
     generator seeded with (seed, epoch), so that `seek(step)` can go anywhere; `augment(rows, generator)`,
-    if given, changes the rows of each minibatch, with a generator seeded with (seed, step).
+    if given, changes the rows of each minibatch, with a generator seeded with (seed, step); `attack` then
+    moves them where the loss is larger (a loss of outputs alone).
     Raises InputError where X and y do not fit, OptionError for other options.
     """
 
@@ -149,8 +151,9 @@ class DenseLoss:
         batch: int | None = None,
         seed: int = 0,
         augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+        attack: RowAttack | None = None,
     ) -> None:
-        self._augment = augment
+        self._augment, self._attack = augment, attack
         self._X, self._y, self._loss = np.asarray(X), np.asarray(y), loss
         if self._X.ndim != 2 or len(self._X) != len(self._y) or not len(self._X):
             raise InputError(
@@ -165,6 +168,8 @@ class DenseLoss:
                 f"loss is a {type(loss).__name__} and gain {gain!r}; expected one for a "
                 "loss that sees L_ij, and for no other."
             )
+        if attack is not None and gain is not None:
+            raise OptionError("attack is for losses of outputs alone; expected no gain beside it.")
         self._gain = gain
         self._activation, self._batch, self._seed = activation, batch, seed
         self._step, self._epoch = 0, -1
@@ -185,6 +190,7 @@ class DenseLoss:
         if self._augment is not None:
             X = self._augment(X, np.random.default_rng([self._seed, self._step, 0xA6]))
         self._step += 1
+        X = self._attacked(weights, X, y) if self._attack is not None else X
         network = weights[: 2 * sum(w.ndim == 2 for w in weights)]  # then come the gain's own arrays
         outputs, inputs, slopes = forward(network, X, functools.partial(_phi, self._activation))
         extra: dict[int, np.ndarray] = {}
@@ -200,6 +206,20 @@ class DenseLoss:
         for k, more in extra.items():
             result[k] = result[k] + more
         return loss, result
+
+    def _attacked(self, weights: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        assert self._attack is not None
+        assert isinstance(self._loss, AbstractLoss)
+        loss, phi = self._loss, functools.partial(_phi, self._activation)
+
+        def in_rows(rows: np.ndarray) -> np.ndarray:
+            outputs, _, slopes = forward(weights, rows, phi)
+            return np.asarray(output_gradients(weights, slopes, loss(outputs, y)[1])[0] @ weights[0])
+
+        step = self._step - 1
+        return self._attack(
+            in_rows, X, self._attack.at(step), np.random.default_rng([self._seed, step, 0xA7])
+        )
 
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
         if self._batch is None:
