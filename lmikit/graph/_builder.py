@@ -27,11 +27,13 @@ from ..network import (
 from ..network._arrays_in import as_bias, as_linear_map
 from ..nonlinear import AbstractGroups, MaxMinPairs, SortGroups
 from ._graph import Graph
+from ._groups import equal_groups
 from ._nodes import Affine, Apply, Input, Node
 
 __all__ = ["GraphBuilder", "Value"]
 
 Term = tuple[AbstractLinearMap, int]
+_LARGEST_TREE = 1024  # ReLU of a maximum
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,16 +115,20 @@ class GraphBuilder:
         """Consecutive groups of `size`, sorted in ascending order."""
         return self.apply(SortGroups(size), value)
 
-    def max_pool(self, value: Value, groups: Any) -> Value:
+    def max_pool(self, value: Value, groups: Any, *, tree: bool | None = None) -> Value:
         """The largest entry of each group of indices; groups may overlap and differ in size.
 
-        A tree of ReLU, max(a, b) = b + relu(a - b), all groups at once: tighter than the quadratic
-        constraint of max-pooling, whose every multiplier it can imitate.
+        With `tree` a tree of ReLU, max(a, b) = b + relu(a - b), all groups at once: tighter in LMIs than the
+        quadratic constraint of max-pooling, whose every multiplier it can imitate. Without, the last of each
+        group sorted: 1-Lipschitz after a selection of norm sqrt(how many groups share an entry), which is
+        what products of norms need. None: a tree of at most 1024 ReLU.
         """
         self._check(value)
         lists = [np.atleast_1d(np.asarray(g, dtype=np.int64)) for g in groups]
         if not lists or any(g.size < 1 for g in lists):
             raise InputError("max_pool got no groups, or an empty one; expected lists of indices.")
+        if not (sum(g.size - 1 for g in lists) <= _LARGEST_TREE if tree is None else tree):
+            return self._largest_sorted(value, lists)
         while max(g.size for g in lists) > 1:
             first = np.concatenate([g[: g.size // 2 * 2 : 2] for g in lists])
             second = np.concatenate([g[1 : g.size // 2 * 2 : 2] for g in lists])
@@ -131,6 +137,12 @@ class GraphBuilder:
             value = self.concat(larger, value[over]) if over.size else larger
             lists = _halved([g.size for g in lists], first.size)
         return value[np.concatenate(lists)]
+
+    def _largest_sorted(self, value: Value, lists: list[np.ndarray]) -> Value:
+        size = max(g.size for g in lists)
+        gathered = value[equal_groups(lists, size, value.size).reshape(-1)]
+        last = self.sort_groups(gathered, size)[np.arange(size - 1, size * len(lists), size)]
+        return self._value(self._node_of(last))  # one node for whoever reads it
 
     def softmax(self, value: Value, logits: bool = False) -> Value:
         """`value` itself with `logits=True`; a softmax is refused, since it acts on the probabilities."""

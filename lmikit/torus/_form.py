@@ -12,7 +12,7 @@ holds for each frequency proves the bound of the network. Slopes of a channel ar
 and 0.
 
 A linear node that another linear map reads must be zero outside its image by itself
-(`Images.outside_stays_zero`); the torus is refused otherwise.
+(`Images.outside_stays_zero`); the torus is refused otherwise. Max-pooling of windows beside each other becomes a tree of ReLU first (`_pooling`).
 """
 
 import dataclasses
@@ -25,15 +25,22 @@ from .._errors import InputError
 from ..graph import Affine, Apply, Graph
 from ._head import Head, head_of
 from ._layout import Images, Pair, convolution_of, images_of, not_on_a_torus
+from ._pooling import pooling_as_trees
 from ._symbols import Symbol, half_grid, head_symbol, symbol_of
+
+_LARGEST_HEAD = 2**25  # entries of a map of the head
 
 __all__ = ["TorusForm", "torus_form", "torus_work"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TorusForm:
-    """The images, the number of cells (m_1, m_2), the head; `torus_form` builds it and checks everything."""
+    """The images, the number of cells (m_1, m_2), the head; `torus_form` builds it and checks everything.
 
+    `graph` is the `source` with max-pooling as trees of ReLU (`_pooling`), the same function.
+    """
+
+    source: Graph
     graph: Graph
     images: Images
     cells: Pair
@@ -122,6 +129,7 @@ class TorusForm:
 
 def torus_form(graph: Graph, cells: Pair | None = None) -> TorusForm:
     """The form with the least admissible torus, or with `cells`; InputError where it does not apply."""
+    source, graph = graph, pooling_as_trees(graph)
     images = images_of(graph)
     least, demands = images.cells_needed(graph)
     if cells is None:
@@ -148,7 +156,7 @@ def torus_form(graph: Graph, cells: Pair | None = None) -> TorusForm:
     head = head_of(graph, images)
     if head is not None and any(s not in images.phases for s in head.reads):
         raise not_on_a_torus("the fully connected layers read an image beside the torus")
-    form = TorusForm(graph, images, cells, head)
+    form = TorusForm(source, graph, images, cells, head)
     if form.head_nodes:
         alpha, beta = form.slopes(form.head_nodes[0])
         if ((alpha != 0.0) & (beta != 0.0)).any():  # not alpha * beta, which may underflow
@@ -161,7 +169,13 @@ def torus_work(graph: Graph) -> tuple[float, int]:
 
     Of the least admissible torus, before anything is built; raises InputError where it does not apply.
     """
+    graph = pooling_as_trees(graph)
     images = images_of(graph)
+    for k, node in enumerate(graph.nodes):
+        if k in images.shapes or not isinstance(node, Affine):
+            continue
+        if any(m.shape[0] * m.shape[1] > _LARGEST_HEAD for m in node.maps):
+            raise not_on_a_torus(f"node {k} after the images is too large for a matrix")
     cells, _ = images.cells_needed(graph)
     count = (cells[0] * cells[1] + 1) // 2 + 1
     sizes = [

@@ -17,7 +17,7 @@ from ..graph import Affine, Apply, Graph
 from ..maps import Convolution2d
 from ..network import AbstractLinearMap, SelectMap, TransposedMap
 
-__all__ = ["Images", "convolution_of", "images_of", "is_identity", "not_on_a_torus"]
+__all__ = ["Images", "convolution_of", "image_shapes", "images_of", "is_identity", "not_on_a_torus"]
 
 Pair = tuple[int, int]
 
@@ -126,7 +126,7 @@ class Images:
 
 def images_of(graph: Graph) -> Images:
     """The images of a graph; raises InputError where there is no trunk with a nonlinearity or an output."""
-    shapes = _shapes(graph)
+    shapes = image_shapes(graph)
     trunk = _trunk(graph, shapes)
     if not trunk:
         raise not_on_a_torus("the input is not read by a convolution")
@@ -145,7 +145,7 @@ def images_of(graph: Graph) -> Images:
     return Images({k: shapes[k] for k in sorted(trunk)}, joined)
 
 
-def _shapes(graph: Graph) -> dict[int, tuple[int, int, int]]:
+def image_shapes(graph: Graph) -> dict[int, tuple[int, int, int]]:
     """Shapes from convolutions, carried through identities and nonlinearities in both directions."""
     shapes: dict[int, tuple[int, int, int]] = {}
     equal: list[tuple[int, int]] = []

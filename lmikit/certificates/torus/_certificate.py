@@ -124,7 +124,7 @@ def _verified(form: TorusForm, witness: TorusWitness, repair: bool) -> TorusCert
     return TorusCertificate(
         bound=proof.bound,
         witness=proof.witness,
-        network_digest=form.graph.digest,
+        network_digest=form.source.digest,
         margin=proof.shift,
         record=torus_record(form),
         admissibility=admissibility(form),

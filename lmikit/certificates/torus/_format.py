@@ -54,7 +54,7 @@ class TorusDocument:
 
 def torus_record(form: TorusForm) -> tuple[object, ...]:
     """What the claim is about: the nodes of the graph, by kind, hashes of maps and slopes."""
-    return graph_record(form.graph)
+    return graph_record(form.source)
 
 
 def admissibility(form: TorusForm) -> str:
