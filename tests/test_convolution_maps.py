@@ -121,14 +121,20 @@ def test_average_pooling_is_that_of_torch(size, stride, padding, count_padding):
         assert set(ours.to_sparse().data) == {0.25}
 
 
-@pytest.mark.parametrize(("size", "stride", "padding"), [(2, None, 0), (3, 2, 1), ((2, 3), 1, 0)])
-def test_max_pooling_is_that_of_torch(size, stride, padding):
+@pytest.mark.parametrize("tree", [True, False])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "shared"), [(2, None, 0, 1), (3, 2, 1, 4), ((2, 3), 1, 0, 6)]
+)
+def test_max_pooling_is_that_of_torch(size, stride, padding, shared, tree):
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).standard_normal((2, 5, 6))
     g = GraphBuilder()
-    net = g.output(
-        g.max_pool(g.input(x.size), pooling_windows(x.shape, size, stride=stride, padding=padding))
-    )
+    windows = pooling_windows(x.shape, size, stride=stride, padding=padding)
+    net = g.output(g.max_pool(g.input(x.size), windows, tree=tree))
+    if not tree:  # the root of how many windows share a pixel, also with windows cut by the border
+        bound = lmikit.lipschitz(net, lmikit.SpectralProduct()).bound
+        assert bound == pytest.approx(np.sqrt(shared), rel=1e-12)
+        assert bound >= np.sqrt(np.bincount(np.concatenate(windows)).max())
     theirs = torch.nn.functional.max_pool2d(torch.tensor(x[None]), size, stride, padding)
     np.testing.assert_allclose(net(x.reshape(-1)), theirs.numpy().reshape(-1), atol=1e-14)
 

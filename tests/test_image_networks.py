@@ -15,7 +15,7 @@ from lmikit.certificates.graph import GraphCertificate, verify_graph
 from lmikit.certificates.graph._norms import norm_bound, norm_is_below
 from lmikit.certificates.torus import TorusCertificate
 from lmikit.graph import GraphBuilder, GraphWitness, chain_graph
-from lmikit.maps import Convolution2d
+from lmikit.maps import Convolution2d, pooling_windows
 from lmikit.network import SelectMap, SparseMap
 
 K = np.array([[0.1, -0.5, -0.5], [2.4, 0.4, -0.1], [-0.2, -0.4, 1.1]])
@@ -36,7 +36,7 @@ def large(seed=0, channels=2, size=20):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_no_convolution_exceeds_its_norm_on_a_torus(seed):
     from lmikit.certificates.graph._convolution_norms import convolution_is_below, convolution_norm
 
@@ -172,3 +172,20 @@ def test_a_network_of_the_size_of_imagenet_does_not_unroll():
     product = lmikit.lipschitz(network, lmikit.SpectralProduct(), progress=seen.append)
     assert len(seen) >= 3
     assert lmikit.lower_bound(network, starts=1, steps=2).value <= product.bound
+
+
+def test_max_pooling_on_a_torus_and_beside_it():
+    """Windows beside each other are trees on the torus; overlapping ones count in the product alone."""
+    rng = np.random.default_rng(4)
+    for size, options in ((2, {}), (3, {"stride": 2, "padding": 1})):
+        g = GraphBuilder()
+        first = convolution(rng, 3, (1, 22, 22), padding=1)
+        value = g.max_pool(g.relu(first @ g.input(484)), pooling_windows((3, 22, 22), size, **options))
+        second = convolution(rng, 3, (3, 11, 11), padding=1)
+        graph = g.output(rng.standard_normal((2, 363)) / 20.0 @ g.relu(second @ value))
+        certificate = lmikit.lipschitz(graph, time_limit=20.0)
+        product = lmikit.lipschitz(graph, lmikit.SpectralProduct())
+        assert lmikit.lower_bound(graph, starts=4, steps=5).value <= certificate.bound <= product.bound
+        plan = lmikit.reports.report(graph, time_limit=1e-3, lower=False).description["default"]
+        assert plan.startswith("bounds on a torus" if size == 2 else "the product of norms")
+        assert check(certificate, graph)

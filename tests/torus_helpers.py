@@ -3,7 +3,7 @@
 import numpy as np
 
 from lmikit.graph import GraphBuilder
-from lmikit.maps import Convolution2d, average_pool2d
+from lmikit.maps import Convolution2d, average_pool2d, pooling_windows
 
 PHIS = ("relu", "tanh", "silu", "abs")  # all with 0 among their slopes
 
@@ -26,6 +26,9 @@ def random_network(seed):
             break
         layer = conv(rng, int(rng.integers(1, 4)), shape, taps, **options)
         value, shape = g.apply(PHIS[int(rng.integers(4))], layer @ value), layer.output_shape
+    if rng.random() < 0.4 and not (shape[1] % 2 or shape[2] % 2):
+        value = g.max_pool(value, pooling_windows(shape, 2), tree=False)
+        shape = shape[0], shape[1] // 2, shape[2] // 2
     if rng.random() < 0.4:  # a residual block, the activation after the sum
         blocks = [conv(rng, shape[0], shape, 3, padding=1) for _ in range(2)]
         value = g.relu(value + blocks[1] @ g.relu(blocks[0] @ value))

@@ -42,6 +42,7 @@ class TorusForm:
 
     source: Graph
     graph: Graph
+    trees: dict[int, int]  # per ReLU of a max-pooling the node whose windows it compares
     images: Images
     cells: Pair
     head: Head | None
@@ -129,7 +130,7 @@ class TorusForm:
 
 def torus_form(graph: Graph, cells: Pair | None = None) -> TorusForm:
     """The form with the least admissible torus, or with `cells`; InputError where it does not apply."""
-    source, graph = graph, pooling_as_trees(graph)
+    source, (graph, trees) = graph, pooling_as_trees(graph)
     images = images_of(graph)
     least, demands = images.cells_needed(graph)
     if cells is None:
@@ -156,7 +157,7 @@ def torus_form(graph: Graph, cells: Pair | None = None) -> TorusForm:
     head = head_of(graph, images)
     if head is not None and any(s not in images.phases for s in head.reads):
         raise not_on_a_torus("the fully connected layers read an image beside the torus")
-    form = TorusForm(source, graph, images, cells, head)
+    form = TorusForm(source, graph, trees, images, cells, head)
     if form.head_nodes:
         alpha, beta = form.slopes(form.head_nodes[0])
         if ((alpha != 0.0) & (beta != 0.0)).any():  # not alpha * beta, which may underflow
@@ -169,9 +170,11 @@ def torus_work(graph: Graph) -> tuple[float, int]:
 
     Of the least admissible torus, before anything is built; raises InputError where it does not apply.
     """
-    graph = pooling_as_trees(graph)
+    graph, _ = pooling_as_trees(graph)
     images = images_of(graph)
     for k, node in enumerate(graph.nodes):
+        if isinstance(node, Apply) and node.grouped:
+            raise not_on_a_torus(f"node {k} applies {node.function.name} to groups of channels")
         if k in images.shapes or not isinstance(node, Affine):
             continue
         if any(m.shape[0] * m.shape[1] > _LARGEST_HEAD for m in node.maps):

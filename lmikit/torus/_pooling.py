@@ -22,25 +22,33 @@ Window = tuple[Shape, tuple[int, int]]  # the image, the size of the windows
 Pooled = tuple[int, tuple[int, ...]]  # a pixel of the window, the ReLU nodes added to it
 
 
-def pooling_as_trees(graph: Graph) -> Graph:
-    """The same function; the graph itself where it has no such pooling."""
+def pooling_as_trees(graph: Graph) -> tuple[Graph, dict[int, int]]:
+    """The same function, and per ReLU of a tree the node whose windows it compares.
+
+    It is the graph itself where it has no such pooling.
+    """
     if not any(isinstance(node, Apply) and isinstance(node.function, SortGroups) for node in graph.nodes):
-        return graph
+        return graph, {}
     shapes = image_shapes(graph)
     found = {k: w for k in range(len(graph.nodes)) if (w := _window(graph, shapes, k)) is not None}
     inner = {j for k in found for j in (k - 1, k - 2)}
-    readers = [p for k, node in enumerate(graph.nodes) if k not in found for p in node.parents if k not in inner]
+    readers = [
+        p for k, node in enumerate(graph.nodes) if k not in found for p in node.parents if k not in inner
+    ]
     found = {k: w for k, w in found.items() if k - 1 not in readers and k - 2 not in readers}
     inner = {j for k in found for j in (k - 1, k - 2)}
     nodes: list[Node] = []
     place: dict[int, int] = {}
+    trees: dict[int, int] = {}
     for k, node in enumerate(graph.nodes):
         if k in found:
-            place[k] = _tree(nodes, place[graph.nodes[k - 2].parents[0]], *found[k])
+            first, source = len(nodes), place[graph.nodes[k - 2].parents[0]]
+            place[k] = _tree(nodes, source, *found[k])
+            trees |= {j: source for j in range(first, len(nodes)) if isinstance(nodes[j], Apply)}
         elif k not in inner:
             nodes.append(_moved(node, place))
             place[k] = len(nodes) - 1
-    return Graph(tuple(nodes))
+    return Graph(tuple(nodes)), trees
 
 
 def _moved(node: Node, place: dict[int, int]) -> Node:

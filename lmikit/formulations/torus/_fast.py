@@ -4,7 +4,9 @@ With M the matrix of all nodes before k, T_k = lambda I turns its Schur compleme
 lambda^2 V M^-1 V', whose least eigenvalue over all frequencies is largest at 1 / max lambda_max(V M^-1 V').
 Only two levels of M are ever needed. Xu, Sivaranjani, "ECLipsE", NeurIPS 2024 (the chain without
 frequencies); a node whose slopes are [alpha, beta] takes S = alpha + beta for 1 and, with alpha < 0, the term
-2 alpha beta lambda V'V on what it reads.
+2 alpha beta lambda V'V on what it reads. The ReLU of a max-pooling share one lambda below the least
+eigenvalue of what they read: with y = b + r, y^2 - a^2 - b^2 <= 2 r (r - (a - b)) (the difference is
+(r - a)^2), so that their forms add up to at least lambda (|y|^2 - |u|^2), the constraint of max-pooling.
 """
 
 import dataclasses
@@ -17,6 +19,7 @@ from ._model import TorusModel, conjugate, torus_model
 
 __all__ = ["fast_torus"]
 
+_ROOM = 0.999  # of what a node can bear, where a tree of max-pooling takes it
 _CHUNK = 2**24  # numbers of one level held at once
 
 
@@ -71,6 +74,11 @@ class _State:
         product = rows @ np.linalg.solve(self.matrix, conjugate(rows))
         return np.asarray(0.5 * (product + conjugate(product)))
 
+    def least(self, form: TorusForm, k: int) -> float:
+        """The least eigenvalue of what elimination of all others leaves of node k."""
+        rows = self.placed({k: np.eye(form.size(k), dtype=complex)[None]})
+        return 1.0 / float(np.linalg.eigvalsh(self.quotient(rows))[:, -1].max())
+
     def next_level(self) -> None:
         """Eliminate the older level."""
         b = self.before
@@ -88,6 +96,7 @@ class _State:
 
 def _trunk(model: TorusModel, share: float) -> tuple[tuple[np.ndarray, ...], _State]:
     form, found = model.form, {}
+    pooled: dict[int, float] = {}
     state = _State({}, np.zeros((len(model.frequencies), 0, 0), dtype=complex), 0)
     for level in model.partition:
         state.next_level()
@@ -100,6 +109,11 @@ def _trunk(model: TorusModel, share: float) -> tuple[tuple[np.ndarray, ...], _St
             square = np.repeat(2.0 * alpha * beta, form.repeats(k))
             rows = state.placed(model.V[k])
             scaled = total[:, None] * rows
+            if k in form.trees and form.trees[k] in state.names:
+                value = pooled.setdefault(form.trees[k], share * _ROOM * state.least(form, form.trees[k]))
+                found[k] = np.full(form.images.shapes[k][0], value)
+                state.append(k, form.size(k), np.full(form.size(k), 2.0 * value), -value * scaled)
+                continue
             top = float(np.linalg.eigvalsh(state.quotient(scaled))[:, -1].max())
             if square.any():  # half of what the read part can bear
                 bent = np.sqrt(-square)[:, None] * rows
