@@ -12,7 +12,8 @@ holds for each frequency proves the bound of the network. Slopes of a channel ar
 and 0.
 
 A linear node that another linear map reads must be zero outside its image by itself
-(`Images.outside_stays_zero`); the torus is refused otherwise. Max-pooling of windows beside each other becomes a tree of ReLU first (`_pooling`).
+(`Images.outside_stays_zero`); the torus is refused otherwise. Max-pooling
+of windows beside each other becomes a tree of ReLU first (`_pooling`).
 """
 
 import dataclasses

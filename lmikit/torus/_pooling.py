@@ -32,9 +32,8 @@ def pooling_as_trees(graph: Graph) -> tuple[Graph, dict[int, int]]:
     shapes = image_shapes(graph)
     found = {k: w for k in range(len(graph.nodes)) if (w := _window(graph, shapes, k)) is not None}
     inner = {j for k in found for j in (k - 1, k - 2)}
-    readers = [
-        p for k, node in enumerate(graph.nodes) if k not in found for p in node.parents if k not in inner
-    ]
+    others = [node for k, node in enumerate(graph.nodes) if k not in found and k not in inner]
+    readers = {p for node in others for p in node.parents}
     found = {k: w for k, w in found.items() if k - 1 not in readers and k - 2 not in readers}
     inner = {j for k in found for j in (k - 1, k - 2)}
     nodes: list[Node] = []
@@ -58,7 +57,7 @@ def _moved(node: Node, place: dict[int, int]) -> Node:
 
 
 def _window(graph: Graph, shapes: dict[int, Shape], k: int) -> Window | None:
-    """The windows whose maximum node k is: it picks the last of each group that k - 1 sorts, k - 2 gathers."""
+    """The windows whose maximum node k is: the last of each group that k - 1 sorts and k - 2 gathers."""
     if k < 3:
         return None
     gather, applied, last = graph.nodes[k - 2 : k + 1]
