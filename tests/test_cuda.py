@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from strict_arrays import StrictModule
 
 import lmikit_cuda
 from lmikit import BackendMissing, InputError, OptionError
@@ -17,8 +18,10 @@ from lmikit.sketching import DenseProjection, as_operator, norm_bound
 from lmikit_cuda import _module, batched_eigvalsh, batched_norm_margins, batched_norms, batched_penalties
 
 
-@pytest.fixture(params=["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["numpy", "strict", pytest.param("cupy", marks=pytest.mark.gpu)])
 def am(request):
+    if request.param == "strict":
+        return StrictModule()
     try:
         return array_module(request.param)
     except BackendMissing as error:
