@@ -102,6 +102,11 @@ MODELS = {
     "skip": ((5,), "dense:4 skip dense:3"),
     "image skip": ((6, 6, 2), "conv:2:same:1 skip flat dense:2"),
     "concat": ((5,), "dense:4 concat dense:3"),
+    "difference": ((5,), "dense:4 minus dense:3"),
+    "normalised": ((4,), "norm dense:3"),
+    "nested": ((4,), "dense:3:relu nest dense:2"),
+    "signal": ((11, 1), "conv1:3:same relu pool1 conv1:2:valid gavg1 dense:2"),
+    "slopes": ((4,), "dense:5 prelu dense:3 clip dense:2"),
 }
 
 
@@ -112,6 +117,8 @@ def layer(keras, word):
     if kind == "conv":
         same, stride = [*more, "valid", "1"][1:3] if len(more) > 1 else ("valid", "1")
         return layers.Conv2D(int(more[0]), (3, 2), padding=same, strides=int(stride))
+    if kind == "conv1":
+        return layers.Conv1D(int(more[0]), 3, padding=more[1], strides=2)
     makers = {
         "bn": layers.BatchNormalization, "leaky": layers.LeakyReLU, "drop": lambda: layers.Dropout(0.5),
         "relu": layers.ReLU, "flat": layers.Flatten, "pool": layers.MaxPooling2D,
@@ -120,6 +127,11 @@ def layer(keras, word):
         "avg": lambda: layers.AveragePooling2D(3, strides=2),
         "depth": lambda: layers.DepthwiseConv2D(3, depth_multiplier=2),
         "scale": lambda: layers.Rescaling(1 / 3, offset=-0.5), "reshape": lambda: layers.Reshape((-1,)),
+        "pool1": lambda: layers.MaxPooling1D(2), "gavg1": layers.GlobalAveragePooling1D,
+        "norm": lambda: layers.Normalization(mean=[1.0, 2.0, -1.0, 0.5], variance=[4.0, 0.5, 1.0, 0.0]),
+        "nest": lambda: keras.Sequential([layers.Dense(5, activation="tanh"), layers.Dense(4)]),
+        "prelu": lambda: layers.PReLU(alpha_initializer="uniform"),
+        "clip": lambda: layers.ReLU(max_value=1.5),
     }  # fmt: skip
     return layers.Activation(more[0]) if kind == "act" else makers[kind]()
 
@@ -133,17 +145,18 @@ def test_models_that_keras_writes(name, suffix, tmp_path):
     keras = importorskip("keras")
     shape, words = MODELS[name]
     keras.utils.set_random_seed(3)
-    keras.backend.clear_session()
     given = keras.Input(shape)
     value = given
     for word in words.split():
         if word == "skip":
             value = keras.layers.Add()([value, keras.layers.Activation("relu")(value)])
+        elif word == "minus":
+            value = keras.layers.Subtract()([value, keras.layers.Activation("relu")(value)])
         elif word == "concat":
             value = keras.layers.Concatenate()([value, given])
         else:
             value = layer(keras, word)(value)
-    branches = {"skip", "concat"} & set(words.split())
+    branches = {"skip", "concat", "minus"} & set(words.split())
     model = keras.Model(given, value)
     if not branches:  # the same layers as a Sequential model
         model = keras.Sequential([given, *model.layers[1:]])
@@ -181,3 +194,44 @@ def test_files_of_others(data_dir):
     for path in sorted([*folder.glob("*.h5"), *folder.glob("*.keras")]):
         found = load_network(path, "relu")
         assert found.input_dim == (784 if "cnn" in path.name else found.input_dim)
+
+
+def weights_alone(path, names, arrays, listed=True, root=None):
+    """Weights in the layouts of three versions of Keras."""
+    with h5py.File(path, "w") as file:
+        folder = file if root is None else file.create_group(root)
+        if listed:
+            folder.attrs["layer_names"] = [n.encode() for n in NAMES]
+        for name, pair in zip(NAMES, zip(KERNELS, BIASES, strict=True), strict=True):
+            for array, ending in zip(pair, arrays, strict=True):
+                folder[names.format(name) + ending] = array
+
+
+@pytest.mark.parametrize(
+    ("names", "arrays", "root"),
+    [
+        ("{0}/{0}/", ("kernel:0", "bias:0"), "model_weights"),
+        ("{0}/{0}_", ("W", "b"), None),
+        ("model/{0}/", ("kernel:0", "bias:0"), None),
+    ],
+)
+def test_layouts_of_weights_alone(tmp_path, names, arrays, root):
+    weights_alone(tmp_path / "w.h5", names, arrays, root=root)
+    network = load_network(tmp_path / "w.h5", ["relu", "tanh"])
+    assert network.digest == PLAIN.digest
+
+
+def test_weights_of_keras_3_and_of_plain_arrays(tmp_path):
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        for k, (kernel, bias) in enumerate(zip(KERNELS, BIASES, strict=True)):
+            folder = "layers/dense" + (f"_{k}" if k else "")
+            file[f"{folder}/vars/0"], file[f"{folder}/vars/1"] = kernel, bias
+        file.create_group("optimizer/vars")
+    assert load_network(tmp_path / "a.weights.h5", ["relu", "tanh"]).digest == PLAIN.digest
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        for k, (kernel, bias) in enumerate(zip(KERNELS, BIASES, strict=True)):
+            file[f"W{k}"], file[f"b{k}"] = kernel.T, bias
+    assert load_network(tmp_path / "plain.h5", ["relu", "tanh"]).digest == PLAIN.digest
+    weights_alone(tmp_path / "w.h5", "{0}/{0}/", ("kernel:0", "gamma:0"))
+    with pytest.raises(InputError, match="a layer with the arrays gamma, kernel"):
+        load_network(tmp_path / "w.h5", "relu")

@@ -21,8 +21,9 @@ from .._files import FREE, RATIO, read_unpacked, reading
 from ..graph import Graph
 from ..network import Network
 from ._built_steps import model_of_steps
-from ._chain import ChainSteps, activation_list, import_error_extra, refusal
+from ._chain import ChainSteps, activation_list, import_error_extra, natural_key, refusal
 from ._keras_layers import KERAS_LAYERS, Call, LayerValue
+from ._named_tensors import network_of_tensors
 from ._steps import Steps, size_of
 
 __all__ = ["from_keras_file"]
@@ -33,6 +34,8 @@ _BUILT = ("Sequential", "Functional", "Model")
 # The arrays of a layer in the order in which `.keras` numbers them, and the options that leave one out.
 _ORDERS = {
     "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "Normalization": ("mean", "variance", "count"),
+    "PReLU": ("alpha",),
     "": ("kernel", "bias"),
 }
 _LEFT_OUT = {"gamma": "scale", "beta": "center", "bias": "use_bias"}
@@ -45,9 +48,10 @@ def from_keras_file(
     """The network of a `.h5` or `.keras` file of Keras 2 or 3: a Sequential or functional model.
 
     Read as data, without Keras: Dense, Conv2D, DepthwiseConv2D, pooling of images, BatchNormalization
-    (folded in float64, which rounds), ZeroPadding2D, Rescaling, activations, Flatten, Reshape, Dropout, Add
-    and Concatenate. A `Graph` where values meet, and with max-pooling. Images are (height, width, channels)
-    in row order, as Keras flattens them. `activation` is for files of weights alone, which do not say theirs:
+    (folded in float64, which rounds), ZeroPadding2D, Rescaling, Normalization, activations, Flatten,
+    Reshape, Dropout, Add, Subtract and Concatenate, the same of signals (Conv1D, ...), a Sequential inside.
+    A `Graph` where values meet, and with max-pooling. Images are (height, width, channels) in row order, as
+    Keras flattens them. `activation` is for files of weights alone, which do not say theirs:
     one for all hidden layers or a list; the output is then linear. `logits=True` leaves off a softmax at
     the end.
 
@@ -87,7 +91,13 @@ def _arrays(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         found[name] = np.asarray(item[()])
 
     with h5py.File(io.BytesIO(data), "r") as file:
-        attributes = {key: file.attrs[key] for key in ("model_config", "layer_names") if key in file.attrs}
+        roots = [file, *(file[key] for key in ("model_weights",) if key in file)]
+        attributes = {
+            key: root.attrs[key]
+            for root in roots
+            for key in ("model_config", "layer_names")
+            if key in root.attrs
+        }
         file.visititems(visit)
     return attributes, found
 
@@ -151,8 +161,10 @@ class _KerasFileReader:
     def _layer(self, layer: Mapping[str, Any], given: list[LayerValue]) -> LayerValue:
         kind, options = str(layer["class_name"]), layer["config"]
         where = str(options.get("name", kind))
-        if kind in ("Add", "Concatenate"):
+        if kind in ("Add", "Subtract", "Concatenate"):
             return self._joined(where, kind, options, given)
+        if kind == "Sequential" and len(given) == 1:
+            return self._nested(where, options, given[0])
         if kind not in KERAS_LAYERS:
             raise refusal(where, f"a Keras {kind[:80]}")
         if len(given) != 1:
@@ -160,14 +172,39 @@ class _KerasFileReader:
         call = Call(where, kind, options, self._parts(kind, options, True), self.steps)
         return KERAS_LAYERS[kind](call, given[0])
 
+    def _nested(self, where: str, options: Mapping[str, Any], value: LayerValue) -> LayerValue:
+        """A Sequential as a layer; its arrays stand below its own name."""
+        if self.numbered:
+            folder = self._folder("Sequential", True)
+            inside = {k.removeprefix(folder): v for k, v in self.arrays.items() if k.startswith(folder)}
+        else:
+            folder = f"model_weights/{where}/"
+            inside = {
+                f"model_weights/{k.removeprefix(folder).removeprefix(where + '/')}": v
+                for k, v in self.arrays.items()
+                if k.startswith(folder)
+            }
+        reader = _KerasFileReader(self.name, inside, self.numbered)
+        reader.steps = self.steps
+        for layer in options["layers"]:
+            value = reader._layer(layer, [value])
+        return value
+
+    def _folder(self, kind: str, count: bool) -> str:
+        """Where `.keras` keeps the next layer of a class."""
+        snake = _snake(kind)
+        number = self.counts.get(snake, 0)
+        if count:
+            self.counts[snake] = number + 1
+        return f"layers/{snake}" + (f"_{number}/" if number else "/")
+
     def _joined(
         self, where: str, kind: str, options: Mapping[str, Any], given: list[LayerValue]
     ) -> LayerValue:
         shapes = {v.shape for v in given}
-        if kind == "Add" and len(shapes) == 1:
-            return LayerValue(
-                self.steps.sum(where, [v.step for v in given], [1] * len(given)), given[0].shape
-            )
+        if len(shapes) == 1 and (kind == "Add" or (kind == "Subtract" and len(given) == 2)):
+            signs = [1] * len(given) if kind == "Add" else [1, -1]
+            return LayerValue(self.steps.sum(where, [v.step for v in given], signs), given[0].shape)
         if kind == "Concatenate" and all(len(v.shape) == 1 for v in given) and options.get("axis") in (-1, 1):
             which = np.repeat(np.arange(len(given)), [v.shape[0] for v in given])
             index = np.concatenate([np.arange(v.shape[0]) for v in given])
@@ -180,12 +217,7 @@ class _KerasFileReader:
         where = str(options.get("name", kind))
         if not self.numbered:
             return _own(self.arrays, f"model_weights/{where}/")
-        snake = _snake(kind)
-        number = self.counts.get(snake, 0)
-        if count:
-            self.counts[snake] = number + 1
-        folder = f"layers/{snake}" + (f"_{number}" if number else "") + "/vars/"
-        found = _own(self.arrays, folder)
+        found = _own(self.arrays, self._folder(kind, count) + "vars/")
         order = [n for n in _ORDERS.get(kind, _ORDERS[""]) if options.get(_LEFT_OUT.get(n, ""), True)]
         if set(found) - {str(k) for k in range(len(order))}:
             raise refusal(where, f"a Keras {kind} with the arrays {', '.join(sorted(found))[:80]}")
@@ -238,24 +270,42 @@ def _single_output(name: str, held: Mapping[str, Any]) -> str:
     return str(outputs[0])
 
 
+_KERNEL = re.compile(r"(?:.*_)?(kernel|W|weights?)|0", re.ASCII)
+_BIAS = re.compile(r"(?:.*_)?(bias|b|biases)|1", re.ASCII)
+
+
 def _weights_alone(
     name: str, attributes: dict[str, Any], arrays: dict[str, np.ndarray], activation: Any
-) -> Network:
-    if "layer_names" not in attributes:
-        raise InputError(f"{name} holds no layers of Keras; expected what save_weights writes.")
+) -> Network | Graph:
+    """Dense layers in the order that the file states, else by the numbers in their names."""
     if activation is None:
         raise OptionError(f"{name} holds weights alone; pass activation= (--activation).")
-    layers = [n.decode() if isinstance(n, bytes) else str(n) for n in attributes["layer_names"]]
-    layers = [layer for layer in layers if any(key.startswith(f"{layer}/") for key in arrays)]
-    chain, phis = ChainSteps(), activation_list(activation, len(layers) - 1)
-    for k, layer in enumerate(layers):
-        parts = _own(arrays, f"{layer}/")
-        kernel = parts.get("kernel")
-        if kernel is None or set(parts) - {"kernel", "bias"}:
+    if arrays and not any("/" in key for key in arrays):  # W0, b0, ... or fc1_weight, ... at the root
+        return network_of_tensors(name, arrays, activation, None)
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in arrays.items():
+        folder, _, last = key.rpartition("/")
+        layer, last = folder.removesuffix("/vars"), last.partition(":")[0]
+        kind = "kernel" if _KERNEL.fullmatch(last) else "bias" if _BIAS.fullmatch(last) else last
+        layers.setdefault(layer, {})[kind] = array
+    for layer, parts in layers.items():
+        if "kernel" not in parts or set(parts) - {"kernel", "bias"}:
             raise refusal(layer, f"a layer with the arrays {', '.join(sorted(parts))[:80]}")
-        if kernel.ndim != 2:
-            raise refusal(layer, f"a layer with a kernel of shape {kernel.shape}")
-        chain.affine(layer, kernel.T, parts.get("bias"))
+        if parts["kernel"].ndim != 2:
+            raise refusal(layer, f"a layer with a kernel of shape {parts['kernel'].shape}")
+    order = sorted(layers, key=lambda layer: (_place(attributes, layer), natural_key(layer)))
+    if not order:
+        raise InputError(f"{name} holds no layers of Keras; expected what save_weights writes.")
+    chain, phis = ChainSteps(), activation_list(activation, len(order) - 1)
+    for k, layer in enumerate(order):
+        chain.affine(layer, layers[layer]["kernel"].T, layers[layer].get("bias"))
         if k < len(phis):
             chain.activation(layer, phis[k])
     return chain.network()
+
+
+def _place(attributes: Mapping[str, Any], layer: str) -> int:
+    """The place of a layer in the list that Keras 2 writes; 0 where there is none."""
+    names = [n.decode() if isinstance(n, bytes) else str(n) for n in attributes.get("layer_names", ())]
+    parts = layer.split("/")
+    return next((k for k, known in enumerate(names) if known in parts), 0)

@@ -17,9 +17,11 @@ from ..network import (
     GELU,
     SELU,
     Activation,
+    Hardtanh,
     Identity,
     LeakyReLU,
     Mish,
+    PReLU,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -136,9 +138,11 @@ def _own_activation(call: Call, value: LayerValue) -> LayerValue:
         found = ELU(float(options.get("alpha", 1.0)))
     else:
         slope, largest = float(options.get("negative_slope") or 0.0), options.get("max_value")
-        if options.get("threshold") or (largest is not None and (slope or float(largest) != 6.0)):
-            raise call.refuse("with a threshold or a largest value other than 6")
-        found = ReLU6() if largest is not None else LeakyReLU(slope) if slope else ReLU()
+        if options.get("threshold") or (largest is not None and (slope or not float(largest) > 0.0)):
+            raise call.refuse("with a threshold, or with both a slope and a largest value")
+        found = (
+            Hardtanh(0.0, float(largest)) if largest is not None else LeakyReLU(slope) if slope else ReLU()
+        )
     return LayerValue(call.steps.activation(call.where, value.step, found), value.shape)
 
 
@@ -249,11 +253,56 @@ def _zero_padding(call: Call, value: LayerValue) -> LayerValue:
     return LayerValue(step, tuple(index.shape))
 
 
+def _normalization(call: Call, value: LayerValue) -> LayerValue:
+    """(v - mean) / max(sqrt(variance), 1e-7), or the way back."""
+    mean, variance = (
+        call.arrays[name] if name in call.arrays else np.asarray(call.options.get(name), np.float64)
+        for name in ("mean", "variance")
+    )
+    axis = call.options.get("axis", -1)
+    axis = axis if isinstance(axis, list) else [axis]
+    if call.options.get("invert") or axis not in ([-1], [len(value.shape)], [None], []):
+        raise call.refuse(f"along axis {str(axis)[:40]} or inverted")
+    if not (np.isfinite(mean).all() and (variance >= 0.0).all()):
+        raise call.refuse("without its mean and variance")
+    scale = 1.0 / np.maximum(np.sqrt(floats(f"layer {call.where}", variance)), 1e-7)
+    pair = scale, -scale * floats(f"layer {call.where}", mean)
+    wide = [np.broadcast_to(v.reshape(-1), value.shape).reshape(-1) for v in pair]
+    return LayerValue(call.steps.scaling(call.where, value.step, *wide), value.shape)
+
+
+def _prelu(call: Call, value: LayerValue) -> LayerValue:
+    slopes = np.broadcast_to(call.array("alpha"), value.shape).reshape(-1)
+    return LayerValue(call.steps.activation(call.where, value.step, PReLU(slopes)), value.shape)
+
+
+def _of_signal(layer: Callable[[Call, LayerValue], LayerValue]) -> Callable[[Call, LayerValue], LayerValue]:
+    """A layer of signals (length, channels) as that of images of height 1."""
+
+    def read(call: Call, value: LayerValue) -> LayerValue:
+        if len(value.shape) != 2 or call.options.get("data_format") == "channels_first":
+            raise call.refuse(f"of samples of shape {value.shape}, channels last expected")
+        options = dict(call.options)
+        for name in ("strides", "dilation_rate", "pool_size"):
+            given = options.get(name)
+            if given is not None:
+                options[name] = [1, *([given] if isinstance(given, int) else given)]
+        arrays = {k: v[None] if v.ndim == 3 else v for k, v in call.arrays.items()}
+        kind = call.kind.replace("1D", "2D")
+        inner = dataclasses.replace(call, kind=kind, options=options, arrays=arrays)
+        found = layer(inner, LayerValue(value.step, (1, *value.shape)))
+        return LayerValue(found.step, found.shape[1:] if len(found.shape) == 3 else found.shape)
+
+    return read
+
+
 KERAS_LAYERS: dict[str, Callable[[Call, LayerValue], LayerValue]] = {
     "Activation": _activated,
     "ActivityRegularization": _passed,
+    "AveragePooling1D": _of_signal(_pooling),
     "AveragePooling2D": _pooling,
     "BatchNormalization": _batch_normalisation,
+    "Conv1D": _of_signal(_convolution),
     "Conv2D": _convolution,
     "Dense": _dense,
     "DepthwiseConv2D": _convolution,
@@ -262,12 +311,17 @@ KERAS_LAYERS: dict[str, Callable[[Call, LayerValue], LayerValue]] = {
     "Flatten": _flatten,
     "GaussianDropout": _passed,
     "GaussianNoise": _passed,
+    "GlobalAveragePooling1D": _of_signal(_global_pooling),
     "GlobalAveragePooling2D": _global_pooling,
+    "GlobalMaxPooling1D": _of_signal(_global_pooling),
     "GlobalMaxPooling2D": _global_pooling,
     "Identity": _passed,
     "InputLayer": _passed,
     "LeakyReLU": _own_activation,
+    "MaxPooling1D": _of_signal(_pooling),
     "MaxPooling2D": _pooling,
+    "Normalization": _normalization,
+    "PReLU": _prelu,
     "ReLU": _own_activation,
     "Rescaling": _rescaling,
     "Reshape": _reshape,
