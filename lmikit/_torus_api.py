@@ -8,7 +8,7 @@ import numpy as np
 from ._errors import InputError, LmikitError, SolveFailed
 from ._progress import Progress, ProgressCallback
 from .certificates.torus import TorusCertificate, verify_torus
-from .formulations.torus import exchanged, fast_torus
+from .formulations.torus import exchanged, fast_torus, headed
 from .graph import Graph, chain_graph
 from .network import Network
 from .torus import TorusForm, TorusWitness, torus_form
@@ -30,10 +30,12 @@ def torus_lipschitz(
 
     Images are embedded in a torus of `cells` cells (None: the least admissible; every larger one is valid and
     may show a slightly different bound), where zero padding becomes circular and the inequality splits into
-    one small matrix per frequency (docs/convolutions.md). Where the output is an image the multipliers per
-    channel that are best on the torus are solved for, in at most `time_limit` seconds before the proof; else,
-    and where their proof fails, Fast's are taken, a scalar per layer. The bound is at most the product of the
-    layers' norms on the torus and at least what one multiplier per neuron shows of the network unrolled.
+    one small matrix per frequency (docs/convolutions.md). The multipliers per channel (per neuron in fully
+    connected layers) that are best on the torus are solved for, in at most `time_limit` seconds before the
+    proof; every iterate is feasible, and the best one is proven. Where that fails, or a frequency's matrix has
+    too many rows, Fast's are taken, a scalar per layer. The bound is at most the product of the layers' norms
+    on the torus and at least what one multiplier per neuron shows of the network unrolled.
+    `witness.optimum_at_least` is the solver's own lower end, not proven.
 
     Read: convolutions with zero padding, strides, dilation, groups, their adjoints, average pooling, sums
     before an activation, slopes per channel, and a chain of fully connected layers at the end. Raises
@@ -53,7 +55,8 @@ def torus_lipschitz(
     if (left is not None and left <= 0.0) or not _solvable(form):
         return verify_torus(network, fast)
     try:
-        return verify_torus(network, exchanged(form, time_limit=left, progress=progress))
+        solve = exchanged if form.head is None else headed
+        return verify_torus(network, solve(form, time_limit=left, progress=progress))
     except LmikitError as error:
         _log.warning("the torus LMI gave no bound (%s); Fast is proven instead", error)
     return verify_torus(network, fast)
@@ -71,4 +74,4 @@ def _fast(form: TorusForm) -> TorusWitness:
 
 def _solvable(form: TorusForm) -> bool:
     order = sum(form.size(k) for k in (0, *form.nodes))
-    return form.head is None and bool(form.nodes) and order <= _LARGEST_ORDER
+    return bool(form.nodes) and order <= _LARGEST_ORDER

@@ -2,5 +2,6 @@
 
 from ._exchange import exchanged
 from ._fast import fast_torus
+from ._headed import headed
 
-__all__ = ["exchanged", "fast_torus"]
+__all__ = ["exchanged", "fast_torus", "headed"]

@@ -20,23 +20,28 @@ from ._model import TorusModel, conjugate, torus_model
 __all__ = ["fast_torus"]
 
 _ROOM = 0.999  # of what a node can bear, where a tree of max-pooling takes it
-_CHUNK = 2**24  # numbers of one level held at once
+_DEAD = 1e-6  # of the largest, from where on a channel counts as one that receives nothing
 
 
-def fast_torus(form: TorusForm, model: TorusModel | None = None, share: float = 1.0) -> TorusWitness:
+def fast_torus(
+    form: TorusForm, model: TorusModel | None = None, share: float = 1.0, *, balanced: bool = False
+) -> TorusWitness:
     """The multipliers node by node; `share` below 1 keeps every matrix away from its boundary.
+
+    `balanced`: multipliers of a node in inverse proportion to what its channels receive, instead of one
+    scalar (not always better, but nearer to the optimum where some channels are all but dead).
 
     Raises SolveFailed where a recursion leaves the range of floats.
     """
     model = model or torus_model(form)
     with np.errstate(all="ignore"):
-        multipliers, state = _trunk(model, share)
+        multipliers, state = _trunk(model, share, balanced)
         if form.head is None:
             d_out = float(np.linalg.eigvalsh(state.gram(model))[:, -1].max())
             head: tuple[np.ndarray, ...] = ()
         else:
             gram = np.einsum("j,jab->ab", model.weights, state.gram(model).real) / form.positions
-            head, d_out = _head(form, gram, share)
+            head, d_out = _head(form, gram, share, balanced)
     if not (np.isfinite(d_out) and d_out >= 0.0):
         raise SolveFailed("Fast on the torus left the range of floats; rescale the weights.")
     return TorusWitness(form.cells, 1.0, max(d_out, 1e-300), multipliers, head, "Fast on the torus")
@@ -94,7 +99,7 @@ class _State:
         return self.quotient(self.placed(model.Y))
 
 
-def _trunk(model: TorusModel, share: float) -> tuple[tuple[np.ndarray, ...], _State]:
+def _trunk(model: TorusModel, share: float, balanced: bool) -> tuple[tuple[np.ndarray, ...], _State]:
     form, found = model.form, {}
     pooled: dict[int, float] = {}
     state = _State({}, np.zeros((len(model.frequencies), 0, 0), dtype=complex), 0)
@@ -114,28 +119,45 @@ def _trunk(model: TorusModel, share: float) -> tuple[tuple[np.ndarray, ...], _St
                 found[k] = np.full(form.images.shapes[k][0], value)
                 state.append(k, form.size(k), np.full(form.size(k), 2.0 * value), -value * scaled)
                 continue
-            top = float(np.linalg.eigvalsh(state.quotient(scaled))[:, -1].max())
+            own = np.ones(form.images.shapes[k][0])
+            if balanced:
+                received = np.einsum("jaa->ja", state.quotient(scaled)).real.max(axis=0)
+                own = _inverse(received.reshape(len(own), -1).max(axis=1))
+            each = np.sqrt(np.repeat(own, form.repeats(k)))[:, None]
+            top = float(np.linalg.eigvalsh(state.quotient(each * scaled))[:, -1].max())
             if square.any():  # half of what the read part can bear
-                bent = np.sqrt(-square)[:, None] * rows
+                bent = np.sqrt(-square)[:, None] * each * rows
                 top = max(top, 2.0 * float(np.linalg.eigvalsh(state.quotient(bent))[:, -1].max()))
             value = share / top if top > 0.0 else 1.0
+            found[k] = value * own
+            T = np.repeat(found[k], form.repeats(k))
             if square.any():
-                state.matrix = state.matrix + value * conjugate(rows) @ (square[:, None] * rows)
-            found[k] = np.full(form.images.shapes[k][0], value)
-            state.append(k, form.size(k), np.full(form.size(k), 2.0 * value), -value * scaled)
+                state.matrix = state.matrix + conjugate(rows) @ ((T * square)[:, None] * rows)
+            state.append(k, form.size(k), 2.0 * T, -T[:, None] * scaled)
     return tuple(found[k] for k in form.nodes), state
 
 
-def _head(form: TorusForm, gram: np.ndarray, share: float) -> tuple[tuple[np.ndarray, ...], float]:
+def _inverse(received: np.ndarray) -> np.ndarray:
+    """1 / received with a floor, the least of them 1."""
+    top = float(received.max())
+    return top / np.maximum(received, _DEAD * top) if top > 0.0 else np.ones_like(received)
+
+
+def _head(
+    form: TorusForm, gram: np.ndarray, share: float, balanced: bool
+) -> tuple[tuple[np.ndarray, ...], float]:
     """Fast on the fully connected layers, from Q = U X^-1 U'."""
     assert form.head is not None
     head, Q = [], gram
     for index, k in enumerate(form.head_nodes):
         alpha, beta = form.slopes(k)
         scaled = (alpha + beta)[:, None] * Q * (alpha + beta)
-        value = share / max(float(np.linalg.eigvalsh(scaled)[-1]), 1e-300)
-        head.append(np.full(len(Q), value))
-        X = 2.0 * value * np.eye(len(Q)) - value * value * scaled
+        own = _inverse(np.diagonal(scaled)) if balanced else np.ones(len(Q))
+        each = np.sqrt(own)
+        value = share / max(float(np.linalg.eigvalsh(each[:, None] * scaled * each)[-1]), 1e-300)
+        T = value * own
+        head.append(T)
+        X = np.diag(2.0 * T) - T[:, None] * scaled * T
         W = form.head.maps[index].mid
         Q = W @ np.linalg.solve(X, W.T)
         Q = 0.5 * (Q + Q.T)

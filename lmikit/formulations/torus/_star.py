@@ -1,0 +1,172 @@
+"""The torus LMI of a network with fully connected layers at the end, and its barrier's derivatives.
+
+Every frequency w has its matrix M(w) (`Arms`), and all meet in the head's matrix N_0 (`Root`), because what
+the head reads is v_1 = sum of U(w) x(w): a star, linear in the variables y = (T, mu, d), L^2 = d,
+
+    minimise d  s.t.  Z = [[M(w) .., -U(w)'c], [-c U(w) .., N_0]] > 0.
+
+Eliminating the arms leaves N = N_0 - c G c, G = sum of U M^-1 U'. The barrier is
+
+    phi = -log det N - e sum of log det M(w),   0 < e <= 1:
+
+N > 0 alone keeps the arms definite where the head sees them, because G grows beyond bounds at their limits
+and is matrix convex; thousands of rows of arms in full weight would only hold the centre far from the
+optimum. At a minimum of t d + phi, X = (1/t) (Z^-1 with the arms' own M^-1 in the weight e) is dual feasible,
+so that d is within (rows of N + e times those of the arms) / t of the optimum.
+
+With R = Z^-1, K = M^-1, L = K U'c, S = N^-1: R has the blocks L(w) S_11 L(w')' + [w = w'] K(w) and
+L(w) S_1., and tr(A_a R A_b R) needs for pairs of different arms only D_a = sum over w of L' A_a L, r x r.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from ._arms import Arms, chunks
+from ._model import TorusModel, conjugate
+from ._root import Root
+
+__all__ = ["Barrier", "Star", "Trial"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """phi, and the least d that the other variables allow."""
+
+    value: float
+    needed: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Barrier:
+    """Gradient and Hessian of phi in y."""
+
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Inverse:
+    """S and its factor, c, G; Z^-1 on (root, v_1)."""
+
+    S: np.ndarray
+    half: np.ndarray
+    c: np.ndarray
+    gram: np.ndarray
+    big: np.ndarray
+
+
+class Star:
+    """A point y is an array: T of all channels node by node, mu of all neurons of the head, d; all < caps."""
+
+    def __init__(self, model: TorusModel, caps: np.ndarray) -> None:
+        self._arms = [Arms(model.at(part)) for part in chunks(model)]
+        self._root, self._caps = Root(model), caps
+        self.channels = sum(model.form.channels)
+        self.size = self.channels + self._root.neurons + 1
+        rows = float(model.form.positions * self._arms[0].order)
+        self._weight = min(1.0, self._root.order / rows)
+        # of -log(1 - y / cap): as much as log det pulls where a channel receives nothing
+        each = self._weight * model.form.positions * self._arms[0].repeats
+        self._cap_weights = np.concatenate([each, np.ones(self._root.neurons + 1)])
+        self.degree = self._weight * rows + self._root.order + float(self._cap_weights.sum())
+
+    def trial(self, y: np.ndarray) -> Trial | None:
+        """None where Z is not positive definite."""
+        if not (np.isfinite(y).all() and (y > 0.0).all() and (y < self._caps).all()):
+            return None
+        T, rest, own = y[: self.channels], y[self.channels :], 0.0
+        G = np.zeros((self._root.first, self._root.first))
+        try:
+            for arms in self._arms:
+                factor = np.linalg.cholesky(arms.matrix(T))
+                own += arms.log_det(factor)
+                half = np.linalg.solve(factor, conjugate(arms.U))
+                G += arms.summed(conjugate(half) @ half)
+            lower = np.linalg.cholesky(self._reduced(rest, G))
+        except np.linalg.LinAlgError:
+            return None
+        value = -self._weight * own - float(self._cap_weights @ np.log1p(-y / self._caps))
+        value -= 2.0 * float(np.log(np.diagonal(lower)).sum())
+        o = self._root.outputs
+        slack = float(np.linalg.svd(lower[-o:, -o:], compute_uv=False)[-1]) ** 2
+        return Trial(value, float(y[-1]) - slack) if np.isfinite(value) else None
+
+    def _reduced(self, rest: np.ndarray, G: np.ndarray) -> np.ndarray:
+        N, c, r = self._root.matrix(rest), self._root.coupling(rest), self._root.first
+        N[:r, :r] -= c[:, None] * (0.5 * (G + G.T)) * c
+        return N
+
+    def barrier(self, y: np.ndarray) -> Barrier:
+        """At a point where Z is positive definite; LinAlgError elsewhere."""
+        T, rest, m = y[: self.channels], y[self.channels :], self.channels
+        K, KU = [], []
+        G = np.zeros((self._root.first, self._root.first))
+        for arms in self._arms:
+            half = np.linalg.inv(np.linalg.cholesky(arms.matrix(T)))
+            K.append(conjugate(half) @ half)
+            KU.append(K[-1] @ conjugate(arms.U))
+            G += arms.summed(arms.U @ KU[-1])
+        inverse = self._inverse(rest, 0.5 * (G + G.T))
+        g, H = np.zeros(self.size), np.zeros((self.size, self.size))
+        D = np.zeros((m, self._root.first, self._root.first))
+        for arms, own, rows in zip(self._arms, K, KU, strict=True):
+            self._add_arms(arms, own, rows, inverse, g, H, D)
+        D = (inverse.half.T @ D @ inverse.half).reshape(m, -1)
+        H[:m, :m] += D @ D.T
+        self._add_root(inverse, g, H)
+        H[m:, :m] = H[:m, m:].T
+        room = 1.0 / (self._caps - y)
+        g += self._cap_weights * room
+        H[np.diag_indices(self.size)] += self._cap_weights * room * room
+        return Barrier(g, H)
+
+    def _inverse(self, rest: np.ndarray, G: np.ndarray) -> _Inverse:
+        root, c, r = self._root, self._root.coupling(rest), self._root.first
+        lower = np.linalg.inv(np.linalg.cholesky(self._reduced(rest, G)))
+        S = lower.T @ lower
+        half = c[:, None] * lower.T[:r]
+        side = (S[:, :r] * c) @ G
+        big = np.block([[S, side], [side.T, G + G @ (half @ half.T) @ G]])
+        return _Inverse(S, half, c, G, big)
+
+    def _add_arms(
+        self,
+        arms: Arms,
+        K: np.ndarray,
+        KU: np.ndarray,
+        inverse: _Inverse,
+        g: np.ndarray,
+        H: np.ndarray,
+        D: np.ndarray,
+    ) -> None:
+        """The part of some frequencies: the gradient, the Hessian's rows of T, the sum D."""
+        m, root, weight = self.channels, self._root, self._weight
+        p, q = arms.rows(KU)
+        D += arms.between(p, q)
+        sp, sq = p @ inverse.half, q @ inverse.half
+        low = sp @ conjugate(sp), sp @ conjugate(sq), sq @ conjugate(sq)
+        own = arms.forms(K)
+        full = tuple(a + b for a, b in zip(own, low, strict=True))
+        H[:m, :m] += arms.local(full) - arms.local(low) - (1.0 - weight) * arms.local(own)
+        seen = np.einsum("jaa->ja", low[1]) + weight * np.einsum("jaa->ja", own[1])
+        g[:m] -= 2.0 * arms.by_channel(arms.summed(seen))
+        # from K U' to the root and to v_1
+        to = np.hstack([inverse.c[:, None] * inverse.S[: root.first], np.eye(root.first)])
+        to[:, root.order :] += inverse.half @ inverse.half.T @ inverse.gram
+        toP, toQ = to @ root.P.T, to @ root.Q.T
+        cross = (p @ toP) * np.conj(q @ toQ) + (p @ toQ) * np.conj(q @ toP)
+        H[:m, m:-1] += 2.0 * arms.by_channel(arms.summed(cross))
+        out = to[:, root.neurons : root.order]
+        H[:m, -1] += 2.0 * arms.by_channel(arms.summed(((p @ out) * np.conj(q @ out)).sum(axis=2)))
+
+    def _add_root(self, inverse: _Inverse, g: np.ndarray, H: np.ndarray) -> None:
+        m, root, outputs = self.channels, self._root, slice(self._root.neurons, self._root.order)
+        bP, bQ = inverse.big @ root.P.T, inverse.big @ root.Q.T
+        pp, pq, qq = root.P @ bP, root.P @ bQ, root.Q @ bQ
+        ss = inverse.big[outputs, outputs]
+        g[m:-1] = -2.0 * np.diagonal(pq)
+        g[-1] = -float(np.trace(ss))
+        H[m:-1, m:-1] = 2.0 * (pq * pq.T + qq * pp)
+        H[m:-1, -1] = H[-1, m:-1] = 2.0 * (bP[outputs] * bQ[outputs]).sum(axis=0)
+        H[-1, -1] = float((ss * ss).sum())
