@@ -32,7 +32,7 @@ def torus_lipschitz(
     may show a slightly different bound), where zero padding becomes circular and the inequality splits into
     one small matrix per frequency (docs/convolutions.md). The multipliers per channel (per neuron in fully
     connected layers) that are best on the torus are solved for, in at most `time_limit` seconds before the
-    proof; every iterate is feasible, and the best one is proven. Where that fails, or a frequency's matrix has
+    proof; every iterate is feasible, and the best is proven. Where that fails, or a frequency has a matrix of
     too many rows, Fast's are taken, a scalar per layer. The bound is at most the product of the layers' norms
     on the torus and at least what one multiplier per neuron shows of the network unrolled.
     `witness.optimum_at_least` is the solver's own lower end, not proven.

@@ -1,5 +1,7 @@
 """Torus bounds of networks with fully connected layers at the end: derivatives, order, optimum, anytime."""
 
+import itertools
+
 import clarabel
 import numpy as np
 import pytest
@@ -105,7 +107,9 @@ def clarabel_optimum(form):
     P = scipy.sparse.csc_matrix((y.size, y.size))
     b = zero[rows, columns] * scale
     cones = [clarabel.PSDTriangleConeT(n)]
-    return np.sqrt(clarabel.DefaultSolver(P, cost, scipy.sparse.csc_matrix(A), b, cones, settings).solve().x[-1])
+    return np.sqrt(
+        clarabel.DefaultSolver(P, cost, scipy.sparse.csc_matrix(A), b, cones, settings).solve().x[-1]
+    )
 
 
 def dense(star, y, unit):
@@ -152,21 +156,8 @@ def test_every_iterate_can_be_proven_and_dead_neurons_do_no_harm():
     network = Network.from_arrays([*weights[:2], *dense])
     values = []
     best = lmikit.torus_lipschitz(network, progress=lambda p: values.append(p.objective))
-    assert all(b <= a for a, b in zip(values[1:], values[2:], strict=False))
+    assert all(b <= a for a, b in itertools.pairwise(values[1:]))
     for limit in (1e-9, 0.01, 0.02):  # whatever point it stops at is proven
         cut = lmikit.torus_lipschitz(network, time_limit=limit)
         assert best.bound <= cut.bound * (1.0 + 1e-4)
     assert best.bound == pytest.approx(best.witness.optimum_at_least, rel=1e-3)
-
-
-@pytest.mark.slow
-def test_published_networks_reach_their_values(data_dir):
-    """2C2F and LeNet-5 of GLipSDP, for whose convolutional form no other proven bound is published."""
-    import importlib.util
-
-    path = data_dir / "glipsdp"
-    spec = importlib.util.spec_from_file_location("convolutions", "benchmarks/convolutions.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert lmikit.torus_lipschitz(module.two_convolutions(path)).bound <= 22.42
-    assert lmikit.torus_lipschitz(module.lenet(path)).bound <= 42.39

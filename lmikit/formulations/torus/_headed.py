@@ -83,14 +83,10 @@ def headed(
     return _witness(form, best[0], best[1], [len(a) for a in parts], lower)
 
 
-def _witness(
-    form: TorusForm, value: float, y: np.ndarray, sizes: list[int], lower: float
-) -> TorusWitness:
+def _witness(form: TorusForm, value: float, y: np.ndarray, sizes: list[int], lower: float) -> TorusWitness:
     parts, count = tuple(np.split(y[:-1], np.cumsum(sizes)[:-1])), len(form.channels)
     least = math.sqrt(lower) if lower > 0.0 else None
-    return TorusWitness(
-        form.cells, 1.0, value, parts[:count], parts[count:], "LipSDP on the torus", least
-    )
+    return TorusWitness(form.cells, 1.0, value, parts[:count], parts[count:], "LipSDP on the torus", least)
 
 
 class _Newton:

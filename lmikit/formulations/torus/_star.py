@@ -122,7 +122,7 @@ class Star:
         return Barrier(g, H)
 
     def _inverse(self, rest: np.ndarray, G: np.ndarray) -> _Inverse:
-        root, c, r = self._root, self._root.coupling(rest), self._root.first
+        c, r = self._root.coupling(rest), self._root.first
         lower = np.linalg.inv(np.linalg.cholesky(self._reduced(rest, G)))
         S = lower.T @ lower
         half = c[:, None] * lower.T[:r]
