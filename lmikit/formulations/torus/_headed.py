@@ -46,6 +46,8 @@ def headed(
     deadline = math.inf if time_limit is None else begin + time_limit
     model = torus_model(form)
     inside = fast_torus(form, model, _START, balanced=True)
+    if not 1e-100 < inside.d_out < 1e100:  # squares of its inverse would leave the range
+        return fast_torus(form, model)
     parts = [*inside.multipliers, *inside.head]
     y = np.append(np.concatenate(parts), 2.0 * inside.d_out)
     caps = [t * np.where(t > _DEAD * t.min(), _ROOM[1], _ROOM[0]) for t in parts]
