@@ -77,6 +77,9 @@ class ArrayModule:
 
     def cholesky_solve(self, factor: Any, b: Any) -> Any:
         """(L L')^-1 b."""
+        if isinstance(b, np.ndarray) and b.ndim == 1 and b.size:
+            by_columns, flipped = _by_columns(factor)
+            return scipy.linalg.lapack.dpotrs(by_columns, b, lower=not flipped)[0]
         return self.solve_triangular(factor, self.solve_triangular(factor, b), transposed=True)
 
     def solve_triangular(self, factor: Any, b: Any, *, transposed: bool = False) -> Any:

@@ -4,27 +4,35 @@ With y = D y' (and C' = C D for each block) and one factor per constraint,
 
     e_k F_k(D y') PSD,   e_i (G D y' - h)_i <= 0,   e_j (C_j D y' + d_j) in the cone,   e_i (A D y' - b)_i = 0
 
-is the same problem; with rows=True each LMI is scaled by a congruence, diag(d) F diag(d), instead of a
+is the same problem; `equilibrate` scales each LMI by a congruence, diag(d) F diag(d), instead of a
 number. All factors are powers of two: no digit is lost, and points and multipliers go back exactly.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from ..lmi import LMI, SDP, SOC, Dual
 
-__all__ = ["Equilibration", "equilibrate", "scaled_problem"]
+__all__ = [
+    "Equilibration",
+    "Factors",
+    "block_factors",
+    "equilibrate",
+    "scaled_lmi",
+    "scaled_problem",
+    "times",
+]
 
 _ROUNDS = 12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Equilibration:
-    """The scaled problem and its factors; `rows` has one array (D_k,) per LMI."""
+class Factors:
+    """Powers of two for the variables and the constraints; `rows` has one array (D_k,) per LMI."""
 
-    sdp: SDP
     y: np.ndarray
     rows: tuple[np.ndarray, ...]
     G: np.ndarray
@@ -48,56 +56,89 @@ class Equilibration:
         return dataclasses.replace(dual, X=X, z=t * self.G * dual.z, v=t * self.A * dual.v, s=s)
 
 
-def equilibrate(sdp: SDP, *, rows: bool) -> Equilibration:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Equilibration:
+    """The scaled problem and its factors."""
+
+    sdp: SDP
+    factors: Factors
+
+
+def equilibrate(sdp: SDP) -> Equilibration:
     """Alternate between variables and constraints until the largest entries of each are near 1."""
     m = sdp.variables
-    terms = [_Terms.of(lmi) for lmi in sdp.lmis]
-    G, A = abs(sp.csr_array(sdp.G)), abs(sp.csr_array(sdp.A))
-    socs = [
+    others = _others(sdp)
+    y, e, turned = np.ones(m), np.ones(others.shape[0]), sp.csr_array(others.T)
+    terms, d = [_Terms.of(lmi) for lmi in sdp.lmis], [np.ones(lmi.size) for lmi in sdp.lmis]
+    for _ in range(_ROUNDS if m else 0):
+        for k, part in enumerate(terms):
+            d[k] = d[k] * _root(part.rows(d[k], y))
+        e = e * _root(_row_max(others, e, y)) ** 2
+        columns = [part.columns(d[k], y) for k, part in enumerate(terms)]
+        y = y * _root(np.max([*columns, _row_max(turned, y, e)], axis=0))
+    factors = _factors(sdp, y, d, e)
+    return Equilibration(scaled_problem(sdp, factors), factors)
+
+
+def block_factors(sdp: SDP) -> Factors:
+    """The same with one factor for each LMI: its largest entry per variable is all that matters."""
+    m, others = sdp.variables, _others(sdp)
+    largest = [_largest_entries(lmi) for lmi in sdp.lmis]
+    table = sp.csr_array(np.array(largest)) if largest else sp.csr_array((0, m))
+    table = sp.csr_array(sp.vstack([table, others], format="csr")) if others.shape[0] else table
+    f, y, turned = np.ones(table.shape[0]), np.ones(m), sp.csr_array(table.T)
+    for _ in range(_ROUNDS if m else 0):
+        f = f * _root(_row_max(table, f, y)) ** 2
+        y = y * _root(_row_max(turned, y, f))
+    d = [np.full(lmi.size, np.sqrt(factor)) for lmi, factor in zip(sdp.lmis, f, strict=False)]
+    return _factors(sdp, y, d, f[len(d) :])
+
+
+def _others(sdp: SDP) -> sp.csr_array:
+    """Absolute values of G and A, and of the largest entries per variable of each cone."""
+    m = sdp.variables
+    lines = [abs(sp.csr_array(sdp.G)), abs(sp.csr_array(sdp.A))]
+    lines += [
         sp.csr_array(abs(soc.C).max(axis=0).reshape(1, m)) if soc.d.size else sp.csr_array((1, m))
         for soc in sdp.socs
     ]
-    cones = sp.csr_array(sp.vstack([*socs, sp.csr_array((0, m))], format="csr"))
-    y = np.ones(m)
-    d = [np.ones(lmi.size) for lmi in sdp.lmis]
-    g, a, e = np.ones(G.shape[0]), np.ones(A.shape[0]), np.ones(cones.shape[0])
-    for _ in range(_ROUNDS if m else 0):
-        for k, part in enumerate(terms):
-            largest = part.rows(d[k], y)
-            d[k] = d[k] * (_root(largest) if rows else _root(np.full(largest.size, largest.max(initial=0.0))))
-        g, a, e = (
-            factor * _root(_row_max(matrix, factor, y)) ** 2
-            for matrix, factor in ((G, g), (A, a), (cones, e))
-        )
-        columns = [part.columns(d[k], y) for k, part in enumerate(terms)]
-        columns += [_row_max(sp.csr_array(M.T), y, f) for M, f in ((G, g), (A, a), (cones, e))]
-        y = y * _root(np.max(columns, axis=0))
-    y, g, a, e = (_power(part) for part in (y, g, a, e))
-    d = [_power(part) for part in d]
-    return scaled_problem(sdp, y, tuple(d), g, a, e)
+    used = [part for part in lines if part.shape[0]] or [sp.csr_array((0, m))]
+    return used[0] if len(used) == 1 else sp.csr_array(sp.vstack(used, format="csr"))
 
 
-def scaled_problem(
-    sdp: SDP,
-    y: np.ndarray,
-    d: tuple[np.ndarray, ...],
-    g: np.ndarray,
-    a: np.ndarray,
-    e: np.ndarray,
-) -> Equilibration:
-    """The problem with these factors, all powers of two."""
+def _factors(sdp: SDP, y: np.ndarray, d: list[np.ndarray], e: np.ndarray) -> Factors:
+    g, a, cones = np.split(_power(e), np.cumsum([sdp.h.size, sdp.b.size]))
+    return Factors(_power(y), tuple(_power(part) for part in d), g, a, cones)
+
+
+def _largest_entries(lmi: LMI) -> np.ndarray:
+    """About the largest entry of |F_i| for each i."""
+    p, q = (_column_max(side.indptr, np.abs(side.data)) for side in (lmi.P, lmi.Q))
+    return _column_max(lmi.E.indptr, np.abs(lmi.E.data) * (p * q)[lmi.E.indices])
+
+
+def _column_max(indptr: np.ndarray, data: np.ndarray) -> np.ndarray:
+    result = np.zeros(indptr.size - 1)
+    filled = np.flatnonzero(np.diff(indptr))
+    if filled.size:
+        result[filled] = np.maximum.reduceat(data, indptr[:-1][filled])
+    return result
+
+
+def scaled_problem(sdp: SDP, f: Factors) -> SDP:
+    """The problem with these factors."""
+    y = f.y
     D = sp.diags_array(y)
-    scaled = SDP(
+    return SDP(
         c=sdp.c * y,
-        lmis=tuple(_scaled(lmi, factor, y) for lmi, factor in zip(sdp.lmis, d, strict=True)),
-        G=sp.csc_array(sp.diags_array(g) @ sdp.G @ D) if g.size else sdp.G,
-        h=sdp.h * g,
-        A=sp.csc_array(sp.diags_array(a) @ sdp.A @ D) if a.size else sdp.A,
-        b=sdp.b * a,
-        socs=tuple(SOC(f * soc.C @ D, f * soc.d, soc.name) for f, soc in zip(e, sdp.socs, strict=True)),
-        H=None if sdp.H is None else sp.csc_array(D @ sdp.H @ D),
+        lmis=tuple(scaled_lmi(lmi, factor, y) for lmi, factor in zip(sdp.lmis, f.rows, strict=True)),
+        G=times(sdp.G, f.G, y) if f.G.size else sdp.G,
+        h=sdp.h * f.G,
+        A=times(sdp.A, f.A, y) if f.A.size else sdp.A,
+        b=sdp.b * f.A,
+        socs=tuple(SOC(e * soc.C @ D, e * soc.d, soc.name) for e, soc in zip(f.socs, sdp.socs, strict=True)),
+        H=None if sdp.H is None else times(sdp.H, y, y),
     )
-    return Equilibration(scaled, y, d, g, a, e)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,8 +185,19 @@ def _power(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp2(np.round(np.log2(values))))
 
 
-def _scaled(lmi: LMI, d: np.ndarray, y: np.ndarray) -> LMI:
-    D = sp.diags_array(d)
+def scaled_lmi(lmi: LMI, d: np.ndarray, y: np.ndarray) -> LMI:
+    """diag(d) F(diag(y) y') diag(d)."""
     return dataclasses.replace(
-        lmi, F0=sp.csc_array(D @ lmi.F0 @ D), P=D @ lmi.P, Q=D @ lmi.Q, E=lmi.E @ sp.diags_array(y)
+        lmi,
+        F0=times(lmi.F0, d, d),
+        P=times(lmi.P, d, np.ones(lmi.P.shape[1])),
+        Q=times(lmi.Q, d, np.ones(lmi.Q.shape[1])),
+        E=times(lmi.E, np.ones(lmi.E.shape[0]), y),
     )
+
+
+def times(matrix: Any, left: np.ndarray, right: np.ndarray) -> Any:
+    """diag(left) M diag(right) of a matrix stored by columns or by rows; exact for powers of two."""
+    major, minor = (right, left) if matrix.format == "csc" else (left, right)
+    data = matrix.data * minor[matrix.indices] * np.repeat(major, np.diff(matrix.indptr))
+    return type(matrix)((data, matrix.indices, matrix.indptr), shape=matrix.shape)

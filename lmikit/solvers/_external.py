@@ -259,12 +259,13 @@ def reduced_run(
             start = start[small.kept]
         if scaled:
             assert not isinstance(start, Solution)
-            scaling = scaled(inner) if callable(scaled) else equilibrate(inner, rows=True)
+            scaling = scaled(inner) if callable(scaled) else equilibrate(inner)
             if scaling is None:
                 return Raw(Status.FAILED, None, None, 0, "no other scaling")
-            raw = run(scaling.sdp, None if start is None else scaling.scaled(start))
-            y = None if raw.y is None else scaling.point(raw.y)
-            raw = dataclasses.replace(raw, y=y, dual=None if raw.dual is None else scaling.dual(raw.dual))
+            factors = scaling.factors
+            raw = run(scaling.sdp, None if start is None else factors.scaled(start))
+            y = None if raw.y is None else factors.point(raw.y)
+            raw = dataclasses.replace(raw, y=y, dual=None if raw.dual is None else factors.dual(raw.dual))
         else:
             raw = run(inner, start)
     if small is None:

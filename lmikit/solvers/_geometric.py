@@ -15,7 +15,7 @@ import scipy.sparse.linalg
 
 from ..lmi import LMI, SDP
 from ..lmi._svec import SvecOrder, svec_pairs, to_svec
-from ._equilibrate import Equilibration, scaled_problem
+from ._equilibrate import Equilibration, Factors, scaled_problem
 
 __all__ = ["geometric"]
 
@@ -35,11 +35,12 @@ def geometric(sdp: SDP) -> Equilibration | None:
         return None
     factors = np.exp2(np.round(np.clip(found, -_WIDEST, _WIDEST)))
     y, *rest = np.split(factors, np.cumsum(logs.sizes)[:-1])
-    scaled = scaled_problem(sdp, y, tuple(rest[:-2]), rest[-2], rest[-1], np.ones(0))
-    largest = float(np.abs(scaled.sdp.c).max(initial=0.0))
+    scales = Factors(y, tuple(rest[:-2]), rest[-2], rest[-1], np.ones(0))
+    scaled = scaled_problem(sdp, scales)
+    largest = float(np.abs(scaled.c).max(initial=0.0))
     objective = 2.0 ** math.frexp(largest)[1] if largest > 0.0 else 1.0
-    plain = dataclasses.replace(scaled.sdp, c=scaled.sdp.c / objective)
-    return dataclasses.replace(scaled, sdp=plain, objective=objective)
+    plain = dataclasses.replace(scaled, c=scaled.c / objective)
+    return Equilibration(plain, dataclasses.replace(scales, objective=objective))
 
 
 class _Logs:

@@ -14,10 +14,13 @@ from scipy.sparse.csgraph import connected_components
 
 from ..._arrays import array_module
 from ...lmi import LMI, SDP, Dual, aggregate_pattern
+from .._equilibrate import Factors, scaled_lmi
 
-__all__ = ["BlockPart", "Parts", "part_columns"]
+__all__ = ["SMALL_ORDER", "BlockPart", "Parts", "dense_columns", "part_columns"]
 
 _MOST_PRODUCTS = 3 * 10**7  # products of entries above which a block is expanded variable by variable
+SMALL_ORDER = 32  # up to which nothing is gained from leaving out variables
+_SMALL = 64  # order up to which patterns are formed as dense arrays
 _DENSE_FROM = 0.25  # share of nonzeros from which the columns are kept as a dense array
 
 
@@ -34,6 +37,11 @@ class BlockPart:
     def order(self) -> int:
         """n."""
         return int(self.rows.size)
+
+    def scaled(self, f: Factors) -> "BlockPart":
+        """In scaled units."""
+        block = scaled_lmi(self.block, f.rows[self.lmi][self.rows], f.y[self.active])
+        return dataclasses.replace(self, block=block)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,13 +85,36 @@ class Parts:
 
 
 def _components(lmi: LMI) -> Iterator[np.ndarray]:
-    if lmi.size:
-        count, label = connected_components(aggregate_pattern(lmi), directed=False)
+    if lmi.size == 1:
+        yield np.zeros(1, dtype=np.int64)
+    elif lmi.size:
+        pattern = _small_pattern(lmi) if lmi.size <= _SMALL else aggregate_pattern(lmi)
+        if isinstance(pattern, np.ndarray) and pattern.all():
+            yield np.arange(lmi.size)
+            return
+        count, label = connected_components(sp.csr_array(pattern), directed=False)
         order = np.argsort(label, kind="stable")
         yield from np.split(order, np.cumsum(np.bincount(label, minlength=count))[:-1])
 
 
+def _small_pattern(lmi: LMI) -> np.ndarray:
+    """`aggregate_pattern` as a dense array, without sparse products."""
+    live = np.zeros(lmi.E.shape[0], dtype=bool)
+    live[lmi.E.indices] = True
+    P, Q = lmi.P.toarray() != 0, lmi.Q.toarray() != 0
+    half = (P[:, live].astype(np.float64) @ Q[:, live].T) > 0
+    pattern: np.ndarray = half | half.T | np.eye(lmi.size, dtype=bool)
+    pattern[lmi.F0.nonzero()] = True
+    return pattern
+
+
 def _part(k: int, lmi: LMI, rows: np.ndarray) -> BlockPart:
+    if rows.size == lmi.size and lmi.size <= SMALL_ORDER:
+        return BlockPart(k, rows, lmi, np.arange(lmi.variables))
+    if rows.size == lmi.size:
+        found = np.flatnonzero(np.diff(lmi.E.indptr))
+        every = found.size == lmi.variables
+        return BlockPart(k, rows, lmi if every else LMI(lmi.F0, lmi.P, lmi.Q, lmi.E[:, found]), found)
     P, Q = sp.csr_array(lmi.P)[rows].tocsc(), sp.csr_array(lmi.Q)[rows].tocsc()
     live = np.flatnonzero((np.diff(P.indptr) > 0) & (np.diff(Q.indptr) > 0))
     E = sp.csr_array(lmi.E)[live].tocsc()
@@ -105,6 +136,23 @@ def part_columns(block: LMI) -> np.ndarray | sp.csr_array:
     columns = sp.csr_array(0.5 * (columns + columns[:, transposed]))
     columns.eliminate_zeros()
     return columns.toarray() if columns.nnz > _DENSE_FROM * n * n * m else columns
+
+
+def dense_columns(block: LMI) -> np.ndarray:
+    """The same as a dense array, without sparse products: for small blocks."""
+    n = block.size
+    if block.has_entries:
+        E = sp.coo_array(block.E)
+        i, j = block.P.indices[E.row], block.Q.indices[E.row]
+        values = 0.5 * E.data * (block.P.data * block.Q.data)[E.row]
+        columns = np.zeros((block.variables, n, n))
+        np.add.at(columns, (E.col, i, j), values)
+        np.add.at(columns, (E.col, j, i), values)
+        return columns.reshape(block.variables, n * n)
+    P, Q = block.P.toarray(), block.Q.toarray()
+    terms = P.T[:, :, None] * Q.T[:, None, :]
+    half = 0.5 * (terms + np.swapaxes(terms, 1, 2))
+    return np.asarray(block.E.T @ half.reshape(-1, n * n))
 
 
 def _outer(block: LMI) -> sp.csr_array:

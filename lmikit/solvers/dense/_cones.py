@@ -8,23 +8,28 @@ from ._cone import AbstractCone
 
 __all__ = ["Orthant", "SecondOrder"]
 
+_SMALL = 100_000  # numbers of a dense copy, up to which calls cost more than zeros do
+
 
 class Orthant(AbstractCone):
     """x >= 0 (p,): W is diagonal."""
 
     def __init__(self, F: sp.csr_array, F0: np.ndarray) -> None:
-        self.F, self.F0, self.degree = F, F0, float(F0.size)
-        self.Ft = sp.csr_array(F.T)
+        self.F0, self.degree = F0, float(F0.size)
+        small = F.shape[0] * F.shape[1] <= _SMALL
+        self.F = F
+        self.map = F.toarray() if small else F
+        self.turned = np.ascontiguousarray(self.map.T) if small else sp.csr_array(F.T)
         self.norms = np.sqrt(np.asarray(F.multiply(F).sum(axis=0)).ravel())
-        self.absolute = abs(F)
-        self.largest = self.absolute.max(axis=1).toarray().ravel() if F.nnz else np.zeros(F0.size)
+        self.absolute = abs(self.map)
+        self.largest = abs(F).max(axis=1).toarray().ravel() if F.nnz else np.zeros(F0.size)
         self.w = self.l = np.ones(F0.size)
 
     def linear(self, y: np.ndarray) -> np.ndarray:
-        return np.asarray(self.F @ y)
+        return np.asarray(self.map @ y)
 
     def adjoint(self, Z: np.ndarray) -> np.ndarray:
-        return np.asarray(self.Ft @ Z)
+        return np.asarray(self.turned @ Z)
 
     def relative(self, residual: np.ndarray, y: np.ndarray) -> float:
         scale = np.abs(self.F0) + self.absolute @ np.abs(y)
@@ -45,6 +50,10 @@ class Orthant(AbstractCone):
 
     def add_schur(self, M: np.ndarray) -> None:
         if not self.F.nnz:
+            return
+        if isinstance(self.map, np.ndarray):
+            part = self.turned / self.w
+            M += part @ part.T
             return
         weighted = sp.csr_array(self.F / self.w[:, None])
         if weighted.nnz > 0.1 * weighted.shape[0] * weighted.shape[1]:

@@ -13,7 +13,7 @@ M. Todd, S. Mizuno, "An O(sqrt(n) L)-iteration homogeneous and self-dual linear 
 import dataclasses
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,17 @@ class EmbeddingOutcome:
     reason: str
 
 
+class _Values(NamedTuple):
+    """What the equations need of one iterate, computed once."""
+
+    curved: np.ndarray  # H y
+    pulled: np.ndarray  # sum F_k*(Z_k)
+    lifted: np.ndarray  # A'v
+    linear: list  # F_k(y)
+    equal: np.ndarray  # A y
+    offset: float  # sum <F0_k, Z_k> + b'v
+
+
 @dataclasses.dataclass(frozen=True)
 class _Measures:
     primal: float
@@ -93,7 +104,8 @@ class _Method:
                 return EmbeddingOutcome(Status.FAILED, None, None, None, 0, "no start")
             stale = 0
             for iteration in range(self.limits.iterations + 1):
-                measures = self._measure(state)
+                values = self._values(state)
+                measures = self._measure(state, values)
                 self._report(iteration, measures)
                 if measures is not None and (self.best is None or measures.worst < 0.9 * self.best[0]):
                     self.best, stale = (measures.worst, _copy(state), measures), 0
@@ -101,12 +113,12 @@ class _Method:
                     stale += 1
                 if self.best is not None and self.best[0] <= self.limits.tol:
                     return self._outcome(Status.SOLVED, iteration, "solved")
-                ray = self._ray(state, iteration)
+                ray = self._ray(state, values, iteration)
                 if ray is not None:
                     return ray
                 if iteration == self.limits.iterations:
                     return self._outcome(Status.LIMIT, iteration, "iteration limit")
-                if stale > _PATIENCE or not self._step(state):
+                if stale > _PATIENCE or not self._step(state, values):
                     return self._end(state, iteration)
         except OutOfTime:
             return self._outcome(Status.LIMIT, iteration, "time limit")
@@ -121,7 +133,7 @@ class _Method:
                 return self._outcome(Status.SOLVED, iteration, "solved, near the tolerance")
             if reached <= 1e-4:
                 return self._outcome(Status.INACCURATE, iteration, "insufficient progress")
-        ray = self._ray(state, iteration, 1e-6)
+        ray = self._ray(state, self._values(state), iteration, 1e-6)
         return ray or self._outcome(Status.LIMIT, iteration, "insufficient progress")
 
     def _outcome(self, status: Status, iteration: int, reason: str) -> EmbeddingOutcome:
@@ -152,39 +164,41 @@ class _Method:
 
     # measures of the iterate
 
-    def _measure(self, s: EmbeddingState) -> _Measures | None:
+    def _values(self, s: EmbeddingState) -> _Values:
+        p = self.p
+        linear = [cone.linear(s.y) for cone in p.cones]
+        equal = p.A @ s.y if p.b.size else p.b
+        return _Values(p.curved(s.y), p.adjoint(s.Z), p.lifted(s.v), linear, equal, p.offset(s.Z, s.v))
+
+    def _measure(self, s: EmbeddingState, values: _Values) -> _Measures | None:
         p, tau = self.p, s.tau
         if not (tau > 0 and np.isfinite(s.y).all()):
             return None
         y = s.y / tau
-        curved = p.curved(y)
-        pulled = p.adjoint(s.Z) / tau
-        lifted = p.A.T @ s.v / tau
+        curved, pulled, lifted = values.curved / tau, values.pulled / tau, values.lifted / tau
         residual = curved + p.c - pulled + lifted
-        size = max(
-            1e-3 * float(np.abs(p.c).max(initial=0.0)),
-            *(float(np.abs(part).max(initial=0.0)) for part in (p.c, curved, lifted)),
-        )
-        dual = float(np.abs(residual).max(initial=0.0)) / (size or 1.0)
+        size = max(1e-3 * _largest(p.c), *(_largest(part) for part in (p.c, curved, lifted)))
+        dual = _largest(residual) / (size or 1.0)
         primal = 0.0
-        for cone, S in zip(p.cones, s.S, strict=True):
-            primal = max(primal, cone.relative(cone.linear(y) + cone.F0 - S / tau, y))
+        for cone, S, line in zip(p.cones, s.S, values.linear, strict=True):
+            primal = max(primal, cone.relative((line - S) / tau + cone.F0, y))
         if p.b.size:
             scale = np.abs(p.b) + np.abs(p.A) @ np.abs(y)
-            primal = max(primal, float((np.abs(p.A @ y - p.b) / np.where(scale > 0, scale, 1.0)).max()))
+            primal = max(primal, _largest((values.equal / tau - p.b) / np.where(scale > 0, scale, 1.0)))
         quadratic = 0.5 * float(y @ curved)
         objective = float(p.c @ y) + quadratic
-        bound = -p.offset(s.Z, s.v) / tau - quadratic
+        bound = -values.offset / tau - quadratic
         gap = abs(objective - bound)
         large = max(abs(objective), abs(bound))
-        terms = float(np.abs(p.c) @ np.abs(y)) + float(np.abs(p.c).max(initial=0.0))
+        terms = float(np.abs(p.c) @ np.abs(y)) + _largest(p.c)
         return _Measures(primal, dual, gap / large if large else gap, gap / (terms or 1.0), objective, bound)
 
-    def _ray(self, s: EmbeddingState, iteration: int, tolerance: float = _RAY) -> EmbeddingOutcome | None:
+    def _ray(
+        self, s: EmbeddingState, values: _Values, iteration: int, tolerance: float = _RAY
+    ) -> EmbeddingOutcome | None:
         p = self.p
-        value = p.offset(s.Z, s.v)
-        gradient = p.A.T @ s.v - p.adjoint(s.Z)
-        if value < 0 and float(np.abs(gradient).max(initial=0.0)) <= tolerance * -value:
+        value = values.offset
+        if value < 0 and _largest(values.lifted - values.pulled) <= tolerance * -value:
             Z = [part / -value for part in s.Z]
             return EmbeddingOutcome(
                 Status.INFEASIBLE, None, s.v / -value, Z, iteration, "the multipliers are a ray"
@@ -192,16 +206,16 @@ class _Method:
         slope = float(p.c @ s.y)
         if slope < 0:
             y = s.y / -slope
-            worst = max(float(np.abs(p.A @ y).max(initial=0.0)), float(np.abs(p.curved(y)).max(initial=0.0)))
-            for cone, S in zip(p.cones, s.S, strict=True):
-                worst = max(worst, float(np.linalg.norm(cone.linear(y) - S / -slope)))
+            worst = max(_largest(values.equal), _largest(values.curved)) / -slope
+            for line, S in zip(values.linear, s.S, strict=True):
+                worst = max(worst, float(np.linalg.norm(line - S)) / -slope)
             if worst <= tolerance * max(1.0, float(np.abs(y).max())):
                 return EmbeddingOutcome(Status.UNBOUNDED, y, None, None, iteration, "the point is a ray")
         return None
 
     # one iteration
 
-    def _step(self, s: EmbeddingState) -> bool:
+    def _step(self, s: EmbeddingState, values: _Values) -> bool:
         p = self.p
         pairs = zip(p.cones, s.S, s.Z, strict=True)
         if not all(cone.rescale(S, Z) for cone, S, Z in pairs):
@@ -210,8 +224,8 @@ class _Method:
         normal = Normal(p, self.limits.check)
         if not normal.factored:
             return False
-        residuals = self._residuals(s)
-        weighted = sum((cone.adjoint(cone.metric(cone.F0)) for cone in p.cones), np.zeros(p.c.size))
+        residuals = self._residuals(s, values)
+        weighted = p.adjoint([cone.metric(cone.F0) for cone in p.cones])
         data = refined(p, normal, -p.c, p.b, [-cone.F0 for cone in p.cones], -p.c - weighted)
         system = EmbeddingSystem(p, s, normal, residuals, *data)
         mu = (sum(float(np.vdot(S, Z)) for S, Z in zip(s.S, s.Z, strict=True)) + s.tau * s.kappa) / (
@@ -243,14 +257,19 @@ class _Method:
         s.y, s.v, s.tau, s.kappa = s.y / size, s.v / size, s.tau / size, s.kappa / size
         s.S, s.Z = [S / size for S in s.S], [Z / size for Z in s.Z]
 
-    def _residuals(self, s: EmbeddingState) -> tuple[np.ndarray, list, np.ndarray, float]:
+    def _residuals(self, s: EmbeddingState, values: _Values) -> tuple[np.ndarray, list, np.ndarray, float]:
         p = self.p
-        curved = p.curved(s.y)
-        d = curved + p.c * s.tau - p.adjoint(s.Z) + p.A.T @ s.v
-        primal = [cone.linear(s.y) + cone.F0 * s.tau - S for cone, S in zip(p.cones, s.S, strict=True)]
-        e = p.A @ s.y - p.b * s.tau
-        t = s.kappa + float(s.y @ curved) / s.tau + float(p.c @ s.y) + p.offset(s.Z, s.v)
+        d = values.curved + p.c * s.tau - values.pulled + values.lifted
+        primal = [
+            line + cone.F0 * s.tau - S for cone, line, S in zip(p.cones, values.linear, s.S, strict=True)
+        ]
+        e = values.equal - p.b * s.tau
+        t = s.kappa + float(s.y @ values.curved) / s.tau + float(p.c @ s.y) + values.offset
         return d, primal, e, t
+
+
+def _largest(x: np.ndarray) -> float:
+    return float(np.abs(x).max(initial=0.0))
 
 
 def _copy(s: EmbeddingState) -> EmbeddingState:

@@ -8,50 +8,76 @@ equalities hold do not make it singular) and a small multiple of its diagonal; s
 remove what that costs.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse as sp
 
 from ..._arrays import array_module
 from ...lmi import SDP
+from .._equilibrate import Factors, times
 from ._blocks import Parts
 from ._cone import AbstractCone
 from ._cones import Orthant, SecondOrder
 from ._semidefinite import Semidefinite
+from ._stack import Stack, stackable
 
 __all__ = ["Normal", "Program"]
 
 _REGULARISATION = 1e-15
 _REFINEMENTS = 4
+_ROUNDING = 3e-14
 _RANK = 1e-11  # of a row of A that is independent of the others, relative
 
 
 class Program:
-    """minimise c'y + 1/2 y'H y, F_k(y) + F0_k in K_k, A y = b."""
+    """minimise c'y + 1/2 y'H y, F_k(y) + F0_k in K_k, A y = b: a problem in scaled units, in arrays."""
 
-    def __init__(self, sdp: SDP) -> None:
+    def __init__(self, sdp: SDP, f: Factors) -> None:
         self.parts = Parts.of(sdp)
-        self.c = np.asarray(sdp.c)
-        self.H = None if sdp.H is None or not sdp.H.nnz else sdp.H.toarray()
+        self.c = sdp.c * f.y
+        self.H = None if sdp.H is None or not sdp.H.nnz else f.y[:, None] * sdp.H.toarray() * f.y
         self.equalities = sdp.b.size
-        A, b = sdp.A.toarray(), np.asarray(sdp.b)
+        A, b = f.A[:, None] * sdp.A.toarray() * f.y, sdp.b * f.A
         self.independent, self.contradiction = _independent(A, b)
         self.A, self.b = A[self.independent], b[self.independent]
         self.cones: list[AbstractCone] = []
-        for part in self.parts.psd:
-            self.cones.append(Semidefinite(part, self.c.size))
-        self.orthant = Orthant(self.parts.F, self.parts.f0)
-        self.cones.append(self.orthant)
-        self.socs = [SecondOrder(soc.C, soc.d) for soc in sdp.socs if soc.d.size]
+        psd = self.parts.psd
+        stacks, self.alone = stackable(psd, self.c.size)
+        self.stacks = [k for members in stacks for k in members]  # parts in the order of the stacks
+        self.cones += [Semidefinite(psd[k].scaled(f), self.c.size) for k in self.alone]
+        self.cones += [Stack([psd[k] for k in members], f) for members in stacks]
+        self.orthant = bool(self.parts.f0.size)
+        if self.orthant:
+            scalars = np.array([f.rows[k][i] ** 2 for k, i in self.parts.scalars])
+            rows = np.concatenate([f.G, scalars])
+            self.cones.append(Orthant(sp.csr_array(times(self.parts.F, rows, f.y)), self.parts.f0 * rows))
+        self.socs = [
+            SecondOrder(times(soc.C, np.full(soc.d.size, e), f.y), e * soc.d)
+            for e, soc in zip(f.socs, sdp.socs, strict=True)
+            if soc.d.size
+        ]
         self.cones += self.socs
         self.degree = sum(cone.degree for cone in self.cones)
 
+    def multipliers(self, Z: list) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+        """(one matrix per PSD part, of the orthant, one vector per second-order cone)."""
+        X: list[np.ndarray] = [np.zeros((0, 0))] * len(self.parts.psd)
+        alone, end = len(self.alone), len(Z) - len(self.socs)
+        z = Z[end - 1] if self.orthant else np.zeros(0)
+        stacked = [matrix for stack in Z[alone : end - self.orthant] for matrix in stack]
+        for k, part in zip((*self.alone, *self.stacks), (*Z[:alone], *stacked), strict=True):
+            X[k] = part
+        return X, z, Z[end:]
+
     def adjoint(self, Z: list) -> np.ndarray:
         """sum_k F_k*(Z_k)."""
-        return sum(
-            (cone.adjoint(part) for cone, part in zip(self.cones, Z, strict=True)), np.zeros(self.c.size)
-        )
+        total = np.zeros(self.c.size)
+        for cone, part in zip(self.cones, Z, strict=True):
+            total += cone.adjoint(part)
+        return total
 
     def offset(self, Z: list, v: np.ndarray) -> float:
         """sum_k <F0_k, Z_k> + b'v."""
@@ -64,6 +90,10 @@ class Program:
         result = np.zeros(self.equalities)
         result[self.independent] = v
         return result
+
+    def lifted(self, v: np.ndarray) -> np.ndarray:
+        """A'v."""
+        return np.asarray(self.A.T @ v) if v.size else np.zeros(self.c.size)
 
     def curved(self, y: np.ndarray) -> np.ndarray:
         """H y."""
@@ -145,18 +175,33 @@ class Normal:
     def solve(self, r: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """dy, dv."""
         dy, dv = self._once(r, s)
-        best = self._error(r, s, dy, dv)
+        left, low, best = self._left(r, s, dy, dv)
         for _ in range(_REFINEMENTS):
-            left, low = r - self.M @ dy - self.A.T @ dv, s - self.A @ dy
+            if best <= self.goal(r, s):
+                break
             more, again = self._once(left, low)
             trial = dy + more, dv + again
-            error = self._error(r, s, *trial)
+            left, low, error = self._left(r, s, *trial)
+            if error < best:
+                dy, dv = trial
             if not error < 0.5 * best:
-                if error < best:
-                    dy, dv = trial
                 break
-            (dy, dv), best = trial, error
+            best = error
         return dy, dv
 
-    def _error(self, r: np.ndarray, s: np.ndarray, dy: np.ndarray, dv: np.ndarray) -> float:
-        return float(np.linalg.norm(r - self.M @ dy - self.A.T @ dv) + np.linalg.norm(s - self.A @ dy))
+    def goal(self, r: np.ndarray, s: np.ndarray) -> float:
+        """A residual that rounding alone leaves."""
+        return _ROUNDING * (_length(r) + _length(s))
+
+    def _left(
+        self, r: np.ndarray, s: np.ndarray, dy: np.ndarray, dv: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        left = r - self.M @ dy
+        if not self.b_size:
+            return left, s, _length(left)
+        left, low = left - self.A.T @ dv, s - self.A @ dy
+        return left, low, _length(left) + _length(low)
+
+
+def _length(x: np.ndarray) -> float:
+    return math.sqrt(float(x @ x))

@@ -14,7 +14,7 @@ from ...lmi import SDP, Solution, Status
 from .._base import AbstractSolver
 from .._child import solve_in_child
 from .._cost import dense_bytes, dense_seconds, free_bytes
-from .._equilibrate import Equilibration, equilibrate
+from .._equilibrate import Factors, block_factors
 from .._external import Raw, Tolerances, better, constant_raw, finish, reduced_run
 from .._geometric import geometric
 from ._interior import EmbeddingLimits, EmbeddingOutcome, solve_program
@@ -118,8 +118,8 @@ class Dense(AbstractSolver):
         return Tolerances(max(self.tol, 1e-8), max(1e-6, 10 * self.tol))
 
     def _once(self, sdp: SDP, limits: EmbeddingLimits) -> Raw:
-        scaling = equilibrate(sdp, rows=False)
-        program = Program(scaling.sdp)
+        scaling = block_factors(sdp)
+        program = Program(sdp, scaling)
         if program.contradiction is not None:
             X = [np.zeros((part.order, part.order)) for part in program.parts.psd]
             s = [np.zeros(soc.d.size) for soc in sdp.socs]
@@ -132,12 +132,12 @@ class Dense(AbstractSolver):
         return self.threads or (1 if largest < _SMALL else None)
 
 
-def _raw(sdp: SDP, program: Program, scaling: Equilibration, outcome: EmbeddingOutcome) -> Raw:
+def _raw(sdp: SDP, program: Program, scaling: Factors, outcome: EmbeddingOutcome) -> Raw:
     y = None if outcome.y is None else scaling.point(outcome.y)
     dual = None
     if outcome.Z is not None and outcome.v is not None:
-        blocks = len(program.parts.psd)
-        X, z, rest = outcome.Z[:blocks], outcome.Z[blocks], iter(outcome.Z[blocks + 1 :])
+        X, z, socs = program.multipliers(outcome.Z)
+        rest = iter(socs)
         s = [next(rest) if soc.d.size else np.zeros(0) for soc in sdp.socs]
         dual = scaling.dual(program.parts.dual(X, z, program.all_equalities(outcome.v), s))
     return Raw(outcome.status, y, dual, outcome.iterations, outcome.reason)

@@ -58,10 +58,7 @@ class EmbeddingSystem:
         wanted = [
             cone.unscaled(part) - eta * r for cone, part, r in zip(p.cones, divided, primal, strict=True)
         ]
-        pulled = sum(
-            (cone.adjoint(cone.metric(g)) for cone, g in zip(p.cones, wanted, strict=True)),
-            np.zeros(p.c.size),
-        )
+        pulled = p.adjoint([cone.metric(g) for cone, g in zip(p.cones, wanted, strict=True)])
         y2, v2, Z2 = refined(p, self.normal, -eta * d, -eta * e, wanted, -eta * d + pulled)
         xi = s.y / s.tau
         off = self.y1 - xi
@@ -109,9 +106,9 @@ def refined(
     last = math.inf
     for _ in range(_REFINEMENTS):
         pulled = p.adjoint(Z)
-        left, low = dual - p.curved(y) + pulled - p.A.T @ v, equal - p.A @ y
-        error = float(np.linalg.norm(left) + np.linalg.norm(low))
-        if not error < 0.5 * last:
+        left, low = dual - p.curved(y) + pulled - p.lifted(v), equal - p.A @ y if equal.size else equal
+        error = math.sqrt(float(left @ left)) + math.sqrt(float(low @ low))
+        if not error < 0.5 * last or error <= normal.goal(dual, pulled):
             break
         last = error
         dy, dv = normal.solve(left, low)

@@ -143,8 +143,8 @@ class LowRank(AbstractSolver):
         if scaling is None:
             return None
         found = self._once(scaling.sdp, None, None, limits)
-        y = None if found.y is None else scaling.point(found.y)
-        dual = None if found.dual is None else scaling.dual(found.dual)
+        y = None if found.y is None else scaling.factors.point(found.y)
+        dual = None if found.dual is None else scaling.factors.dual(found.dual)
         raw = Raw(found.status, y, dual, found.iterations, found.native_status)
         allowed = Tolerances(max(self.tol, 1e-8), max(1e-6, 10 * self.tol))
         solution = finish(sdp, raw, allowed, "LowRank", limits.started)
