@@ -201,8 +201,8 @@ def test_geometric_scaling_is_the_same_problem():
     sdp, _ = _squares(4)
     scaling = geometric(sdp)
     y = np.array([11.0, 150.0, 3e4, 1e9])
-    inner = scaling.scaled(y)
-    assert np.array_equal(scaling.point(inner), y)
+    inner = scaling.factors.scaled(y)
+    assert np.array_equal(scaling.factors.point(inner), y)
     assert scaling.sdp.objective(inner) * scaling.objective == sdp.objective(y)
     for ours, theirs, d in zip(scaling.sdp.lmis, sdp.lmis, scaling.rows, strict=True):
         expected = theirs.evaluate(y).toarray() * d * d[:, None]
