@@ -203,8 +203,8 @@ def test_geometric_scaling_is_the_same_problem():
     y = np.array([11.0, 150.0, 3e4, 1e9])
     inner = scaling.factors.scaled(y)
     assert np.array_equal(scaling.factors.point(inner), y)
-    assert scaling.sdp.objective(inner) * scaling.objective == sdp.objective(y)
-    for ours, theirs, d in zip(scaling.sdp.lmis, sdp.lmis, scaling.rows, strict=True):
+    assert scaling.sdp.objective(inner) * scaling.factors.objective == sdp.objective(y)
+    for ours, theirs, d in zip(scaling.sdp.lmis, sdp.lmis, scaling.factors.rows, strict=True):
         expected = theirs.evaluate(y).toarray() * d * d[:, None]
         assert np.array_equal(ours.evaluate(inner).toarray(), expected)
     assert (np.abs(np.log2(np.abs(inner))) < 8).all()
