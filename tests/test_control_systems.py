@@ -10,7 +10,7 @@ from control_helpers import random_system
 from lmikit import InputError
 from lmikit.certificates.control._arithmetic import Floats, Integers
 from lmikit.certificates.control._subjects import realised
-from lmikit.control import Feedback, System, as_system
+from lmikit.control import Feedback, System, as_system, h_infinity_norm
 
 ARRAYS = ([[0.0, 1.0], [-2.0, -3.0]], [[0.0], [1.0]], [[1.0, 0.0]], [[0.5]])
 
@@ -98,3 +98,21 @@ def test_digests_tell_systems_apart():
     loops = [Feedback.of_gain(plant, [[k, 1.0]], (0,)) for k in (0.0, 1.0)]
     assert len({s.digest for s in (plant, *others, *loops)}) == 6
     assert System(*ARRAYS).digest == plant.digest
+
+
+def test_the_command_line_checks_systems(tmp_path, capsys):
+    from lmikit.cli import main
+
+    plant = System([[0.5, 0.1], [0.0, -0.3]], [[1.0], [1.0]], [[1.0, 0.0]], dt=0.5)
+    plant.save(tmp_path / "plant.npz")
+    assert System.from_file(tmp_path / "plant.npz").digest == plant.digest
+    h_infinity_norm(plant).save(tmp_path / "gain.json")
+    arguments = ["check", str(tmp_path / "gain.json"), str(tmp_path / "plant.npz"), "--exact"]
+    assert main(arguments) == 0
+    System(plant.A, plant.B, 2.0 * plant.C, dt=0.5).save(tmp_path / "plant.npz")
+    assert main(arguments) == 1
+    assert "check it in Python" in capsys.readouterr().out
+    np.savez(tmp_path / "plant.npz", A=plant.A, F=plant.A)
+    assert main(arguments) == 2
+    with pytest.raises(InputError, match=r"expected \.npz"):
+        plant.save(tmp_path / "plant.mat")

@@ -318,3 +318,20 @@ def test_bad_expressions_are_refused(case):
     call, pattern = bad_expressions()[case]
     with pytest.raises(InputError, match=pattern):
         call()
+
+
+def test_a_small_asymmetry_beside_large_coefficients_is_refused():
+    for make in (
+        lambda x: block([[1e9 * np.eye(1), x], [np.zeros((1, 1)), 1e9 * np.eye(1)]]),
+        lambda x: block([[1e9 * np.eye(1) + x, 0.5 * np.eye(1)], [np.zeros((1, 1)), 1e9 * np.eye(1)]]),
+    ):
+        problem = Problem()
+        problem.add(make(problem.scalar("x")) >> 0)
+        with pytest.raises(InputError, match=r"is not symmetric: .*entries \(0, 1\) and \(1, 0\)"):
+            problem.compile()
+    rng = np.random.default_rng(0)  # what products round is no asymmetry
+    A = rng.standard_normal((20, 20)) * np.exp(6.0 * rng.standard_normal((20, 1)))
+    problem = Problem()
+    x, P = problem.scalar("x"), problem.symmetric(20, "P")
+    problem.add(A.T @ P @ A - x * (A.T @ np.diag(rng.standard_normal(20)) @ A) >> 0)
+    problem.compile()

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import pathlib
 import time
 from typing import Any, overload
 
@@ -13,8 +14,10 @@ from ..graph import Graph
 from ..lmi import SDP, Status, read_cbf, read_sdpa
 from ..methods import AbstractMethod
 from ..network import Network
+from ..network._file_entries import load_entries
 from ..proving import prove
 from ..solvers import AbstractSolver
+from ..systems import System
 from ._output import json_text
 from ._progress import progress_bar
 from ._region import region_bound
@@ -192,8 +195,7 @@ def _bound_text(certificate: AbstractLipschitzCertificate, seconds: float, saved
 
 def check_certificate(arguments: argparse.Namespace) -> int:
     """`lmikit check CERT NET`: 0 accepted, 1 refused, 2 where the file is no certificate at all."""
-    subject = _sdp(arguments.network) if _is_sdp(arguments.network) else _network(arguments)
-    result = check(arguments.certificate, subject, exact=arguments.exact)
+    result = check(arguments.certificate, _subject(arguments), exact=arguments.exact)
     arithmetic = "exact integers" if arguments.exact else "verified float64"
     data = {"ok": result.ok, "reason": result.reason, "margin": result.margin, "arithmetic": arithmetic}
     if result.malformed and not arguments.json:
@@ -201,6 +203,16 @@ def check_certificate(arguments: argparse.Namespace) -> int:
     verdict = "accepted" if result.ok else "refused"
     _emit(arguments, data, f"{verdict} ({arithmetic}): {result.reason}")
     return 2 if result.malformed else 0 if result.ok else 1
+
+
+def _subject(arguments: argparse.Namespace) -> SDP | System | Network | Graph:
+    """What the file of a subject holds: an SDP, the matrices of a linear system, or a network."""
+    path = str(arguments.network)
+    if _is_sdp(path):
+        return _sdp(path)
+    if path.lower().endswith(".npz") and "A" in load_entries(pathlib.Path(path), ".npz"):
+        return System.from_file(path)
+    return _network(arguments)
 
 
 def compare_methods(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,8 @@ from ._triplets import CONSTANT, Columns, Triplets
 
 __all__ = ["assemble_lmi"]
 
-_ASYMMETRY = 1e-9  # relative to the largest coefficient; rounding of products stays far below
+_ASYMMETRY = 1e-9  # of a pair of entries, relative to what was added up in them
+_CANCELLED = 1e-12  # the same relative to all coefficients of one variable: products may cancel in a pair
 
 
 def assemble_lmi(
@@ -106,10 +107,16 @@ def _same(a: Triplets, b: Triplets) -> bool:
 
 def _symmetric_entries(entries: Triplets, name: str, variable_name: Callable[[int], str]) -> Triplets:
     upper, skew = symmetric_part(entries)
-    if not skew.size:
+    if not skew.any():
         return upper
-    worst = int(np.argmax(np.abs(skew)))
-    if abs(skew[worst]) > _ASYMMETRY * np.abs(entries.val).max():
+    sizes = np.abs(entries.val)
+    pair = symmetric_part(dataclasses.replace(entries, val=sizes))[0].val
+    largest = np.zeros(int(entries.var.max()) - CONSTANT + 1)  # of each variable, the constant part first
+    np.maximum.at(largest, entries.var - CONSTANT, sizes)
+    allowed = np.maximum(_ASYMMETRY * pair, _CANCELLED * largest[upper.var - CONSTANT])
+    excess = np.abs(skew) - allowed
+    worst = int(np.argmax(excess))
+    if excess[worst] > 0.0:
         i, j, var = int(upper.row[worst]), int(upper.col[worst]), int(upper.var[worst])
         where = "the constant part" if var == CONSTANT else f"the coefficient of {variable_name(var)}"
         raise InputError(

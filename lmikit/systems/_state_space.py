@@ -3,12 +3,17 @@
 import dataclasses
 import functools
 import hashlib
+import io
+import os
+import pathlib
 from typing import Any
 
 import numpy as np
 
 from .._convert import as_number, floats
 from .._errors import InputError
+from .._files import write_bytes
+from ..network._file_entries import load_entries
 
 __all__ = ["System", "as_system"]
 
@@ -86,6 +91,27 @@ class System:
         """C (s I - A)^-1 B + D in floating point at s = j frequency, or z = exp(j frequency) (discrete)."""
         s = np.exp(1j * frequency) if self.discrete else 1j * frequency
         return np.asarray(self.C @ np.linalg.solve(s * np.eye(self.states) - self.A, self.B) + self.D)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write A, B, C, D and dt to a `.npz` file, exactly; raises InputError."""
+        file = pathlib.Path(path)
+        if file.suffix.lower() != ".npz":
+            raise InputError(f"{file.name} has suffix {file.suffix!r}; expected .npz.")
+        stream = io.BytesIO()
+        dt = {} if self.dt is None else {"dt": np.array(self.dt)}
+        np.savez_compressed(stream, allow_pickle=False, A=self.A, B=self.B, C=self.C, D=self.D, **dt)
+        write_bytes(file, stream.getvalue())
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> "System":
+        """The system of a `.npz` file with the arrays A and, where they are there, B, C, D and dt."""
+        file = pathlib.Path(path)
+        entries = load_entries(file, ".npz")
+        unknown = sorted(entries.keys() - {"A", "B", "C", "D", "dt"})
+        if unknown or "A" not in entries:
+            raise InputError(f"{file.name} holds {sorted(entries)[:9]}; expected A and of B, C, D, dt.")
+        dt = entries.get("dt")
+        return cls(*(entries.get(name) for name in "ABCD"), None if dt is None else dt[()])
 
     def __repr__(self) -> str:
         time = "continuous time" if self.dt is None else f"dt = {self.dt:g}"

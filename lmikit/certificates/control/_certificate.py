@@ -140,7 +140,11 @@ def check_control(text: str, subject: Any, exact: bool) -> CheckResult:
 
 def _decide(document: ControlDocument, subject: Any, digest: str, exact: bool) -> CheckResult:
     if document.digest != digest:
-        return CheckResult(False, "it is for another system: the SHA-256 of the data differs")
+        return CheckResult(
+            False,
+            "it is for another system: the SHA-256 of the data differs (a loop or a family is no file: check "
+            "it in Python, lmikit.check(path, loop))",
+        )
     _require_shapes(document.claim, subject, document.witness)
     fault = fault_of(document.claim, subject, document.witness, exact=exact)
     how = "in integers" if exact else "with radii for every rounding"
