@@ -111,7 +111,8 @@ class System:
         if unknown or "A" not in entries:
             raise InputError(f"{file.name} holds {sorted(entries)[:9]}; expected A and of B, C, D, dt.")
         dt = entries.get("dt")
-        return cls(*(entries.get(name) for name in "ABCD"), None if dt is None else dt[()])
+        B, C, D = (entries.get(name) for name in "BCD")
+        return cls(entries["A"], B, C, D, None if dt is None else dt[()])  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         time = "continuous time" if self.dt is None else f"dt = {self.dt:g}"
