@@ -2,7 +2,8 @@
 
     python benchmarks/dense.py --data FOLDER [--cap SECONDS] [--only NAMES] [--output docs/results/dense.md]
 
-Seconds are wall time of one solve on one BLAS thread, data in memory. Errors are DIMACS errors: |r| of
+Seconds are CPU seconds of one solve on one BLAS thread, data in memory, the best of three where it is short
+(of Dense and CVXOPT in turns). Errors are DIMACS errors: |r| of
 stationarity over 1 + |c|, least eigenvalue below 0 over 1 + the largest entry of the constants, gap over
 1 + |objective| + |bound|. CVXOPT is called directly, with its default options, and only where it is
 installed; it is no dependency.
@@ -10,6 +11,7 @@ installed; it is no dependency.
 
 import argparse
 import importlib.util
+import os
 import pathlib
 import platform
 import time
@@ -62,41 +64,54 @@ def cvxopt_problem(sdp: SDP) -> tuple[Any, ...]:
     return matrix(sdp.c.copy()), sparse(sdp.G), matrix(sdp.h.copy()), Gs, hs
 
 
-def cvxopt_row(sdp: SDP) -> str:
+def cpu() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def cvxopt_once(arguments: tuple[Any, ...]) -> tuple[float, str]:
     """Seconds and status, or why not."""
-    if importlib.util.find_spec("cvxopt") is None:
-        return "not installed"
     from cvxopt import solvers
 
-    arguments = cvxopt_problem(sdp)
-    started = time.perf_counter()
+    started = time.process_time()
     try:
-        answer = solvers.sdp(*arguments, options={"show_progress": False})
+        status = str(solvers.sdp(*arguments, options={"show_progress": False})["status"])
     except (ArithmeticError, ValueError) as error:
-        return f"{type(error).__name__} after {time.perf_counter() - started:.2f}"
-    return f"{time.perf_counter() - started:.2f} {answer['status']}"
+        status = type(error).__name__
+    return time.process_time() - started, status
 
 
 def clarabel_row(sdp: SDP, cap: float) -> str:
     """Seconds and status under the cap."""
-    started = time.perf_counter()
+    started = cpu()
     try:
         solution = Clarabel().solve(sdp, time_limit=cap)
     except LmikitError as error:
         return type(error).__name__
-    return f"{time.perf_counter() - started:.2f} {solution.status.name}"
+    return f"{cpu() - started:.2f} {solution.status.name}"
 
 
-def row(name: str, sdp: SDP, cap: float) -> str:
-    """One line of the table."""
-    started = time.perf_counter()
-    solution = Dense().solve(sdp)
-    seconds = time.perf_counter() - started
+def row(name: str, sdp: SDP, cap: float) -> tuple[str, float]:
+    """One line of the table, and the ratio to CVXOPT's seconds."""
+    peer = importlib.util.find_spec("cvxopt") is not None and name != "maxG11"
+    arguments = cvxopt_problem(sdp) if peer else ()
+    best, other, status = np.inf, np.nan, "not run"
+    for _ in range(3):
+        started = time.process_time()
+        solution = Dense().solve(sdp)
+        best = min(best, time.process_time() - started)
+        if peer:
+            spent, status = cvxopt_once(arguments)
+            other = float(np.fmin(other, spent))
+        if best > 1.0:
+            break
     found = "".join(f" {error:.1e} |" for error in errors(sdp, solution))
-    peers = f"{clarabel_row(sdp, cap)} | {cvxopt_row(sdp) if name != 'maxG11' else 'not run'}"
+    ratio = best / other
     size = f"{sdp.variables}, {max((lmi.size for lmi in sdp.lmis), default=0)}"
     answer = f"{solution.status.name} | {solution.objective:.9g} |{found}"
-    return f"| {name} | {size} | {answer} {seconds:.2f} | {peers} |"
+    peers = f"{clarabel_row(sdp, cap)} | {other:.3f} {status} | {ratio:.1f}"
+    return f"| {name} | {size} | {answer} {best:.3f} | {peers} |".replace("nan", "-"), ratio
 
 
 def full_problem(n: int, m: int) -> SDP:
@@ -123,9 +138,9 @@ def growth(picture: pathlib.Path) -> list[str]:
         points = []
         for n, m in sizes:
             sdp = full_problem(n, m)
-            started = time.perf_counter()
+            started = time.process_time()
             solution = Dense().solve(sdp)
-            points.append((n if "order" in label else m, time.perf_counter() - started))
+            points.append((n if "order" in label else m, time.process_time() - started))
             lines.append(
                 f"| {n} | {m} | {solution.iterations} ({solution.status.name}) | {points[-1][1]:.2f} |"
             )
@@ -158,18 +173,28 @@ def main() -> None:
         "# Dense on SDPLIB",
         "",
         f"Written by `python benchmarks/dense.py`, {platform.machine()}, one BLAS thread, on a machine",
-        f"shared with other work; Clarabel is ended after {arguments.cap:g} s. Seconds are wall time, m the",
-        "number of variables, n the largest order. Errors are DIMACS errors.",
+        f"shared with other work; Clarabel is ended after {arguments.cap:g} s. Seconds are CPU seconds (the",
+        "best of three in turns with CVXOPT), m the number of variables, n the largest order. Errors are",
+        "DIMACS errors.",
         *([] if arguments.only == ",".join(NAMES) else [f"Run with --only {arguments.only}."]),
         "",
-        "| problem | m, n | status | objective | primal | dual | gap | Dense s | Clarabel s | CVXOPT s |",
-        "|---|---|---|---:|---:|---:|---:|---:|---|---|",
+        "| problem | m, n | status | objective | primal | dual | gap | Dense s | Clarabel s | CVXOPT s "
+        "| Dense / CVXOPT |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|---|---:|",
     ]
-    rows = []
+    rows, ratios = [], {}
     with blas_threads(1):
         for name in arguments.only.split(","):
-            rows.append(row(name, read_sdpa(arguments.data / f"{name}.dat-s"), arguments.cap))
+            line, ratios[name] = row(name, read_sdpa(arguments.data / f"{name}.dat-s"), arguments.cap)
+            rows.append(line)
+            print(line, flush=True)
         table = growth(arguments.output.with_suffix(".png"))
+    known = np.array([ratio for ratio in ratios.values() if np.isfinite(ratio)])
+    if known.size:
+        rows += [
+            "",
+            f"At most 2 times CVXOPT's seconds on {int((known <= 2.0).sum())} of {known.size} problems.",
+        ]
     tail = ["", "hinf12 has no optimum that is attained: y grows without end, and the iterates with it.", ""]
     tail += ["## Growth with full matrices", "", *table, "", f"![growth]({arguments.output.stem}.png)", ""]
     arguments.output.write_text("\n".join([*head, *rows, *tail]))

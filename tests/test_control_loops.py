@@ -12,6 +12,7 @@ from lmikit import InputError, Network, NotCertified
 from lmikit.certificates.control import LoopGain, RegionOfAttraction, verify_control
 from lmikit.certificates.control._sectors import sectors
 from lmikit.control import NetworkLoop, System, loop_gain, region_of_attraction
+from lmikit.graph import chain_graph
 from lmikit.network import Layer
 
 GAIN = NetworkLoop(
@@ -183,6 +184,12 @@ def test_forged_ellipsoids_are_refused(tmp_path):
         UNSTABLE.plant, Network.from_arrays(UNSTABLE.network.weights, [np.full(2, 1e-3), None], "tanh"), (0,)
     )
     assert "another system" in lmikit.check(result.certificate, other).reason
+
+
+def test_graphs_that_are_chains_are_taken():
+    graph = chain_graph(UNSTABLE.network)
+    for loop in (NetworkLoop(UNSTABLE.plant, graph, (0,)), NetworkLoop.of(UNSTABLE.plant, graph, (0,))):
+        assert lmikit.check(region_of_attraction(UNSTABLE, 1.0).certificate, loop).ok
 
 
 def test_loops_that_do_not_fit_are_refused():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
+from ..graph import Graph
 from ..network import Network
 from ._feedback import Feedback
 from ._state_space import System, as_system
@@ -18,8 +19,9 @@ __all__ = ["NetworkLoop"]
 class NetworkLoop:
     """The plant's inputs `control` are u = f(y): f a network, y the outputs `measured` (None: the state).
 
-    What remains are the inputs d and outputs e of the loop. Continuous or discrete. Raises
-    InputError where sizes do not fit, or where a measured output depends directly on a control input.
+    What remains are the inputs d and outputs e of the loop. Continuous or discrete. A `Graph` whose nodes
+    are a chain is taken as the `Network` that it is. Raises InputError where sizes do not fit, where a
+    measured output depends directly on a control input, and for other graphs.
     """
 
     plant: System
@@ -28,6 +30,8 @@ class NetworkLoop:
     measured: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.network, Graph):
+            object.__setattr__(self, "network", self.network.as_chain())
         if not isinstance(self.network, Network):
             raise InputError(f"network is a {type(self.network).__name__}; expected an lmikit.Network.")
         rows, columns = self.network.output_dim, self.network.input_dim
@@ -39,11 +43,12 @@ class NetworkLoop:
 
     @classmethod
     def of(
-        cls, system: Any, network: Network, control: Sequence[int], measured: Sequence[int] | None = None
+        cls, system: Any, network: Network | Graph, control: Sequence[int], measured: Sequence[int] | None = None
     ) -> "NetworkLoop":
         """The same with a plant that `as_system` reads."""
         seen = None if measured is None else tuple(measured)
-        return cls(as_system(system), network, tuple(control), seen)
+        chain = network.as_chain() if isinstance(network, Graph) else network
+        return cls(as_system(system), chain, tuple(control), seen)
 
     @property
     def wiring(self) -> Feedback:
