@@ -43,7 +43,11 @@ class NetworkLoop:
 
     @classmethod
     def of(
-        cls, system: Any, network: Network | Graph, control: Sequence[int], measured: Sequence[int] | None = None
+        cls,
+        system: Any,
+        network: Network | Graph,
+        control: Sequence[int],
+        measured: Sequence[int] | None = None,
     ) -> "NetworkLoop":
         """The same with a plant that `as_system` reads."""
         seen = None if measured is None else tuple(measured)
