@@ -6,7 +6,8 @@ entries of A meet the line below, negative ones the line above; through W_{j-1}:
 A is whatever the floats are; what a rounding changed in A is paid for in e, with |v_j| and |x_{j-1}|
 bounded by the intervals of the layers already done, so that one matrix-vector product per step pays
 for all of them (`_rounding`). A batch of boxes has a leading axis: A (B, m, n), d and e (B, m), lines (B, n);
-each product of the batch is a sum of as many products as without it, so the same constants hold.
+each product of the batch is a sum of as many products as without it, so the same constants hold. Without
+a batch A may be sparse, as it is for the neurons of the first convolutions.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from ..network import DenseMap, Layer, Network
 from ._concretise import lower_bounds
@@ -55,7 +57,7 @@ def crown_lower(
     maps: Sequence[AbsoluteAffine],
     relaxations: Sequence[Relaxation],
     domain: Domain,
-    rows: np.ndarray,
+    rows: Any,
     depth: int,
 ) -> np.ndarray:
     """Numbers at or below rows (m, n) times the affine map `depth` of x on the domain, (m,) or (B, m).
@@ -63,13 +65,14 @@ def crown_lower(
     `relaxations` are those of the hidden layers 1..depth at least.
     """
     with np.errstate(all="ignore"):
-        a, d, e = _through_map(maps[depth], rows, np.zeros(len(rows)), np.zeros(len(rows)), None)
+        a, d, e = _through_map(maps[depth], rows, np.zeros(rows.shape[0]), np.zeros(rows.shape[0]), None)
         e = e + _rounding_of_map(maps[depth], rows, _input_size(relaxations, domain, depth))
         for j in range(depth, 0, -1):
             a, d, e = _through_activation(relaxations[j - 1], a, d, e)
             line = a
             a, d, e = _through_map(maps[j - 1], line, d, e, relaxations[j - 1].argument)
             e = e + _rounding_of_map(maps[j - 1], line, _input_size(relaxations, domain, j - 1))
+        a = a.toarray() if sp.issparse(a) else a
         return below(below(lower_bounds(domain, a) + d) - e * SAFE)
 
 
@@ -79,10 +82,10 @@ def _input_size(relaxations: Sequence[Relaxation], domain: Domain, depth: int) -
 
 
 def _through_map(
-    affine: AbsoluteAffine, a: np.ndarray, d: np.ndarray, e: np.ndarray, argument: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    affine: AbsoluteAffine, a: Any, d: np.ndarray, e: np.ndarray, argument: np.ndarray | None
+) -> tuple[Any, np.ndarray, np.ndarray]:
     """(A W, d + A b, e + their cost); `argument` bounds |v| where A itself was rounded once."""
-    size = np.abs(a)
+    size = abs(a)
     n = a.shape[-1]
     shifted = d + a @ affine.bias
     cost = gamma(n + 2) * (size @ np.abs(affine.bias) + np.abs(d))
@@ -92,28 +95,36 @@ def _through_map(
     return _product(a, affine.matrix), shifted, e + cost * SAFE
 
 
-def _product(a: np.ndarray, matrix: Any) -> np.ndarray:
+def _product(a: Any, matrix: Any) -> Any:
     """A W; a batch as one product of a taller matrix."""
+    if sp.issparse(a):
+        result = a @ matrix
+        filled = sp.issparse(result) and result.nnz > 0.3 * result.shape[0] * result.shape[1]
+        return result.toarray() if filled else result
     if a.ndim == 2:
         return np.asarray(a @ matrix)
     return np.asarray(a.reshape(-1, a.shape[-1]) @ matrix).reshape(*a.shape[:-1], -1)
 
 
-def _rounding_of_map(affine: AbsoluteAffine, a: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _rounding_of_map(affine: AbsoluteAffine, a: Any, values: np.ndarray) -> np.ndarray:
     """What the rounding of A W may change in A W x, |x| <= values."""
     reach = values @ affine.size.T
     tiny = TINY * (1.0 + sums(values) + sums(reach))
-    return (gamma(a.shape[-1] + 1) * times(np.abs(a), reach) + tiny) * SAFE
+    return (gamma(a.shape[-1] + 1) * times(abs(a), reach) + tiny) * SAFE
 
 
 def _through_activation(
-    r: Relaxation, a: np.ndarray, d: np.ndarray, e: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r: Relaxation, a: Any, d: np.ndarray, e: np.ndarray
+) -> tuple[Any, np.ndarray, np.ndarray]:
     """(A', d', e') with A phi(v) + d >= A' v + d' up to e'; the rounding of A' is paid by the next map."""
-    positive, negative = np.maximum(a, 0.0), np.minimum(a, 0.0)
-    line = positive * r.low_slope[..., None, :] + negative * r.up_slope[..., None, :]
+    if sp.issparse(a):
+        positive, negative = a.maximum(0.0), a.minimum(0.0)
+        line = sp.csr_array(positive.multiply(r.low_slope) + negative.multiply(r.up_slope))
+    else:
+        positive, negative = np.maximum(a, 0.0), np.minimum(a, 0.0)
+        line = positive * r.low_slope[..., None, :] + negative * r.up_slope[..., None, :]
     constant = d + (times(positive, r.low) + times(negative, r.up))
     largest = np.maximum(np.abs(r.low), np.abs(r.up))
     tiny = TINY * (1.0 + sums(largest))
-    cost = gamma(2 * a.shape[-1] + 4) * (times(np.abs(a), largest) + np.abs(d)) + tiny
+    cost = gamma(2 * a.shape[-1] + 4) * (times(abs(a), largest) + np.abs(d)) + tiny
     return line, constant, e + cost * SAFE

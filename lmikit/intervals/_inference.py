@@ -1,11 +1,12 @@
 """How far a floating-point forward pass can be from the real function, on a whole region.
 
-MODEL. A layer is one sum of products per neuron. A format has rounding unit u, smallest normal number m and
-largest number M. Every operation returns (exact)(1 + d) + h with |d| <= u (1 + 2**-10), |h| <= m (this covers
-gradual underflow, flushing to zero, and a wider format of at least 10 more bits whose results are rounded
-again), operands below m may be read as zero, sums run in any order, with or without fused operations. Weights
-and biases are rounded to nearest in the format where they are not in it, and so is the input: x may leave
-the region by that. Then, with e_k at least |computed - real| after hidden layer k and X_k at least |real|,
+MODEL. A layer is one sum of products per neuron, with or without those of weights that are 0. A format has
+rounding unit u, smallest normal number m and largest number M. Every operation returns (exact)(1 + d) + h
+with |d| <= u (1 + 2**-10), |h| <= m (this covers gradual underflow, flushing to zero, and a wider format of
+at least 10 more bits whose results are rounded again), operands below m may be read as zero, sums run in any
+order, with or without fused operations. Weights and biases are rounded to nearest in the format where they
+are not in it, and so is the input: x may leave the region by that. Then, with e_k at least |computed - real|
+after hidden layer k and X_k at least |real|,
 
     E = |W| e + (|dW| + m) (X + e) + g (|W| + |dW| + m) (X + e) + (1 + g) |db| + g |b| + (4 n + 4) m (1 + g),
 
@@ -21,12 +22,14 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from .._convert import floats
 from .._errors import InputError, OptionError
 from .._ieee import require_ieee
 from ..claims import AbstractRegion
 from ..network import Abs, Activation, Hardtanh, Identity, Layer, LeakyReLU, Network, PReLU, ReLU
+from ._crown import affine_of
 from ._domain import Domain
 from ._intervals import LocalIntervals, local_intervals
 from ._rounding import norm_above
@@ -152,30 +155,35 @@ class _Inputs:
     error: np.ndarray
     domain: Domain | None
 
-    def through(self, a: np.ndarray, form: FloatFormat) -> tuple[np.ndarray, np.ndarray]:
+    def through(self, a: Any, form: FloatFormat) -> tuple[np.ndarray, np.ndarray]:
         """At least a |x| and a |error| for a >= 0; on a ball a |x| <= a |c| + r ||a||, row by row."""
         real = a @ self.size
         if self.domain is None:
             return real * _UP, (a @ self.error) * _UP
         if np.isfinite(self.domain.radius):
-            ball = a @ np.abs(self.domain.center) + self.domain.radius * norm_above(a)
+            norms = norm_above(a.toarray() if sp.issparse(a) else a)
+            ball = a @ np.abs(self.domain.center) + self.domain.radius * norms
             real = np.minimum(real, ball)
         return real * _UP, (form.unit * real + form.tiny * a.sum(axis=1)) * _UP
 
 
 def _after_map(layer: Layer, inputs: _Inputs, form: FloatFormat) -> tuple[np.ndarray, np.ndarray]:
     """The error of W x + b, and a bound of every partial sum."""
-    n = layer.linear.shape[1]
+    weights = affine_of(layer).matrix
+    sparse = sp.issparse(weights)
+    n = int(np.diff(weights.indptr).max()) if sparse else weights.shape[1]
     k = (n + 2) * form.unit * _TWICE
     if k >= 0.5:
         return np.full(layer.bias.size, np.inf), np.full(layer.bias.size, np.inf)
     g = k / (1.0 - k) * _UP
-    weights = layer.linear.to_dense()
-    moved = form.change(weights) + form.tiny
+    size = abs(weights)
+    moved: Any = form.change(weights.data if sparse else weights) + form.tiny
+    if sparse:  # terms with a weight that is 0 are 0 in any arithmetic
+        moved = sp.csr_array((moved, weights.indices, weights.indptr), shape=weights.shape)
     moved_bias = form.change(layer.bias) + form.tiny
-    _, through = inputs.through(np.abs(weights), form)
+    _, through = inputs.through(size, form)
     changed, changed_error = inputs.through(moved, form)
-    all_sizes, all_errors = inputs.through(np.abs(weights) + moved, form)
+    all_sizes, all_errors = inputs.through(size + moved, form)
     through = through + changed + changed_error
     sums = all_sizes + all_errors + np.abs(layer.bias) + moved_bias
     found = (through + g * sums + moved_bias + (4.0 * n + 4.0) * form.tiny * (1.0 + g)) * _UP

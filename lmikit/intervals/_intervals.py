@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import scipy.sparse as sp
 
 from .._arrays import blas_threads
 from .._convert import floats
@@ -189,7 +190,9 @@ def _by_crown(
     maps: Sequence[AbsoluteAffine], found: Sequence[Relaxation], domain: Domain, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     n = maps[k].bias.size
-    both = np.vstack([np.eye(n), -np.eye(n)])
+    sparse = sp.issparse(maps[k].matrix) and domain.center.ndim == 1
+    eye: Any = sp.eye_array(n, format="csr") if sparse else np.eye(n)
+    both = sp.csr_array(sp.vstack([eye, -eye])) if sparse else np.vstack([eye, -eye])
     lower = crown_lower(maps, found, domain, both, k)
     return lower[..., :n], -lower[..., n:]
 

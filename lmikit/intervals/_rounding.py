@@ -7,6 +7,8 @@ themselves sums of nonnegative floats, so with `SAFE` = 1 + 2**-20 a computed bo
 rounding up to 2**30 terms, and `TINY` per entry its underflows.
 """
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["SAFE", "TINY", "U", "gamma", "norm_above", "sums", "times"]
@@ -31,9 +33,9 @@ def norm_above(a: np.ndarray) -> np.ndarray:
     return np.asarray(np.nextafter(norm / scale, np.inf))
 
 
-def times(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+def times(a: Any, x: np.ndarray) -> np.ndarray:
     """a @ x for a vector x (n,), or for a batch of vectors (B, n), one for each of a (B, m, n) or all of a
-    (m, n).
+    (m, n). For a vector a may be sparse.
 
     Also in a batch every entry is a sum of n products.
     """

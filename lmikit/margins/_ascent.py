@@ -15,7 +15,6 @@ from ._dual import DualValue
 
 __all__ = ["Ascent", "ascend_projected"]
 
-_MEMORY = 20
 _ARMIJO = 1e-4
 
 
@@ -31,7 +30,8 @@ class Ascent:
 class _Memory:
     """Pairs of steps and gradient changes (in scaled variables)."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.steps: list[np.ndarray] = []
         self.changes: list[np.ndarray] = []
 
@@ -43,7 +43,7 @@ class _Memory:
         if curvature > 1e-12 * np.sqrt((step @ step) * (change @ change)):
             self.steps.append(step)
             self.changes.append(change)
-            if len(self.steps) > _MEMORY:
+            if len(self.steps) > self.most:
                 del self.steps[0], self.changes[0]
 
     def direction(self, gradient: np.ndarray, active: np.ndarray) -> np.ndarray:
@@ -77,6 +77,7 @@ def ascend_projected(
     budget: int,
     target: float,
     stop: Callable[[], bool] = lambda: False,
+    memory: int = 20,
 ) -> Ascent:
     """Climb from `start` until value > target, `budget` evaluations, `stop()` or no progress."""
     low = lower / scale
@@ -84,13 +85,13 @@ def ascend_projected(
     here = evaluate(x * scale)
     if here.gradient is None:
         return Ascent(x * scale, -np.inf, "stalled")
-    gradient, memory = here.gradient * scale, _Memory()
+    gradient, pairs = here.gradient * scale, _Memory(memory)
     values, used = [here.value], 1
     while values[-1] <= target:
         if used >= budget or stop():
             return Ascent(x * scale, values[-1], "budget")
         active = (x <= low + 1e-12) & (gradient <= 0.0)
-        q = memory.direction(gradient, active)
+        q = pairs.direction(gradient, active)
         longest = float(np.abs(q).max(initial=0.0))
         if longest > 3.0:
             q *= 3.0 / longest
@@ -104,12 +105,12 @@ def ascend_projected(
                 break
             step *= 0.3 if there.gradient is None else 0.4
         if new is None or new.gradient is None:
-            if used >= budget or not memory.steps:
+            if used >= budget or not pairs.steps:
                 return Ascent(x * scale, values[-1], "budget" if used >= budget else "stalled")
-            memory.clear()
+            pairs.clear()
             continue
         scaled = new.gradient * scale
-        memory.add(trial - x, gradient - scaled)
+        pairs.add(trial - x, gradient - scaled)
         x, gradient = trial, scaled
         values.append(new.value)
         if len(values) > 12 and values[-1] - values[-12] < 1e-6 * (1e-3 + abs(values[-1])):

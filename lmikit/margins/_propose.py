@@ -20,6 +20,8 @@ from ._start import product_multipliers, scales_of, start_for
 __all__ = ["Search", "propose_margins", "propose_radius"]
 
 _LARGEST_NEWTON = 2500  # rows of M; beyond it one step costs more than the ascent
+_PER_NEWTON = 6  # evaluations in the place of one step, where sparse maps leave the ascent alone
+_MEMORY, _SPARSE_MEMORY = 20, 100  # pairs that the ascent keeps
 _ROOM = 1e-7  # above the target, for what the proof loses
 
 
@@ -27,6 +29,7 @@ _ROOM = 1e-7  # above the target, for what the proof loses
 class Search:
     """How long to look: evaluations and Newton steps per row, and seconds for all of them.
 
+    Large networks of sparse maps have no Newton steps; they get six evaluations more for each.
     `target` ends the search for a row once its bound is above it; infinity asks for the best
     bound that the budget finds.
     """
@@ -91,12 +94,15 @@ class _Hunt:
         if self.found and np.isfinite(self.best[r]) and not dual.radius and dual.boxes:
             adopted = self.found[self.chosen[r]]
             known = adopted.y / adopted.scales[r]
+        sparse = dual.place.chain.sparse
+        more = (search.budget + _PER_NEWTON * search.newton, _SPARSE_MEMORY)
+        budget, memory = more if sparse else (search.budget, _MEMORY)
         first = ascend_projected(
-            dual.evaluate, known, scale, lower, budget=search.budget, target=target, stop=stop
+            dual.evaluate, known, scale, lower, budget=budget, target=target, stop=stop, memory=memory
         )
         best = first.y
         size = dual.neurons + (dual.boxes or min(dual.place.chain.weights[0].shape))
-        newton = search.newton and size <= _LARGEST_NEWTON and not dual.place.chain.sparse
+        newton = search.newton and size <= _LARGEST_NEWTON and not sparse
         if newton and not (first.value > target or stop()):
             second = newton_ascent(dual, y, target=target, iterations=search.newton, stop=stop)
             best = second.y if second.value > first.value else first.y

@@ -7,13 +7,16 @@ what may vanish: n products, n sums and the two operands of each sum. W', x', b'
 numbers by what casting, flushing and earlier layers did.
 """
 
+from typing import Any
+
 import numpy as np
+import scipy.sparse as sp
 
 from ..._errors import InputError
 from ..._ieee import require_ieee
 from ...claims import PointClaim
 from ...intervals import FORMATS, FloatFormat, local_intervals
-from ...network import Abs, Activation, Hardtanh, Identity, Layer, LeakyReLU, Network, PReLU, ReLU
+from ...network import Abs, Activation, DenseMap, Hardtanh, Identity, Layer, LeakyReLU, Network, PReLU, ReLU
 
 __all__ = ["checked_loss"]
 
@@ -35,9 +38,9 @@ def checked_loss(network: Network, claim: PointClaim) -> np.ndarray:
     size = _sizes(claim)
     error = form.unit * size * _UP + form.tiny
     for k, layer in enumerate(network.layers):
-        weights = np.abs(layer.linear.to_dense())
+        weights = abs(_matrix(layer))
         real, passed = weights @ size, weights @ error
-        moved = form.change(weights) + form.tiny
+        moved = _moved(weights, form)
         spoilt = moved @ (size + error)
         if k == 0 and ball is not None:
             # |x| <= |x0| + |x - x0| and Cauchy-Schwarz are sharper than entry by entry
@@ -45,7 +48,7 @@ def checked_loss(network: Network, claim: PointClaim) -> np.ndarray:
             passed = form.unit * real + form.tiny * weights.sum(axis=1)
             off = np.minimum(moved @ size, _on_ball(moved, ball.x0, ball.radius))
             spoilt = (1.0 + form.unit) * off + form.tiny * moved.sum(axis=1)
-        error, reach = _mapped(layer, form, real * _UP, passed * _UP, spoilt * _UP)
+        error, reach = _mapped(layer, _terms(weights), form, real * _UP, passed * _UP, spoilt * _UP)
         if not ((reach <= form.huge).all() and (size <= form.huge).all()):
             return np.full(count, np.inf)
         if k < network.hidden_layers:
@@ -69,19 +72,36 @@ def _sizes(claim: PointClaim) -> np.ndarray:
     return np.maximum(np.abs(low), np.abs(high))
 
 
-def _on_ball(a: np.ndarray, x0: np.ndarray, radius: float) -> np.ndarray:
+def _on_ball(a: Any, x0: np.ndarray, radius: float) -> np.ndarray:
     """At least a |x| on the ball, a >= 0: a |x0| + radius ||a||; a row's norm is at most sqrt(n) max."""
+    a = a.toarray() if sp.issparse(a) else a
     largest = a.max(axis=1, initial=0.0)
     safe = np.where(largest > 0.0, largest, 1.0)
     norm = largest * np.sqrt(((a / safe[:, None]) ** 2).sum(axis=1) + 2.0**-900)
     return np.asarray((a @ np.abs(x0) + radius * norm) * _UP + 2.0**-1000)
 
 
+def _matrix(layer: Layer) -> Any:
+    """W, an array or CSR."""
+    return layer.linear.to_dense() if isinstance(layer.linear, DenseMap) else layer.linear.to_sparse()
+
+
+def _moved(size: Any, form: FloatFormat) -> Any:
+    """At least |W' - W| + m per entry that is not 0; a product with 0 is 0 in any arithmetic."""
+    if not sp.issparse(size):
+        return form.change(size) + form.tiny
+    return sp.csr_array((form.change(size.data) + form.tiny, size.indices, size.indptr), shape=size.shape)
+
+
+def _terms(size: Any) -> int:
+    """The most terms of a row that are not 0."""
+    return int(np.diff(size.indptr).max()) if sp.issparse(size) else int(size.shape[1])
+
+
 def _mapped(
-    layer: Layer, form: FloatFormat, real: np.ndarray, passed: np.ndarray, spoilt: np.ndarray
+    layer: Layer, n: int, form: FloatFormat, real: np.ndarray, passed: np.ndarray, spoilt: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The error of the computed W x + b, and a bound of every partial sum."""
-    n = layer.linear.shape[1]
     k = (n + 2) * form.unit * (1.0 + 2.0**-10)  # every result may have been rounded to a wider format first
     if k >= 0.5:
         return np.full(layer.bias.size, np.inf), np.full(layer.bias.size, np.inf)
