@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from lmikit import InputError, Network, load_network
+from lmikit import InputError, Network, OptionError, load_network
 from lmikit.adapters import from_nnet
+from lmikit.maps import Convolution2d
 
 savemat = pytest.importorskip("scipy.io").savemat
 rng = np.random.default_rng(0)
@@ -76,3 +77,72 @@ def test_files_of_others(data_dir):
     for path in sorted(folder.glob("*.nnet")):
         normalised = "mnist4" in path.name  # its ranges are zeros
         assert from_nnet(path, normalised=normalised).input_dim
+
+
+def named(pattern, arrays=None, first=0, across=False):
+    """{name: array} of the layers; across: weights as (in, out)."""
+    weight, bias = pattern
+    pairs = enumerate(zip(WEIGHTS, BIASES, strict=True) if arrays is None else arrays, first)
+    found = {}
+    for k, (w, b) in pairs:
+        found |= {weight.format(k): w.T if across else w, bias.format(k): b}
+    return found
+
+
+PATTERNS = {
+    "layers.N.weight": (("layers.{}.weight", "layers.{}.bias"), 0, False),
+    "NAME_weight": (("fc{}_weight", "fc{}_bias"), 1, False),
+    "W1": (("W{}", "b{}"), 1, False),
+    "w1 across": (("w{}", "b{}"), 1, True),
+    "kernel": (("dense_{}_kernel", "dense_{}_bias"), 0, True),
+}
+
+
+@pytest.mark.parametrize("kind", PATTERNS)
+@pytest.mark.parametrize("suffix", [".mat", ".npz"])
+def test_arrays_by_the_names_of_layers(tmp_path, kind, suffix):
+    pattern, first, across = PATTERNS[kind]
+    path, plain = tmp_path / f"a{suffix}", Network.from_arrays(WEIGHTS, BIASES, "tanh")
+    content = named(pattern, first=first, across=across)
+    if suffix == ".mat":
+        savemat(path, content)
+    else:
+        np.savez(path, **{k: v.ravel() if v.shape[1] == 1 else v for k, v in content.items()})
+    assert load_network(path, "tanh").digest == plain.digest
+    assert load_network(path, "tanh")(np.ones(3)) == pytest.approx(plain(np.ones(3)), rel=1e-14)
+
+
+def test_unnamed_arrays_in_turn_and_options_that_do_not_fit(tmp_path):
+    np.savez(tmp_path / "a.npz", *(v.squeeze() for pair in zip(WEIGHTS, BIASES, strict=True) for v in pair))
+    plain = Network.from_arrays(WEIGHTS, BIASES, "relu")
+    assert load_network(tmp_path / "a.npz").digest == plain.digest
+    plain.save(tmp_path / "b.npz")
+    with pytest.raises(OptionError, match=r"order is for files of named tensors; b.npz is none"):
+        load_network(tmp_path / "b.npz", order=["W0", "W1"])
+    np.savez(tmp_path / "c.npz", W0=WEIGHTS[0], W2=WEIGHTS[1])
+    with pytest.raises(InputError, match="holds W2 but not W1"):
+        load_network(tmp_path / "c.npz")
+
+
+def test_kernels_with_an_order(tmp_path):
+    kernel, weight = rng.standard_normal((2, 1, 3, 3)), rng.standard_normal((4, 32))
+    np.savez(tmp_path / "a.npz", K0=kernel, b0=np.ones(2), W1=weight, b1=np.zeros(4))
+    found = load_network(tmp_path / "a.npz", order=["0:padding=1", "relu", "1"], input_shape=(1, 4, 4))
+    x = rng.standard_normal(16)
+    hidden = Convolution2d(kernel, (1, 4, 4), 1, 1).matvec(x) + 1.0
+    np.testing.assert_allclose(found(x), weight @ np.maximum(hidden, 0.0), rtol=1e-13)
+    with pytest.raises(InputError, match=r"these fit the shapes: 0:padding=1,relu,1"):
+        load_network(tmp_path / "a.npz", input_shape=(1, 4, 4))
+
+
+def test_a_mat_with_its_normalisation(tmp_path):
+    fields = {"W": cells(WEIGHTS), "b": cells(BIASES), "act_fcns": NAMES, "is_symmetric": 0}
+    scaling = {"means_for_scaling": [1.0, 2.0, 3.0, 0.5], "range_for_scaling": [2.0, 4.0, 1.0, 7.0]}
+    savemat(tmp_path / "a.mat", fields | scaling | {"min_inputs": [0.0] * 3, "max_inputs": [1.0] * 3})
+    plain = Network.from_arrays(WEIGHTS, BIASES, ["relu", "tanh"])
+    x = rng.standard_normal((5, 3))
+    expected = 7.0 * plain((x - [1.0, 2.0, 3.0]) / [2.0, 4.0, 1.0]) + 0.5
+    np.testing.assert_allclose(load_network(tmp_path / "a.mat")(x), expected, rtol=1e-12)
+    savemat(tmp_path / "a.mat", fields | scaling | {"range_for_scaling": [2.0, 0.0, 1.0, 7.0]})
+    with pytest.raises(InputError, match="positive ranges: or leave both out"):
+        load_network(tmp_path / "a.mat")

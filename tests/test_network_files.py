@@ -127,7 +127,11 @@ BROKEN = [
     ("a.npz", {"x": W[1]}, "holds x; expected weights W0"),
     ("a.npz", {}, "holds nothing; expected weights W0"),
     ("a.npz", {"W0": W[0], "b1": np.ones(1)}, "holds b1 without its weight"),
-    ("a.npz", {"K0": np.ones((2, 1, 3, 3)), "W1": W[1]}, r"convolution kernels \(K0\).*not supported yet"),
+    (
+        "a.npz",
+        {"K0": np.ones((2, 1, 3, 3)), "W1": W[1]},
+        r"convolution kernels \(K0\).*load_network reads it",
+    ),
     ("a.npz", {"W0": W[0], "W1": np.ones((10, 64))}, "outputs 3 features"),
     ("a.npz", {"W0": np.full((2, 2), np.nan)}, "NaN or infinity"),
     ("a.npz", {"W0": np.array([[None]], dtype=object)}, "cannot be read as .npz"),

@@ -19,10 +19,10 @@ from ._derived_weights import with_derived_weights
 from ._image_orders import deduced, image_of, is_kernel, only_activations, unplaced_images
 from ._image_tensors import Entry, is_pool, model_of_images, parsed
 
-__all__ = ["network_of_tensors", "of_part"]
+__all__ = ["network_of_tensors", "of_part", "respelled"]
 
 _LAST_NUMBER = re.compile(r"(.*?)([0-9]{1,9})([^0-9]*)", re.ASCII)
-_SPELLED = re.compile(r"(.*?)[._/]?(weights?|kernels?|w|bias(?:es)?|b)[._/]?([0-9]{0,6})", re.I | re.ASCII)
+_SPELLED = re.compile(r"(.*?)[._/]?(weights?|kernels?|w|k|bias(?:es)?|b)[._/]?([0-9]{0,6})", re.I | re.ASCII)
 _NUMBERS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _MOST_SEARCHED = 16  # layers whose order is sought by their shapes
 _EPS = 1e-5
@@ -46,7 +46,7 @@ def network_of_tensors(
     is not used. Convolutions need `input_shape`, and have their options behind colons in `order`. Raises
     InputError for tensors left over and for an order that is not known.
     """
-    layers = _layers(file, with_derived_weights(_respelled(tensors)))
+    layers = _layers(file, with_derived_weights(respelled(tensors)))
     if any(is_kernel(parts) for parts in layers.values()):
         image = image_of(file, layers, input_shape)
         entries = _with_options(file, layers, order, image)
@@ -108,10 +108,11 @@ def of_part(file: str, tensors: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {key: v for key, v in tensors.items() if any(key.startswith(p + ".") for p in prefixes)}
 
 
-def _respelled(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+def respelled(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
     """W1, b1, fc1_weight, weights.0, fc1.kernel and the like as NAME.weight and NAME.bias.
 
-    Only where all names are such. A kernel of Keras and JAX is (in, out).
+    Only where all names are such. A kernel of Keras and JAX is (in, out), and so are all others where the
+    biases say it; K1 is (out, in, height, width).
     """
     if all(key.endswith((".weight", ".bias")) for key in tensors):
         return tensors
@@ -122,9 +123,16 @@ def _respelled(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
             return tensors
         kind, name = match.group(2).lower(), match.group(1) + match.group(3)
         weight = kind[0] in "wk"
-        if np.ndim(value) != (2 if weight else 1):
+        if np.ndim(value) != ((4 if kind == "k" else 2) if weight else 1):
             return tensors
-        found[f"{name}.{'weight' if weight else 'bias'}"] = value.T if kind[0] == "k" else value
+        found[f"{name}.{'weight' if weight else 'bias'}"] = value.T if kind.startswith("kernel") else value
+    pairs = [
+        (v.shape, np.size(found.get(k.removesuffix("weight") + "bias", np.empty(0))))
+        for k, v in found.items()
+    ]
+    pairs = [(shape, size) for shape, size in pairs if len(shape) == 2 and size]
+    if any(shape[0] != size for shape, size in pairs) and all(shape[1] == size for shape, size in pairs):
+        found = {key: value.T for key, value in found.items()}
     alone = any(key.endswith(".bias") and key.removesuffix("bias") + "weight" not in found for key in found)
     return tensors if alone or len(found) != len(tensors) else found
 

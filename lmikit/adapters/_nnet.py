@@ -74,7 +74,7 @@ def _normalisation(lines: "_Lines", inputs: int) -> tuple[np.ndarray, np.ndarray
     The original files of ACAS Xu have two more entries, of variables that are no inputs any more; a line
     of means as long as one of minima has no entry for the outputs, which are then as they are.
     """
-    minima, maxima = lines.any_numbers(), lines.any_numbers()
+    minima, maxima = lines.any_numbers(finite=False), lines.any_numbers(finite=False)  # left out
     mean, scale = lines.any_numbers(), lines.any_numbers()
     size = minima.size
     good = size in (inputs, inputs + 2) and maxima.size == size and mean.size == scale.size
@@ -113,22 +113,22 @@ class _Lines:
         self._at += 1
         return number, [field.strip() for field in line.rstrip(",").split(",")]
 
-    def numbers(self, size: int | None) -> np.ndarray:
+    def numbers(self, size: int | None, finite: bool = True) -> np.ndarray:
         """Exactly `size` finite numbers."""
         number, fields = self.next()
         try:
             values = np.array([float(field) for field in fields])
         except ValueError as error:
             raise InputError(f"{self.name}, line {number}: {str(error)[:120]}; expected numbers.") from error
-        if (size is not None and values.size != size) or not np.isfinite(values).all():
+        if (size is not None and values.size != size) or (finite and not np.isfinite(values).all()):
             raise InputError(
                 f"{self.name}, line {number}: got {values.size} numbers; expected {size or 'them'}, finite."
             )
         return values
 
-    def any_numbers(self) -> np.ndarray:
-        """The finite numbers of a line, however many."""
-        return self.numbers(None)
+    def any_numbers(self, finite: bool = True) -> np.ndarray:
+        """The numbers of a line, however many."""
+        return self.numbers(None, finite)
 
     def integers(self, size: int) -> list[int]:
         """Exactly `size` integers, zero or more, none of them absurdly large."""

@@ -11,7 +11,7 @@ from ._smooth import Sigmoid, Tanh
 
 __all__ = ["SPELLINGS", "named_activations"]
 
-SPELLINGS = ("activations", "activation", "act_fcns", "activation_fcns")  # the names of the entry
+SPELLINGS = ("activations", "activation", "act_fcns", "activation_fcns", "act")  # the names of the entry
 
 # PyTorch's, Keras's and MATLAB's names of functions without parameters.
 _KNOWN: dict[str, type[Activation]] = {

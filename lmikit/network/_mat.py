@@ -16,13 +16,14 @@ from ._file_names import SPELLINGS, named_activations
 
 __all__ = ["read_mat"]
 
-_WEIGHTS, _BIASES = ("weights", "W"), ("biases", "b")
+_WEIGHTS, _BIASES = ("weights", "W", "Weights", "w"), ("biases", "b", "Biases")
 
 
 def read_mat(file: pathlib.Path) -> NetworkFile:
     """The cell arrays of a `.mat` file (version 7 or earlier); raises InputError where there are none."""
     entries = {key: value for key, value in load_entries(file, ".mat").items() if not key.startswith("__")}
     entries = _of_struct(file.name, entries)
+    scaling = [entries.pop(key, None) for key in _SCALING]
     found = {key: value for key, value in entries.items() if key in (*_WEIGHTS, *_BIASES, *SPELLINGS)}
     keys = [[key for key in group if key in found] for group in (_WEIGHTS, _BIASES, SPELLINGS)]
     if not keys[0]:
@@ -48,20 +49,52 @@ def read_mat(file: pathlib.Path) -> NetworkFile:
         weights = _oriented(weights, biases)
         if keys[2]:
             weights, biases = _with_output(weights, biases, found[keys[2][0]])
+    weights, biases = _normalised(file.name, weights, biases, *scaling)
     activations = None
     if keys[2]:
         activations = named_activations(file.name, keys[2][0], found[keys[2][0]], len(weights))
     return NetworkFile(weights, biases, activations, (None,) * len(weights))
 
 
-_COUNTS = ("number_of_outputs", "number_of_layers", "number_of_inputs", "layer_sizes")
+_COUNTS = (
+    *("number_of_outputs", "number_of_layers", "number_of_inputs", "layer_sizes", "is_symmetric"),
+    *("min_inputs", "max_inputs"),  # inputs are clipped to them, which no bound needs
+)
+_SCALING = ("means_for_scaling", "range_for_scaling")
+
+
+def _normalised(
+    name: str, weights: tuple[Any, ...], biases: tuple[Any, ...], mean: Any, scale: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """(x - mean) / range before the first map and range y + mean after the last, as in `.nnet` files."""
+    if mean is None and scale is None:
+        return weights, biases
+    first, last = (np.asarray(w, dtype=np.float64) for w in (weights[0], weights[-1]))
+    inputs = first.shape[-1]
+    means, ranges = (np.asarray([] if v is None else v, np.float64).ravel() for v in (mean, scale))
+    good = means.size == ranges.size and means.size >= inputs and (ranges > 0.0).all()
+    if not good or not np.isfinite(means).all() or any(w.ndim != 2 for w in (first, last)):
+        raise InputError(
+            f"{name}: {_SCALING[0]} and {_SCALING[1]} have {means.size} and {ranges.size} entries; expected "
+            f"{inputs + 1} each, finite, and positive ranges: or leave both out."
+        )
+    offsets = [
+        np.zeros(np.shape(w)[0]) if b is None else np.ravel(b) for w, b in zip(weights, biases, strict=True)
+    ]
+    scaled = [np.asarray(w) for w in weights]
+    scaled[0] = first / ranges[:inputs]
+    offsets[0] = offsets[0] - scaled[0] @ means[:inputs]
+    if means.size > inputs:  # the last entry is that of the outputs
+        scaled[-1] = scaled[-1] * ranges[-1]
+        offsets[-1] = offsets[-1] * ranges[-1] + means[-1]
+    return tuple(scaled), tuple(offsets)
 
 
 def _of_struct(name: str, entries: dict[str, Any]) -> dict[str, Any]:
     """The fields of the one struct that a file holds, without the counts beside them."""
     struct = next(iter(entries.values()), None) if len(entries) == 1 else None
     if not isinstance(struct, np.ndarray) or struct.dtype.names is None:
-        return entries
+        return {key: value for key, value in entries.items() if key not in _COUNTS}
     if struct.size != 1:
         raise InputError(f"{name} holds an array of {struct.size} structs; expected one.")
     fields = {key: struct.ravel()[0][key] for key in struct.dtype.names}

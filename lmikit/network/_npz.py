@@ -43,7 +43,7 @@ def read_npz(file: pathlib.Path) -> NetworkFile:
     if kernels:
         raise InputError(
             f"{file.name} holds convolution kernels ({', '.join(kernels)[:100]}); expected fully connected "
-            "weights W0, W1, ...: convolutional networks are not supported yet."
+            "weights W0, W1, ...: load_network reads it, with input_shape= and order=."
         )
     count = _count_weights(file.name, entries)
     _refuse_unknown(file.name, entries, count)
