@@ -59,9 +59,13 @@ def test_no_convolution_exceeds_its_norm_on_a_torus(seed):
 
 def test_the_known_norms_of_one_kernel():
     from lmikit.certificates.graph._convolution_norms import convolution_is_below, convolution_norm
+    from lmikit.certificates.graph._exact_balls import exact_convolution_margin
 
     conv = Convolution2d(K[None, None], (1, 4, 4), padding=1)
     assert convolution_norm(conv) == pytest.approx(4.244706, rel=1e-6)  # the torus of 5, the least of 5 to 8
+    bound = convolution_norm(conv)
+    assert exact_convolution_margin(conv, bound) >= 0.0
+    assert exact_convolution_margin(conv, bound * (1.0 - 1e-9)) < 0.0
     assert not convolution_is_below(conv, 3.98)  # of 4, not admissible, it is 3.47
     assert np.linalg.norm(conv.to_dense(), 2) == pytest.approx(3.600219, rel=1e-6)
 

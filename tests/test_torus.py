@@ -58,6 +58,7 @@ def test_a_proof_on_the_torus_is_one_of_the_unrolled_network(seed, more):
     part = Part(np.array([witness.d_in]), np.array([witness.d_out]), full)
     unrolled = verify_graph(same, GraphWitness("dissipation", parts=(part,)), repair=False)
     assert unrolled.bound == certificate.bound
+    assert lmikit.check(certificate, graph, exact=True)
     assert certificate.bound >= lmikit.lower_bound(graph, starts=8, steps=5).value
 
 
@@ -214,6 +215,25 @@ def test_changed_certificates_are_refused(tmp_path, mutate):
     mutate(data)
     path.write_text(json.dumps(data))
     assert not lmikit.check(path, network)
+    assert not lmikit.check(path, network, exact=True)
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_both_modes_agree_near_the_edge(tmp_path, head):
+    """Outputs weights from too small to proven: accepted only where the spectrum allows it, and by both."""
+    network = small(head)
+    path = tmp_path / "c.json"
+    certificate = lmikit.torus_lipschitz(network)
+    certificate.save(path)
+    text = path.read_text()
+    d_out = certificate.witness.d_out
+    for share, expected in ((1.0, True), (1.0 + 1e-8, True), (1.0 - 3e-8, False), (0.99, False)):
+        changed = json.loads(text)
+        changed["proof"]["d_out"] = (d_out * share).hex()
+        changed["claim"]["L"] = (certificate.bound * 1.01).hex()
+        path.write_text(json.dumps(changed))
+        for exact in (False, True):
+            assert bool(lmikit.check(path, network, exact=exact)) == expected, (share, exact)
 
 
 @pytest.mark.parametrize("values", [np.array([-1.0]), np.array([np.nan]), np.array([1.0, 1.0])])

@@ -12,6 +12,7 @@ from ...graph import Graph, chain_graph, without_groups
 from ...network import AbstractLinearMap, Network
 from .._kinds import CheckResult, guarded, register
 from ._check_exact import exact_norm_margin, exact_part_margin
+from ._exact_balls import exact_convolution_margin
 from ._format import FORMAT, GraphDocument, graph_record, parse_graph
 from ._norms import as_sparse, known_square, large_convolution, maps_of
 from ._proofs import claimed_squares, fault, prove_graph
@@ -84,8 +85,9 @@ def _exact_norm(linear: AbstractLinearMap, gain: float) -> float:
     if square is not None:
         room = Fraction(gain) ** 2 - square
         return float(room) if room >= 0 else min(float(room), -5e-324)
-    if large_convolution(linear) is not None:
-        raise NotCertified("there is no exact mode for norms on a torus; check with exact=False")
+    conv = large_convolution(linear)
+    if conv is not None:
+        return exact_convolution_margin(conv, gain)
     sparse = as_sparse(linear)
     if sparse is not None:
         return exact_sparse_margin(sparse, gain)

@@ -6,6 +6,7 @@ another theorem: B = G G' + F with F diagonally dominant and its diagonal nonneg
 any G. G is a floating-point factor rounded to multiples of 2**-60.
 """
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -184,7 +185,8 @@ def _group_forms(
     )
 
 
-def matrix_margin(blocks: Blocks, order: list[int]) -> float:
+def matrix_margin(blocks: Blocks, order: list[int], radii: Blocks | None = None) -> float:
+    """The least row excess of F for the symmetric matrix of these blocks, and all within the radii of it."""
     sizes = [blocks[s, s].shape[0] if (s, s) in blocks else 0 for s in order]
     place = {s: i for i, s in enumerate(order)}
     pairs = [(place[a], place[b]) for a, b in blocks]
@@ -202,7 +204,24 @@ def matrix_margin(blocks: Blocks, order: list[int]) -> float:
         exponents.append(np.array([-((v.bit_length() - e.power) // 2) for v in entries], dtype=np.int64))
     diagonal = [e.shifted(x, x) for e, x in zip(diagonal, exponents, strict=True)]
     lower = [e.shifted(exponents[n + 1], exponents[n]) for n, e in enumerate(lower)]
-    return _dominance(diagonal, lower)
+    spread = None
+    if radii:
+        own = [_joined(radii, order, sizes, group, group) for group in partition]
+        sides = [_joined(radii, order, sizes, b, a) for a, b in itertools.pairwise(partition)]
+        spread = _row_sums(
+            [e.shifted(x, x) for e, x in zip(own, exponents, strict=True)],
+            [e.shifted(exponents[n + 1], exponents[n]) for n, e in enumerate(sides)],
+        )
+    return _dominance(diagonal, lower, spread)
+
+
+def _row_sums(diagonal: list[ExactMatrix], lower: list[ExactMatrix]) -> list[ExactMatrix]:
+    """Of nonnegative matrices, per level."""
+    rows = [ExactMatrix(e.values.sum(axis=1)[:, None], e.power) for e in diagonal]
+    for k, e in enumerate(lower):
+        rows[k + 1] = rows[k + 1] + ExactMatrix(e.values.sum(axis=1)[:, None], e.power)
+        rows[k] = rows[k] + ExactMatrix(e.values.sum(axis=0)[:, None], e.power)
+    return rows
 
 
 def _joined(
@@ -223,14 +242,16 @@ def _joined(
     return ExactMatrix(values, power)
 
 
-def _dominance(diagonal: list[ExactMatrix], lower: list[ExactMatrix]) -> float:
+def _dominance(
+    diagonal: list[ExactMatrix], lower: list[ExactMatrix], spread: list[ExactMatrix] | None
+) -> float:
     floats, below = [e.floats() for e in diagonal], [e.floats() for e in lower]
     n = max(d.shape[0] for d in floats)
     best = -np.inf
     for times in _SHIFTS:
         factor = _factor(floats, below, times * (n + 8.0) * 2.0**-52)
         if factor is not None:
-            best = max(best, _excess(diagonal, lower, *factor))
+            best = max(best, _excess(diagonal, lower, *factor, spread))
         if best >= 0.0:
             break
     return best
@@ -261,9 +282,13 @@ def _rounded(g: np.ndarray) -> ExactMatrix:
 
 
 def _excess(
-    diagonal: list[ExactMatrix], lower: list[ExactMatrix], own: list[np.ndarray], below: list[np.ndarray]
+    diagonal: list[ExactMatrix],
+    lower: list[ExactMatrix],
+    own: list[np.ndarray],
+    below: list[np.ndarray],
+    spread: list[ExactMatrix] | None,
 ) -> float:
-    """min over rows of F_ii - sum_{j != i} |F_ij|, F = B - G G'."""
+    """min over rows of F_ii - sum_{j != i} |F_ij| - sum of the radii, F = B - G G'."""
     G, X = [_rounded(g) for g in own], [_rounded(x) for x in below]
     rows: list[ExactMatrix] = []
     for k, g in enumerate(G):
@@ -279,6 +304,8 @@ def _excess(
         size = np.abs(f.values)
         rows[k + 1] = rows[k + 1] + ExactMatrix(-size.sum(axis=1)[:, None], f.power)
         rows[k] = rows[k] + ExactMatrix(-size.sum(axis=0)[:, None], f.power)
+    if spread is not None:
+        rows = [r - s for r, s in zip(rows, spread, strict=True)]
     worst: Fraction = min(r.least() for r in rows)
     shown = float(worst)
     return -5e-324 if shown == 0.0 and worst < 0 else shown

@@ -8,6 +8,7 @@ from ...torus import torus_form
 from .._float_environment import require_ieee
 from .._kinds import CheckResult, guarded, register
 from ._certificate import as_graph
+from ._check_exact import exact_torus_margin
 from ._format import FORMAT, TorusDocument, admissibility, parse_torus, torus_record
 from ._proofs import fault, prove_torus
 
@@ -34,13 +35,13 @@ def _checked(document: TorusDocument, graph: Graph, exact: bool) -> CheckResult:
     wrong = fault(form, document.witness)
     if wrong:
         return CheckResult(False, wrong)
-    if exact:
-        return CheckResult(
-            False, "there is no exact mode for certificates on a torus; check with exact=False"
-        )
     square = Fraction(document.witness.d_in) * Fraction(document.witness.d_out)
     if square > Fraction(document.bound) ** 2:
         return CheckResult(False, f"L={document.bound!r} is below what the proof shows")
+    if exact:
+        margin = exact_torus_margin(form, document.witness)
+        said = "the matrices of all frequencies are positive semidefinite, in exact integers with radii"
+        return CheckResult(margin >= 0.0, said if margin >= 0.0 else f"not proven that {said}", margin)
     proof = prove_torus(form, document.witness)
     return CheckResult(
         True,
