@@ -3,8 +3,8 @@
 It finds the symbols again in integers (`Ball`), eliminates linear nodes and assembles the matrix of each
 frequency with its own code; the theorem is that of `lmikit.certificates.graph._check_exact`: A = G G' + F
 with F diagonally dominant, the radii counted in its rows, is positive semidefinite whatever G is. With a
-head, G_w is any symmetric matrix of floats for which the matrix of its frequency is proven so; their sum, times the
-number of cells, is exact.
+head, G_w is any symmetric matrix of floats for which the matrix of its frequency is proven so; their sum,
+times the number of cells, is exact.
 """
 
 from collections.abc import Iterator
