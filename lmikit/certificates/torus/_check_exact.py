@@ -228,10 +228,10 @@ class _ExactHead:
                 re[here] = re[here] + part * cos
                 im[here] = im[here] + part * sin
                 rad[here] = rad[here] + abs(part)
-            re, im, rad = (x.reshape(r, n) for x in (re, im, rad))
+            a, b, c = (x.reshape(r, n) for x in (re, im, rad))
             power = rows.power + BITS
-            spread = ExactMatrix(np.hstack([rad, rad]), power)
-            found[s] = Ball(ExactMatrix(np.hstack([re, -im]), power), spread)
+            spread = ExactMatrix(np.hstack([c, c]), power)
+            found[s] = Ball(ExactMatrix(np.hstack([a, -b]), power), spread)
         return found
 
     def margin(self, witness: TorusWitness, gram: ExactMatrix) -> float:
