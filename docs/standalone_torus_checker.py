@@ -62,7 +62,7 @@ def roots(m, bits=256):
 
 
 class Conv:
-    """A convolution: kernel (out, each, kh, kw), images, and per axis (size, taps, step, before, dilation)."""
+    """A convolution: kernel, images, and per axis (size, taps, stride, padding before, dilation)."""
 
     def __init__(self, K, image, stride, pads, dilation, count):
         self.K, self.image, self.count = K, tuple(image), count
