@@ -1,6 +1,6 @@
 """Certified accuracy of dense nets trained for it on MNIST, beside the field's records.
 
-    python benchmarks/training_records.py [--seeds 3] [--recipes small,large,point,far] [--images 1000]
+    python benchmarks/training_records.py [--seeds 3] [--recipes small,large,point,far] [--images 1000] [--resume]
 
 writes docs/results/training_records.json (a row per run, as it goes) and training_records.md. Takes
 `mnist.npz` from the data folder (LMIKIT_DATA, or ../shared/data). One BLAS thread. Every choice in RECIPES
@@ -343,11 +343,14 @@ def main() -> None:
     parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--part", choices=("validation", "test"), default="test")
+    parser.add_argument("--resume", action="store_true", help="leave out runs that the JSON file has")
     options = parser.parse_args()
     data, file = mnist(), OUT / "training_records.json"
     rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     for name in options.recipes.split(","):
         for seed in range(options.seeds):
+            if options.resume and any((r["recipe"], r["seed"]) == (name, seed) for r in rows):
+                continue
             row = run(name, seed, data, options.images, options.part)
             print(json.dumps(row), flush=True)
             if options.part == "validation":  # a choice, not a result
