@@ -1,6 +1,6 @@
 """Certified accuracy of dense nets trained for it on MNIST, beside the field's records.
 
-    python benchmarks/training_records.py [--seeds 3] [--recipes small,large,point,far] [--images 1000] [--resume]
+    python benchmarks/training_records.py [--seeds 3] [--recipes small,large,point,far] [--resume]
 
 writes docs/results/training_records.json (a row per run, as it goes) and training_records.md. Takes
 `mnist.npz` from the data folder (LMIKIT_DATA, or ../shared/data). One BLAS thread. Every choice in RECIPES
