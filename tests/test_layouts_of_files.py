@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from lmikit import InputError, Network, OptionError, load_network
 from lmikit.adapters import from_nnet
@@ -146,3 +147,29 @@ def test_a_mat_with_its_normalisation(tmp_path):
     savemat(tmp_path / "a.mat", fields | scaling | {"range_for_scaling": [2.0, 0.0, 1.0, 7.0]})
     with pytest.raises(InputError, match="positive ranges: or leave both out"):
         load_network(tmp_path / "a.mat")
+
+
+def test_a_network_with_convolutions_is_saved_and_read_back(tmp_path):
+    kernel = rng.standard_normal((2, 1, 3, 3)).astype(np.float32)
+    conv = Convolution2d(kernel, (1, 6, 5), (2, 1), ((1, 0), (2, 1)))
+    size = conv.shape[0]
+    sparse = scipy.sparse.csr_array(scipy.sparse.eye_array(size))
+    network = Network.from_arrays([conv, sparse, np.ones((2, size))], None, ["relu", "tanh"])
+    network.save(tmp_path / "a.npz")
+    found = load_network(tmp_path / "a.npz")
+    assert found.digest == network.digest
+    assert isinstance(found.layers[0].linear, Convolution2d)
+    assert found.layers[0].linear.source_dtype == "F32"
+    with pytest.raises(InputError, match="load_network reads it"):
+        Network.from_file(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as held:
+        entries = dict(held)
+    text = str(entries["activations"])
+    wide = text.replace('"input_shape": [1, 6, 5]', '"input_shape": [1, 9999999, 9999999]')
+    for wrong in (wide, text.replace('"groups"', '"other"'), text.replace("relu", "nothing")):
+        np.savez(tmp_path / "b.npz", **(entries | {"activations": np.array(wrong)}))
+        with pytest.raises(InputError):
+            load_network(tmp_path / "b.npz")
+    np.savez(tmp_path / "b.npz", **entries, extra=np.ones(2))
+    with pytest.raises(InputError, match="holds extra, which is not known"):
+        load_network(tmp_path / "b.npz")

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from .._errors import InputError
 from ..graph import Graph
+from ..maps import Convolution2d
 from ..network import Network
 from ..network._file_entries import load_entries
+from ..network._npz import read_with_kernels
 from ._named_tensors import network_of_tensors, of_part, respelled
 
 __all__ = ["from_named_arrays"]
 
+_FREE, _RATIO = 2**22, 2**16  # numbers of an image that a file may state without holding that many
 _UNNAMED = re.compile(r"arr_([0-9]{1,6})", re.ASCII)
 _OURS = re.compile(r"W0(_data)?", re.ASCII)
 
@@ -31,6 +35,11 @@ def from_named_arrays(
 
     A `.npz` from W0 on is lmikit's own layout, but for one with kernels K0, ... (out, in, height, width).
     """
+    if kind == ".npz":
+        saved = read_with_kernels(file, _convolution)
+        if saved is not None and any(isinstance(w, Convolution2d) for w in saved.weights):
+            network = Network.from_arrays(saved.weights, saved.biases, list(saved.activations or ()))
+            return Network(saved.with_slopes(network.layers), network.input_dim)
     entries = {k: v for k, v in load_entries(file, kind).items() if not k.startswith("__")}
     kernels = any(re.fullmatch("K[0-9]{1,6}", key) for key in entries)
     if kind == ".npz" and not kernels and any(_OURS.fullmatch(key) for key in entries):
@@ -48,6 +57,16 @@ def from_named_arrays(
     if not all(key.endswith((".weight", ".bias")) for key in found):
         return None
     return network_of_tensors(file.name, found, activation, order, input_shape)
+
+
+def _convolution(kernel: np.ndarray, options: dict[str, Any], where: str) -> Convolution2d:
+    names = ("input_shape", "stride", "padding", "dilation", "groups")
+    if set(options) != set(names):
+        raise InputError(f"{where} is described by {sorted(options)}; expected {', '.join(names)}.")
+    found = Convolution2d(kernel, **options)
+    if max(found.shape) > max(_FREE, _RATIO * kernel.size):
+        raise InputError(f"{where} states images of {found.shape} numbers, out of proportion to its kernel.")
+    return found
 
 
 def _is_bias(key: str) -> bool:

@@ -74,6 +74,11 @@ class Convolution2d(AbstractLinearMap):
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def stored(self) -> tuple[np.ndarray, dict[str, Any]]:
+        """(kernel, the other arguments) in plain numbers."""
+        names = ("input_shape", "stride", "padding", "dilation", "groups")
+        return self.kernel, {name: getattr(self, name) for name in names}
+
     @property
     def output_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of the result."""

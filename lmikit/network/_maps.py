@@ -67,6 +67,10 @@ class AbstractLinearMap(abc.ABC):
     def digest(self) -> str:
         """SHA-256 in hex over kind, dtype, shape and little-endian bytes."""
 
+    def stored(self) -> tuple[np.ndarray, dict[str, Any]] | None:
+        """(kernel, what else makes the map, for JSON) where the map is one kernel; None for others."""
+        return None
+
     @property
     def T(self) -> "AbstractLinearMap":
         """u -> W'u."""

@@ -93,7 +93,10 @@ class Network:
         return cls(found.with_slopes(network.layers), network.input_dim)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a `.npz` that `from_file` reads back exactly; it replaces `path` in one step."""
+        """Write a `.npz` that `from_file` reads back exactly (with convolutions: `lmikit.load_network`).
+
+        It replaces `path` in one step.
+        """
         write_npz(path, self.layers)
 
     @property

@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from ._file_names import SPELLINGS, named_activations
 from ._layer import Layer
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 
-__all__ = ["activation_description", "read_npz", "write_npz"]
+__all__ = ["activation_description", "read_npz", "read_with_kernels", "write_npz"]
 
 _WEIGHT = re.compile(r"W(0|[1-9][0-9]{0,6})(_data|_indices|_indptr|_shape)?", re.ASCII)
 _WIDEST = 2**20  # of a sparse weight, whatever it holds
@@ -63,6 +63,37 @@ def read_npz(file: pathlib.Path) -> NetworkFile:
         _with_dtype(file.name, k, w, item) for k, (w, item) in enumerate(zip(weights, described, strict=True))
     )
     return NetworkFile(typed, biases, activations, slopes)
+
+
+Make = Callable[[np.ndarray, dict[str, Any], str], AbstractLinearMap]
+
+
+def read_with_kernels(file: pathlib.Path, make: Make) -> NetworkFile | None:
+    """What `write_npz` wrote of a network with convolutions; None for other files.
+
+    `make` builds a convolution of a kernel, its other arguments and what to call it.
+    """
+    entries = load_entries(file, ".npz")
+    if "activations" not in entries or not _is_description(entries["activations"]):
+        return None
+    kernels = {k: v for k, v in entries.items() if k[:1] == "K" and k[1:].isdigit() and len(k) < 8}
+    count = len(kernels) + sum(re.fullmatch("W[0-9]{1,7}(_data)?", key) is not None for key in entries)
+    described = _described_layers(file.name, entries["activations"], count)
+    rest = {key: value for key, value in entries.items() if key not in kernels}
+    weights: list[Any] = []
+    for k, item in enumerate(described):
+        if f"K{k}" in kernels:
+            weights.append(make(kernels[f"K{k}"], item.get("convolution", {}), f"{file.name}: K{k}"))
+            rest[f"W{k}"] = None
+        else:
+            weights.append(_with_dtype(file.name, k, _weight(file.name, entries, k), item))
+    _refuse_unknown(file.name, rest, count)
+    return NetworkFile(
+        tuple(weights),
+        tuple(entries.get(f"b{k}") for k in range(count)),
+        tuple(_activation(file.name, item) for item in described[:-1]),
+        tuple(_slopes(file.name, entries, k) for k in range(count)),
+    )
 
 
 def _count_weights(name: str, entries: dict[str, Any]) -> int:
@@ -216,7 +247,13 @@ def _layer_entries(k: int, layer: Layer) -> dict[str, np.ndarray]:
     elif isinstance(linear, DenseMap):
         entries[f"W{k}"] = _narrow(linear.matrix, linear.source_dtype)
     else:
-        raise InputError(f"layer {k} is a {type(linear).__name__}; save writes dense and sparse maps only.")
+        stored = linear.stored()
+        if stored is None:
+            raise InputError(
+                f"layer {k} is a {type(linear).__name__}; save writes dense and sparse maps, convolutions, "
+                "and lmikit.graph.chain_graph(network).save(path) all maps."
+            )
+        entries[f"K{k}"] = _narrow(stored[0], getattr(linear, "source_dtype", "F64"))
     alpha, beta = layer.activation.slopes_for(linear.shape[0], f"layer {k}")
     if not (np.array_equal(alpha, layer.alpha) and np.array_equal(beta, layer.beta)):
         entries |= {f"alpha{k}": layer.alpha, f"beta{k}": layer.beta}
@@ -226,7 +263,14 @@ def _layer_entries(k: int, layer: Layer) -> dict[str, np.ndarray]:
 def _description(layer: Layer) -> dict[str, Any]:
     described = activation_description(layer.activation)
     dtype = getattr(layer.linear, "source_dtype", "F64")
-    return {"activation": described["function"], "parameters": described["parameters"], "dtype": dtype}
+    stored = layer.linear.stored()
+    convolution = {} if stored is None else {"convolution": stored[1]}
+    return {
+        "activation": described["function"],
+        "parameters": described["parameters"],
+        "dtype": dtype,
+        **convolution,
+    }
 
 
 def activation_description(activation: Activation) -> dict[str, Any]:
