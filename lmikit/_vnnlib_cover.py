@@ -10,11 +10,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from ._errors import InputError
 from .adapters import VnnlibProperty
-from .certificates._format_read import _hex, _no_constant, _no_duplicates, _object
+from .certificates._strict_json import float_of, object_of, parsed, require_format
 
 __all__ = [
     "COVER_NAME",
@@ -128,22 +128,17 @@ def _tokens(root: CoverNode) -> str:
 
 def parse_cover(text: str) -> Cover:
     """Validate the text of cover.json; raises InputError naming the field. Nothing is proven."""
-    try:
-        data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
-        )
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"cover.json is not a JSON file ({error}); it may be truncated.") from error
-    top = _object(data, "cover.json", "format version verdict network property cases counterexample")
-    if top["format"] != FORMAT or top["version"] != VERSION or isinstance(top["version"], bool):
-        raise InputError(
-            f"format {top['format']!r}, version {top['version']!r}; expected {FORMAT!r}, {VERSION}."
-        )
+    return parsed(text, _document, "a valid cover", "cover.json")
+
+
+def _document(data: Any) -> Cover:
+    top = object_of(data, "cover.json", "format version verdict network property cases counterexample")
+    require_format(top, FORMAT, (VERSION,))
     if top["verdict"] not in ("unsat", "sat", "unknown"):
         raise InputError(f"verdict is {top['verdict']!r}; expected 'unsat', 'sat' or 'unknown'.")
     digests = []
     for field in ("network", "property"):
-        digest = _object(top[field], field, "digest")["digest"]
+        digest = object_of(top[field], field, "digest")["digest"]
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
             raise InputError(f"{field}.digest is {digest!r}; expected 64 lower-case hexadecimal digits.")
         digests.append(digest)
@@ -175,7 +170,7 @@ def _tree(name: str, text: str) -> CoverNode:
             continue
         stack.pop()
         if split:
-            first, second = node.halved(int(coordinate), _hex(at, name))
+            first, second = node.halved(int(coordinate), float_of(at, name))
             stack += [second, first]
         node.open = leaf == "o"
     if stack:

@@ -381,11 +381,11 @@ def _mutations(text):
 
 
 def _array(entry, change):
-    from lmikit.certificates._format_read import _array as read
-    from lmikit.certificates._format_write import _array_out
+    from lmikit.certificates._strict_json import array_of as read
+    from lmikit.certificates._strict_json import array_out
 
     values = read({"dtype": entry["dtype"], "data": entry["data"]}, "x", entry["size"])
-    return {"size": entry["size"], **_array_out(change(values))}
+    return {"size": entry["size"], **array_out(change(values))}
 
 
 def test_every_mutation_of_a_file_is_refused(tmp_path):

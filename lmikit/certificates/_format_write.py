@@ -1,15 +1,13 @@
 """The text of a certificate file (docs/certificate_format.md)."""
 
-import base64
 import functools
-import hashlib
-import importlib.metadata
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._records import DTYPES, FIXED_CLAIM, FORMAT, NetworkRecord
+from ._records import FIXED_CLAIM, FORMAT, NetworkRecord
+from ._strict_json import array_out, hashed_array_out, optional_out, tool_version
 
 if TYPE_CHECKING:
     from ._certificate import Certificate
@@ -35,16 +33,16 @@ def render(certificate: "Certificate") -> str:
                 for w in record.weights
             ],
         },
-        "multipliers": [_multiplier_out(t) for t in _carried(certificate)],
+        "multipliers": [hashed_array_out(t) for t in _carried(certificate)],
         "method": witness.kind,
         "kind": "deterministic",
         "delta": None,
         "seed": None,
-        "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
+        "tool": {"name": "lmikit", "version": tool_version(), "produced_by": certificate.produced_by},
         "margin": certificate.margin.hex(),
         "unproven": {
-            "lower": _optional_out(certificate.lower),
-            "optimum_at_least": _optional_out(witness.optimum_at_least),
+            "lower": optional_out(certificate.lower),
+            "optimum_at_least": optional_out(witness.optimum_at_least),
         },
         "verification": {
             "alg": "rump-t+4",
@@ -67,34 +65,10 @@ def _carried(certificate: "Certificate") -> list[np.ndarray]:
     ]
 
 
-def _array_out(values: np.ndarray) -> dict[str, str]:
-    with np.errstate(all="ignore"):
-        narrow = values.astype(np.float32)
-    dtype = "F32" if np.array_equal(narrow.astype(np.float64), values) else "F64"
-    return {"dtype": dtype, "data": base64.b64encode(values.astype(DTYPES[dtype]).tobytes()).decode("ascii")}
-
-
-def _multiplier_out(values: np.ndarray) -> dict[str, str]:
-    entry = _array_out(values)
-    return {**entry, "sha256": hashlib.sha256(base64.b64decode(entry["data"])).hexdigest()}
-
-
 def _slopes_out(alpha: np.ndarray, beta: np.ndarray) -> Any:
     if (alpha == alpha[0]).all() and (beta == beta[0]).all():
         return [float(alpha[0]).hex(), float(beta[0]).hex()]
-    return {"alpha": _array_out(alpha), "beta": _array_out(beta)}
-
-
-def _optional_out(value: float | None) -> str | None:
-    return None if value is None or not np.isfinite(value) else float(value).hex()
-
-
-@functools.cache
-def _version() -> str:
-    try:
-        return importlib.metadata.version("lmikit")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    return {"alpha": array_out(alpha), "beta": array_out(beta)}
 
 
 @functools.cache

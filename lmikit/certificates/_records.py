@@ -8,7 +8,6 @@ from .._witness import Witness
 from ..network import DenseMap, Network, SparseMap
 
 __all__ = [
-    "DTYPES",
     "FIXED_CLAIM",
     "FORMAT",
     "STATEMENT",
@@ -26,7 +25,6 @@ STATEMENT = (
     "global l2->l2, of the real-arithmetic function defined by these float weights; not of a float inference"
 )
 FIXED_CLAIM = {"norm": "l2->l2", "scope": "global", "semantics": "real", "statement": STATEMENT}
-DTYPES = {"F32": "<f4", "F64": "<f8"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,19 @@ import numpy as np
 
 from ..._errors import InputError
 from ...claims import AbstractRegion
-from .._format_read import _array, _hex, _integer, _list, _no_constant, _no_duplicates, _object, _text
-from .._format_write import _array_out, _version
 from .._kinds import read_text
+from .._strict_json import (
+    array_of,
+    array_out,
+    float_of,
+    integer_of,
+    list_of,
+    object_of,
+    parsed,
+    require_format,
+    text_of,
+    tool_version,
+)
 from ..point._format_read import _region as _region_in
 from ..point._format_write import _region as _region_out
 from ._cells import Pairs
@@ -56,12 +66,12 @@ def render_cells(certificate: "CellCertificate") -> str:
         },
         "network": {"digest": certificate.network_digest, "inputs": _inputs(certificate)},
         "slopes": [
-            {"size": int(a.size), "alpha": _array_out(a), "beta": _array_out(b)} for a, b in witness.slopes
+            {"size": int(a.size), "alpha": array_out(a), "beta": array_out(b)} for a, b in witness.slopes
         ],
         "tails": list(witness.tails),
         "tree": _tree_out(witness.tree),
         "point": _point_out(witness.point),
-        "tool": {"name": "lmikit", "version": _version()},
+        "tool": {"name": "lmikit", "version": tool_version()},
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
@@ -80,16 +90,16 @@ def _tree_out(tree: CellTree) -> dict[str, Any]:
     splits = [e.split for e in tree.empties if e.split is not None]
     return {
         "nodes": len(tree.codes),
-        "codes": _array_out(np.array(tree.codes, dtype=np.float64)),
+        "codes": array_out(np.array(tree.codes, dtype=np.float64)),
         "empty": ";".join(entries),
-        "splits": _array_out(np.concatenate(splits)) if splits else None,
+        "splits": array_out(np.concatenate(splits)) if splits else None,
     }
 
 
 def _point_out(point: InteriorPoint | None) -> dict[str, Any] | None:
     if point is None:
         return None
-    return {"x": _array_out(point.x), "direction": _array_out(point.direction)}
+    return {"x": array_out(point.x), "direction": array_out(point.direction)}
 
 
 def read_cells(path: str | os.PathLike[str]) -> CellDocument:
@@ -99,27 +109,24 @@ def read_cells(path: str | os.PathLike[str]) -> CellDocument:
 
 def parse_cells(text: str) -> CellDocument:
     """Validate the text of a file; raises InputError naming the field."""
-    try:
-        data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
-        )
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the certificate is not a JSON file ({error}); it may be truncated.") from error
-    top = _object(data, "the file", "format version claim network slopes tails tree point tool")
-    if top["format"] != FORMAT or top["version"] != VERSION or isinstance(top["version"], bool):
-        raise InputError(
-            f"format {top['format']!r}, version {top['version']!r}; expected {FORMAT!r}, {VERSION}."
-        )
-    for field, value in _object(top["tool"], "tool", "name version").items():
-        _text(value, f"tool.{field}")
-    network = _object(top["network"], "network", "digest inputs")
-    digest = _text(network["digest"], "network.digest")
+    return parsed(text, _document, "a valid certificate of cells")
+
+
+def _document(data: Any) -> CellDocument:
+    top = object_of(data, "the file", "format version claim network slopes tails tree point tool")
+    require_format(top, FORMAT, (VERSION,))
+    for field, value in object_of(top["tool"], "tool", "name version").items():
+        text_of(value, f"tool.{field}")
+    network = object_of(top["network"], "network", "digest inputs")
+    digest = text_of(network["digest"], "network.digest")
     if not _DIGEST.fullmatch(digest):
         raise InputError(f"network.digest is {digest!r}; expected 64 lower-case hexadecimal digits.")
-    inputs = _integer(network["inputs"], "network.inputs", 1, _LARGEST)
+    inputs = integer_of(network["inputs"], "network.inputs", 1, _LARGEST)
     lower, upper, region = _claim(top["claim"], inputs)
     slopes = _slopes(top["slopes"])
-    tails = tuple(None if t is None else _text(t, "tails") for t in _list(top["tails"], "tails", len(slopes)))
+    tails = tuple(
+        None if t is None else text_of(t, "tails") for t in list_of(top["tails"], "tails", len(slopes))
+    )
     both = region is not None and region.ball is not None and region.box is not None
     tree = _tree(top["tree"], inputs if both else 0)
     witness = CellWitness(slopes, tails, tree, _point(top["point"], inputs))
@@ -129,13 +136,13 @@ def parse_cells(text: str) -> CellDocument:
 def _claim(data: Any, inputs: int) -> tuple[float, float, AbstractRegion | None]:
     from ._certificate import sentence
 
-    fields = _object(data, "claim", "statement lower upper region")
+    fields = object_of(data, "claim", "statement lower upper region")
     region = None if fields["region"] is None else _region_in(fields["region"])
     if region is not None and region.dim != inputs:
         raise InputError(f"claim.region has dimension {region.dim}; expected network.inputs, {inputs}.")
     if fields["statement"] != sentence(region):
         raise InputError(f"claim.statement is {fields['statement']!r}; expected {sentence(region)!r}.")
-    return _hex(fields["lower"], "claim.lower"), _hex(fields["upper"], "claim.upper"), region
+    return float_of(fields["lower"], "claim.lower"), float_of(fields["upper"], "claim.upper"), region
 
 
 def _slopes(data: Any) -> Pairs:
@@ -144,9 +151,9 @@ def _slopes(data: Any) -> Pairs:
     pairs = []
     for k, item in enumerate(data):
         name = f"slopes[{k}]"
-        fields = _object(item, name, "size alpha beta")
-        size = _integer(fields["size"], f"{name}.size", 1, _LARGEST)
-        alpha, beta = (_array(fields[side], f"{name}.{side}", size) for side in ("alpha", "beta"))
+        fields = object_of(item, name, "size alpha beta")
+        size = integer_of(fields["size"], f"{name}.size", 1, _LARGEST)
+        alpha, beta = (array_of(fields[side], f"{name}.{side}", size) for side in ("alpha", "beta"))
         if (alpha > beta).any():
             raise InputError(f"{name} has alpha > beta; expected alpha <= beta.")
         pairs.append((alpha, beta))
@@ -155,19 +162,19 @@ def _slopes(data: Any) -> Pairs:
 
 def _tree(data: Any, width: int) -> CellTree:
     """`width` numbers per empty cell are the split of a ball and a box."""
-    fields = _object(data, "tree", "nodes codes empty splits")
-    nodes = _integer(fields["nodes"], "tree.nodes", 1, _LARGEST)
-    values = _array(fields["codes"], "tree.codes", nodes)
+    fields = object_of(data, "tree", "nodes codes empty splits")
+    nodes = integer_of(fields["nodes"], "tree.nodes", 1, _LARGEST)
+    values = array_of(fields["codes"], "tree.codes", nodes)
     if (values != np.rint(values)).any() or (values < EMPTY).any() or (values > _LARGEST).any():
         raise InputError("tree.codes holds something else than neurons, -1 (bounded) and -2 (empty).")
     codes = tuple(int(v) for v in values)
-    text = _text(fields["empty"], "tree.empty")
+    text = text_of(fields["empty"], "tree.empty")
     entries = text.split(";") if text else []
     if (fields["splits"] is not None) != bool(width and entries):
         raise InputError("tree.splits is there without empty cells of a ball and a box, or lacks.")
     splits: list[np.ndarray | None] = [None] * len(entries)
     if width and entries:
-        splits = list(_array(fields["splits"], "tree.splits", width * len(entries)).reshape(-1, width))
+        splits = list(array_of(fields["splits"], "tree.splits", width * len(entries)).reshape(-1, width))
     return CellTree(codes, tuple(_empty(e, s) for e, s in zip(entries, splits, strict=True)))
 
 
@@ -185,7 +192,7 @@ def _empty(text: str, split: np.ndarray | None) -> Emptiness:
 def _point(data: Any, inputs: int) -> InteriorPoint | None:
     if data is None:
         return None
-    fields = _object(data, "point", "x direction")
+    fields = object_of(data, "point", "x direction")
     return InteriorPoint(
-        _array(fields["x"], "point.x", inputs), _array(fields["direction"], "point.direction", inputs)
+        array_of(fields["x"], "point.x", inputs), array_of(fields["direction"], "point.direction", inputs)
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..._convert import sealed
 from ..._errors import InputError
-from .._format_read import _hex, _integer, _list, _no_constant, _no_duplicates, _object, _text
+from .._strict_json import float_of, integer_of, list_of, object_of, parsed, require_format, text_of
 from ._claims import AbstractControlClaim, Arrays, claim_kinds
 
 __all__ = ["FORMAT", "ControlDocument", "parse_control", "render_control"]
@@ -61,14 +61,14 @@ def render_control(claim: AbstractControlClaim, digest: str, witness: Arrays) ->
 
 
 def _array(data: Any, name: str) -> np.ndarray:
-    fields = _object(data, name, "shape data")
+    fields = object_of(data, name, "shape data")
     entries = fields["shape"] if isinstance(fields["shape"], list) else []
     shape = tuple(
-        _integer(n, f"{name}.shape", 0, _LARGEST)
-        for n in _list(fields["shape"], f"{name}.shape", len(entries))
+        integer_of(n, f"{name}.shape", 0, _LARGEST)
+        for n in list_of(fields["shape"], f"{name}.shape", len(entries))
     )
     try:
-        raw = base64.b64decode(_text(fields["data"], f"{name}.data"), validate=True)
+        raw = base64.b64decode(text_of(fields["data"], f"{name}.data"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"{name}.data is not base64 ({error}).") from error
     if base64.b64encode(raw).decode("ascii") != fields["data"]:
@@ -85,29 +85,24 @@ def _array(data: Any, name: str) -> np.ndarray:
 
 def _value(data: Any, name: str, expected: str) -> Any:
     if expected == "float":
-        return _hex(data, name)
+        return float_of(data, name)
     if expected == "str":
-        return _text(data, name)
+        return text_of(data, name)
     if expected == "int":
-        return _integer(data, name, -_LARGEST, _LARGEST)
+        return integer_of(data, name, -_LARGEST, _LARGEST)
     return _array(data, name)
 
 
 def parse_control(text: str) -> ControlDocument:
     """Validate the text of a file; raises InputError naming the field."""
-    try:
-        data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
-        )
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the certificate is not a JSON file ({error}); it may be truncated.") from error
-    top = _object(data, "the file", "format version claim subject witness")
-    if top["format"] != FORMAT or top["version"] != VERSION or isinstance(top["version"], bool):
-        raise InputError(
-            f"format {top['format']!r}, version {top['version']!r}; expected {FORMAT!r}, {VERSION}."
-        )
-    claim = _claim(_object(top["claim"], "claim", "kind statement parameters"))
-    digest = _text(_object(top["subject"], "subject", "sha256")["sha256"], "subject.sha256")
+    return parsed(text, _document, "a valid control certificate")
+
+
+def _document(data: Any) -> ControlDocument:
+    top = object_of(data, "the file", "format version claim subject witness")
+    require_format(top, FORMAT, (VERSION,))
+    claim = _claim(object_of(top["claim"], "claim", "kind statement parameters"))
+    digest = text_of(object_of(top["subject"], "subject", "sha256")["sha256"], "subject.sha256")
     if not isinstance(top["witness"], dict):
         raise InputError("witness is not an object of arrays.")
     witness = {name: _array(array, f"witness.{name}") for name, array in top["witness"].items()}
@@ -115,11 +110,11 @@ def parse_control(text: str) -> ControlDocument:
 
 
 def _claim(fields: dict[str, Any]) -> AbstractControlClaim:
-    kinds, kind = claim_kinds(), _text(fields["kind"], "claim.kind")
+    kinds, kind = claim_kinds(), text_of(fields["kind"], "claim.kind")
     if kind not in kinds:
         raise InputError(f"claim.kind is {kind!r}; expected one of {', '.join(sorted(kinds))}.")
     types = {f.name: str(getattr(f.type, "__name__", f.type)) for f in dataclasses.fields(kinds[kind])}  # type: ignore[arg-type]
-    given = _object(fields["parameters"], "claim.parameters", " ".join(types))
+    given = object_of(fields["parameters"], "claim.parameters", " ".join(types))
     values = {name: _value(given[name], f"claim.parameters.{name}", types[name]) for name in types}
     claim = kinds[kind](**values)
     if fields["statement"] != claim.statement():

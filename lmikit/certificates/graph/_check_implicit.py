@@ -18,9 +18,20 @@ import numpy as np
 
 from ..._errors import InputError, NotCertified
 from ...network import LinearFractional
-from .._format_read import _array, _hex, _integer, _no_constant, _no_duplicates, _object, _optional, _text
-from .._format_write import _array_out, _optional_out, _version
 from .._kinds import CheckResult, guarded, read_text, register
+from .._strict_json import (
+    array_of,
+    array_out,
+    float_of,
+    integer_of,
+    object_of,
+    optional_float,
+    optional_out,
+    parsed,
+    require_format,
+    text_of,
+    tool_version,
+)
 from ._check_exact import matrix_margin
 from ._exact_matrix import ExactMatrix
 from ._implicit import ImplicitCertificate, fractional_digest, implicit_fault, prove_implicit
@@ -58,10 +69,10 @@ def render_implicit(certificate: ImplicitCertificate) -> str:
         "version": VERSION,
         "claim": {**_FIXED, "L": certificate.bound.hex()},
         "network": {"sha256": certificate.network_digest, "neurons": t.size},
-        "proof": {"rho": certificate.rho.hex(), "multipliers": _array_out(t)},
-        "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
+        "proof": {"rho": certificate.rho.hex(), "multipliers": array_out(t)},
+        "tool": {"name": "lmikit", "version": tool_version(), "produced_by": certificate.produced_by},
         "margin": float(certificate.margin).hex(),
-        "unproven": {"optimum_at_least": _optional_out(certificate.optimum_at_least)},
+        "unproven": {"optimum_at_least": optional_out(certificate.optimum_at_least)},
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
@@ -73,41 +84,32 @@ def read_implicit(path: str | os.PathLike[str]) -> ImplicitDocument:
 
 def parse_implicit(text: str) -> ImplicitDocument:
     """Validate the text of a file; raises InputError naming the field."""
-    try:
-        data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
-        )
-        return _document(data)
-    except InputError as error:
-        raise InputError(f"not a valid certificate of an implicit network: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not a JSON file ({error}); it may be truncated.") from error
+    return parsed(text, _document, "a valid certificate of an implicit network")
 
 
 def _document(data: Any) -> ImplicitDocument:
-    top = _object(data, "the file", "format version claim network proof tool margin unproven")
-    if (top["format"], top["version"]) != (FORMAT, VERSION) or isinstance(top["version"], bool):
-        raise InputError(f"format and version are not {FORMAT!r} and {VERSION}.")
-    claim = _object(top["claim"], "claim", "scope semantics statement L")
+    top = object_of(data, "the file", "format version claim network proof tool margin unproven")
+    require_format(top, FORMAT, (VERSION,))
+    claim = object_of(top["claim"], "claim", "scope semantics statement L")
     for field, text in _FIXED.items():
         if claim[field] != text:
             raise InputError(f"claim.{field} is {claim[field]!r}; expected {text!r}.")
-    network = _object(top["network"], "network", "sha256 neurons")
-    proof = _object(top["proof"], "proof", "rho multipliers")
-    entry = _object(proof["multipliers"], "proof.multipliers", "dtype data")
-    size = _integer(network["neurons"], "network.neurons", 1, _LARGEST)
-    tool = _object(top["tool"], "tool", "name version produced_by")
+    network = object_of(top["network"], "network", "sha256 neurons")
+    proof = object_of(top["proof"], "proof", "rho multipliers")
+    entry = object_of(proof["multipliers"], "proof.multipliers", "dtype data")
+    size = integer_of(network["neurons"], "network.neurons", 1, _LARGEST)
+    tool = object_of(top["tool"], "tool", "name version produced_by")
     for field, value in tool.items():
-        _text(value, f"tool.{field}")
-    unproven = _object(top["unproven"], "unproven", "optimum_at_least")
-    _hex(top["margin"], "margin")
+        text_of(value, f"tool.{field}")
+    unproven = object_of(top["unproven"], "unproven", "optimum_at_least")
+    float_of(top["margin"], "margin")
     return ImplicitDocument(
-        _hex(claim["L"], "claim.L"),
-        _hex(proof["rho"], "proof.rho"),
-        _array(entry, "proof.multipliers", size),
-        _text(network["sha256"], "network.sha256"),
+        float_of(claim["L"], "claim.L"),
+        float_of(proof["rho"], "proof.rho"),
+        array_of(entry, "proof.multipliers", size),
+        text_of(network["sha256"], "network.sha256"),
         tool["produced_by"],
-        _optional(unproven["optimum_at_least"], "unproven.optimum_at_least"),
+        optional_float(unproven["optimum_at_least"], "unproven.optimum_at_least"),
     )
 
 

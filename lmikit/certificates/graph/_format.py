@@ -9,24 +9,25 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..._errors import InputError
 from ...graph import Affine, Apply, Graph
 from ...graph._witness import GraphWitness, Part
 from ...nonlinear import AbstractGroups
-from .._format_read import (
-    _array,
-    _hex,
-    _integer,
-    _no_constant,
-    _no_duplicates,
-    _object,
-    _optional,
-    _text,
-)
-from .._format_write import _array_out, _optional_out, _version
 from .._kinds import read_text
+from .._strict_json import (
+    array_out,
+    float_of,
+    index_of,
+    object_of,
+    optional_float,
+    optional_out,
+    parsed,
+    require_format,
+    sized_array_of,
+    sized_array_out,
+    text_of,
+    tool_version,
+)
 
 if TYPE_CHECKING:
     from ._certificate import GraphCertificate
@@ -84,7 +85,7 @@ def _node_out(node: object) -> dict[str, Any]:
     if isinstance(node.function, AbstractGroups):
         parameters = {k: _plain(v) for k, v in node.function.parameters().items()}
         return {"kind": "groups", **entry, "function": node.function.name, "parameters": parameters}
-    return {"kind": "slopes", **entry, "alpha": _array_out(node.alpha), "beta": _array_out(node.beta)}
+    return {"kind": "slopes", **entry, "alpha": array_out(node.alpha), "beta": array_out(node.beta)}
 
 
 def _plain(value: object) -> Any:
@@ -108,11 +109,11 @@ def render_graph(certificate: "GraphCertificate") -> str:
             "parts": [_part_out(part) for part in witness.parts],
             "gains": [g.hex() for g in witness.gains],
         },
-        "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
+        "tool": {"name": "lmikit", "version": tool_version(), "produced_by": certificate.produced_by},
         "margin": float(certificate.margin).hex(),
         "unproven": {
-            "lower": _optional_out(certificate.lower),
-            "optimum_at_least": _optional_out(witness.optimum_at_least),
+            "lower": optional_out(certificate.lower),
+            "optimum_at_least": optional_out(witness.optimum_at_least),
         },
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
@@ -122,14 +123,10 @@ def _part_out(part: Part) -> dict[str, Any]:
     return {
         "row": part.row,
         "column": part.column,
-        "d_in": _sized_out(part.d_in),
-        "d_out": _sized_out(part.d_out),
-        "multipliers": [_sized_out(t) for t in part.multipliers],
+        "d_in": sized_array_out(part.d_in),
+        "d_out": sized_array_out(part.d_out),
+        "multipliers": [sized_array_out(t) for t in part.multipliers],
     }
-
-
-def _sized_out(values: np.ndarray) -> dict[str, Any]:
-    return {"size": values.size, **_array_out(values)}
 
 
 def read_graph(path: str | os.PathLike[str]) -> GraphDocument:
@@ -139,79 +136,60 @@ def read_graph(path: str | os.PathLike[str]) -> GraphDocument:
 
 def parse_graph(text: str) -> GraphDocument:
     """Validate the text of a file; raises InputError naming the field."""
-    try:
-        data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
-        )
-        return _document(data)
-    except InputError as error:
-        raise InputError(f"not a valid certificate of a graph: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not a JSON file ({error}); it may be truncated.") from error
+    return parsed(text, _document, "a valid certificate of a graph")
 
 
 def _document(data: Any) -> GraphDocument:
-    top = _object(data, "the file", "format version claim graph proof tool margin unproven")
-    if (top["format"], top["version"]) != (FORMAT, VERSION) or isinstance(top["version"], bool):
-        raise InputError(f"format and version are not {FORMAT!r} and {VERSION}.")
-    claim = _object(top["claim"], "claim", "scope semantics statement p q L")
+    top = object_of(data, "the file", "format version claim graph proof tool margin unproven")
+    require_format(top, FORMAT, (VERSION,))
+    claim = object_of(top["claim"], "claim", "scope semantics statement p q L")
     for field, text in _FIXED.items():
         if claim[field] != text:
             raise InputError(f"claim.{field} is {claim[field]!r}; expected {text!r}.")
     norm = _norm(claim["p"], "claim.p"), _norm(claim["q"], "claim.q")
-    tool = _object(top["tool"], "tool", "name version produced_by")
+    tool = object_of(top["tool"], "tool", "name version produced_by")
     for field, value in tool.items():
-        _text(value, f"tool.{field}")
-    unproven = _object(top["unproven"], "unproven", "lower optimum_at_least")
+        text_of(value, f"tool.{field}")
+    unproven = object_of(top["unproven"], "unproven", "lower optimum_at_least")
     if not isinstance(top["graph"], list) or not all(isinstance(node, dict) for node in top["graph"]):
         raise InputError("graph is not a list of nodes.")
     record = tuple(json.dumps(node, sort_keys=True) for node in top["graph"])  # compared, never computed with
-    proof = _object(top["proof"], "proof", "kind rewritten parts gains")
+    proof = object_of(top["proof"], "proof", "kind rewritten parts gains")
     for field in ("parts", "gains"):
         if not isinstance(proof[field], list):
             raise InputError(f"proof.{field} is not a list.")
     if not isinstance(proof["rewritten"], bool):
         raise InputError("proof.rewritten is not true or false.")
     witness = GraphWitness(
-        _text(proof["kind"], "proof.kind"),
+        text_of(proof["kind"], "proof.kind"),
         norm,
         tuple(_part(part, f"proof.parts[{k}]") for k, part in enumerate(proof["parts"])),
-        tuple(_hex(g, f"proof.gains[{k}]") for k, g in enumerate(proof["gains"])),
+        tuple(float_of(g, f"proof.gains[{k}]") for k, g in enumerate(proof["gains"])),
         tool["produced_by"],
-        _optional(unproven["optimum_at_least"], "unproven.optimum_at_least"),
+        optional_float(unproven["optimum_at_least"], "unproven.optimum_at_least"),
         proof["rewritten"],
     )
-    bound = _hex(claim["L"], "claim.L")
+    bound = float_of(claim["L"], "claim.L")
     if bound < 0.0:
         raise InputError(f"claim.L is {bound!r}; expected zero or more.")
-    lower = _optional(unproven["lower"], "unproven.lower")
-    return GraphDocument(bound, witness, record, _hex(top["margin"], "margin"), lower)
+    lower = optional_float(unproven["lower"], "unproven.lower")
+    return GraphDocument(bound, witness, record, float_of(top["margin"], "margin"), lower)
 
 
 def _norm(data: Any, name: str) -> float:
-    if _text(data, name) not in _NORMS:
+    if text_of(data, name) not in _NORMS:
         raise InputError(f"{name} is {data!r}; expected one of {', '.join(_NORMS)}.")
     return _NORMS[data]
 
 
 def _part(data: Any, name: str) -> Part:
-    fields = _object(data, name, "row column d_in d_out multipliers")
+    fields = object_of(data, name, "row column d_in d_out multipliers")
     if not isinstance(fields["multipliers"], list):
         raise InputError(f"{name}.multipliers is not a list.")
     return Part(
-        _sized(fields["d_in"], f"{name}.d_in"),
-        _sized(fields["d_out"], f"{name}.d_out"),
-        tuple(_sized(t, f"{name}.multipliers[{k}]") for k, t in enumerate(fields["multipliers"])),
-        _index(fields["row"], f"{name}.row"),
-        _index(fields["column"], f"{name}.column"),
+        sized_array_of(fields["d_in"], f"{name}.d_in"),
+        sized_array_of(fields["d_out"], f"{name}.d_out"),
+        tuple(sized_array_of(t, f"{name}.multipliers[{k}]") for k, t in enumerate(fields["multipliers"])),
+        index_of(fields["row"], f"{name}.row"),
+        index_of(fields["column"], f"{name}.column"),
     )
-
-
-def _sized(data: Any, name: str) -> np.ndarray:
-    fields = _object(data, name, "size dtype data")
-    size = _integer(fields["size"], f"{name}.size", 0, _LARGEST_ARRAY)
-    return _array({"dtype": fields["dtype"], "data": fields["data"]}, name, size)
-
-
-def _index(data: Any, name: str) -> int | None:
-    return None if data is None else _integer(data, name, 0, 2**31)

@@ -7,7 +7,6 @@ and gives the inner text to the independent checker of Lipschitz certificates.
 """
 
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -15,9 +14,10 @@ from ..._errors import InputError, NotCertified
 from ...claims import AbstractRegion
 from ...network import Network
 from .._check import check_lipschitz
-from .._format_read import _hex, _no_constant, _no_duplicates, _object, _text, parse
+from .._format_read import parse
 from .._kinds import CheckResult, guarded, read_text, register
 from .._records import Document
+from .._strict_json import float_of, object_of, parsed, require_format, text_of
 from ..point import point_digest
 from ..point._format_read import _region
 from ._certificate import FORMAT, VERSION, contains, sentence, with_slopes
@@ -43,24 +43,19 @@ def read_local(path: str | os.PathLike[str]) -> LocalDocument:
 
 def parse_local(text: str) -> LocalDocument:
     """Validate the text of a file; raises InputError naming the field."""
-    try:
-        data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
-        )
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the certificate is not a JSON file ({error}); it may be truncated.") from error
-    top = _object(data, "the file", "format version claim network global")
-    if top["format"] != FORMAT or top["version"] != VERSION or isinstance(top["version"], bool):
-        raise InputError(
-            f"format {top['format']!r}, version {top['version']!r}; expected {FORMAT!r}, {VERSION}."
-        )
-    claim = _object(top["claim"], "claim", "statement L region")
+    return parsed(text, _document, "a valid local certificate")
+
+
+def _document(data: Any) -> LocalDocument:
+    top = object_of(data, "the file", "format version claim network global")
+    require_format(top, FORMAT, (VERSION,))
+    claim = object_of(top["claim"], "claim", "statement L region")
     region = _region(claim["region"])
     if claim["statement"] != sentence(region):
         raise InputError(f"claim.statement is {claim['statement']!r}; expected {sentence(region)!r}.")
-    digest = _text(_object(top["network"], "network", "digest")["digest"], "network.digest")
-    inner = _text(top["global"], "global")
-    return LocalDocument(_hex(claim["L"], "claim.L"), region, digest, parse(inner), inner)
+    digest = text_of(object_of(top["network"], "network", "digest")["digest"], "network.digest")
+    inner = text_of(top["global"], "global")
+    return LocalDocument(float_of(claim["L"], "claim.L"), region, digest, parse(inner), inner)
 
 
 def check_local(text: str, network: Any, exact: bool) -> CheckResult:

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ...claims import AbstractRegion, PointClaim
-from .._format_write import _array_out, _version
+from .._strict_json import array_out, tool_version
 from ._witness import MultiplierGroup, TermMultipliers
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def render_point(certificate: "PointCertificate") -> str:
         "network": {"digest": certificate.network_digest},
         "groups": [_group(group) for group in witness.groups],
         **({"enclosed": list(witness.enclosed)} if second else {}),
-        "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
+        "tool": {"name": "lmikit", "version": tool_version(), "produced_by": certificate.produced_by},
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
@@ -40,9 +40,9 @@ def _claim(claim: PointClaim, second: bool) -> dict[str, Any]:
         "statement": claim.sentence,
         "region": _region(claim.region),
         "shape": list(claim.rows.shape),
-        "rows": _array_out(claim.rows.ravel()),
-        "offsets": _array_out(claim.offsets),
-        "lower": _array_out(claim.lower),
+        "rows": array_out(claim.rows.ravel()),
+        "offsets": array_out(claim.offsets),
+        "lower": array_out(claim.lower),
     }
 
 
@@ -51,19 +51,19 @@ def _region(region: AbstractRegion) -> dict[str, Any]:
     return {
         "kind": region.kind,
         "dim": region.dim,
-        "x0": None if ball is None else _array_out(ball.x0),
+        "x0": None if ball is None else array_out(ball.x0),
         "radius": None if ball is None else ball.radius.hex(),
-        "lower": None if box is None else _array_out(box.lower),
-        "upper": None if box is None else _array_out(box.upper),
+        "lower": None if box is None else array_out(box.lower),
+        "upper": None if box is None else array_out(box.upper),
     }
 
 
 def _group(group: MultiplierGroup) -> dict[str, Any]:
     return {
         "rows": list(group.rows),
-        "scales": _array_out(group.scales),
+        "scales": array_out(group.scales),
         "mu": group.mu.hex(),
-        "tau": _array_out(group.tau) if group.tau.size else None,
+        "tau": array_out(group.tau) if group.tau.size else None,
         "layers": [[_term(item) for item in layer] for layer in group.layers],
     }
 
@@ -72,6 +72,6 @@ def _term(item: TermMultipliers) -> dict[str, Any]:
     return {
         "term": item.kind,
         "size": int(item.values.size),
-        "multipliers": _array_out(item.values),
-        "parameters": {name: _array_out(values) for name, values in sorted(item.parameters.items())},
+        "multipliers": array_out(item.values),
+        "parameters": {name: array_out(values) for name, values in sorted(item.parameters.items())},
     }

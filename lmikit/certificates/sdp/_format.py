@@ -10,8 +10,17 @@ import numpy as np
 from ..._errors import InputError
 from ...lmi import SDP
 from ...lmi._svec import SvecOrder, svec_pairs, svec_size
-from .. import _format_read as strict
-from .. import _format_write as writer
+from .._strict_json import (
+    hashed_array_of,
+    hashed_array_out,
+    integer_of,
+    list_of,
+    object_of,
+    optional_float,
+    parsed,
+    text_of,
+    tool_version,
+)
 from ._data import layout
 from ._proofs import require_witness
 from ._records import FORMAT, STATUSES, VERSION, Drop, DualSide, PrimalSide, SDPWitness, statement
@@ -65,14 +74,10 @@ def render(status: str, lower: float | None, upper: float | None, witness: SDPWi
         "dual": _dual_out(witness.dual),
         "primal_ray": _primal_out(witness.primal_ray),
         "dual_ray": _dual_out(witness.dual_ray),
-        "bounds": None if witness.bounds is None else _array_out(witness.bounds),
-        "tool": {"name": "lmikit", "version": writer._version(), "produced_by": witness.produced_by},
+        "bounds": None if witness.bounds is None else hashed_array_out(witness.bounds),
+        "tool": {"name": "lmikit", "version": tool_version(), "produced_by": witness.produced_by},
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
-
-
-def _array_out(values: np.ndarray) -> dict[str, str]:
-    return writer._multiplier_out(values)
 
 
 def _drop_out(drop: Drop) -> list[Any]:
@@ -80,19 +85,19 @@ def _drop_out(drop: Drop) -> list[Any]:
 
 
 def _primal_out(side: PrimalSide | None) -> Any:
-    return None if side is None else {"y": _array_out(side.y), "drop": _drop_out(side.drop)}
+    return None if side is None else {"y": hashed_array_out(side.y), "drop": _drop_out(side.drop)}
 
 
 def _dual_out(side: DualSide | None) -> Any:
     if side is None:
         return None
     return {
-        "X": [_array_out(X[svec_pairs(X.shape[0], SvecOrder.UPPER)]) for X in side.X],
+        "X": [hashed_array_out(X[svec_pairs(X.shape[0], SvecOrder.UPPER)]) for X in side.X],
         "faces": [_face_out(face) for face in side.faces or (None,) * len(side.X)],
-        "z": _array_out(side.z),
-        "s": [_array_out(s) for s in side.s],
-        "v": _array_out(side.v),
-        "u": None if side.u is None else _array_out(side.u),
+        "z": hashed_array_out(side.z),
+        "s": [hashed_array_out(s) for s in side.s],
+        "v": hashed_array_out(side.v),
+        "u": None if side.u is None else hashed_array_out(side.u),
         "metric": side.metric,
         "drop": _drop_out(side.drop),
     }
@@ -108,39 +113,28 @@ def _face_out(face: np.ndarray | None) -> Any:
 
 def parse(text: str, sdp: SDP) -> SDPDocument:
     """Validate the text of a file for this SDP; raises InputError naming the field."""
-    try:
-        data = json.loads(
-            text,
-            object_pairs_hook=strict._no_duplicates,
-            parse_constant=strict._no_constant,
-            parse_float=strict._no_constant,
-        )
-        return _document(data, sdp)
-    except InputError as error:
-        raise InputError(f"not a valid SDP certificate for this problem: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not a JSON file ({error}); it may be truncated.") from error
+    return parsed(text, lambda data: _document(data, sdp), "a valid SDP certificate for this problem")
 
 
 def _document(data: Any, sdp: SDP) -> SDPDocument:
-    top = strict._object(data, "the file", _TOP)
+    top = object_of(data, "the file", _TOP)
     for field, expected in (("format", FORMAT), ("version", VERSION)):
         if top[field] != expected or type(top[field]) is not type(expected):
             raise InputError(f"{field} is {top[field]!r}; expected {expected!r}.")
-    claim = strict._object(top["claim"], "claim", "status lower upper statement")
-    status = strict._text(claim["status"], "claim.status")
-    lower, upper = (strict._optional(claim[side], f"claim.{side}") for side in ("lower", "upper"))
-    problem = strict._object(top["problem"], "problem", "sha256")
-    tool = strict._object(top["tool"], "tool", "name version produced_by")
+    claim = object_of(top["claim"], "claim", "status lower upper statement")
+    status = text_of(claim["status"], "claim.status")
+    lower, upper = (optional_float(claim[side], f"claim.{side}") for side in ("lower", "upper"))
+    problem = object_of(top["problem"], "problem", "sha256")
+    tool = object_of(top["tool"], "tool", "name version produced_by")
     for name, value in tool.items():
-        strict._text(value, f"tool.{name}")
+        text_of(value, f"tool.{name}")
     m = sdp.variables
     witness = SDPWitness(
         _primal_in(top["primal"], "primal", sdp),
         _dual_in(top["dual"], "dual", sdp),
         _primal_in(top["primal_ray"], "primal_ray", sdp),
         _dual_in(top["dual_ray"], "dual_ray", sdp),
-        None if top["bounds"] is None else strict._multiplier(top["bounds"], "bounds", m),
+        None if top["bounds"] is None else hashed_array_of(top["bounds"], "bounds", m),
         tool["produced_by"],
     )
     _require_claim(status, lower, upper, witness)
@@ -148,7 +142,7 @@ def _document(data: Any, sdp: SDP) -> SDPDocument:
     if claim["statement"] != words:
         raise InputError(f"claim.statement is {claim['statement']!r}; expected {words!r}.")
     require_witness(sdp, witness)
-    return SDPDocument(status, lower, upper, witness, strict._text(problem["sha256"], "problem.sha256"))
+    return SDPDocument(status, lower, upper, witness, text_of(problem["sha256"], "problem.sha256"))
 
 
 def _require_claim(status: str, lower: float | None, upper: float | None, witness: SDPWitness) -> None:
@@ -181,19 +175,19 @@ def _drop_in(data: Any, name: str, size: int) -> Drop:
         raise InputError(f"{name} is not a list.")
     drop: Drop = {}
     for item in data:
-        i, row = strict._list(item, name, 2)
-        i = strict._integer(i, name, 0, size - 1)
+        i, row = list_of(item, name, 2)
+        i = integer_of(i, name, 0, size - 1)
         if i in drop or not isinstance(row, list):
             raise InputError(f"{name} names equation {i} twice, or without its combination.")
         drop[i] = {}
         for term in row:
-            j, top, bottom = strict._list(term, name, 3)
-            j = strict._integer(j, name, 0, size - 1)
+            j, top, bottom = list_of(term, name, 3)
+            j = integer_of(j, name, 0, size - 1)
             if j in drop[i]:
                 raise InputError(f"{name} names equation {j} twice in a combination.")
             drop[i][j] = Fraction(
-                strict._integer(top, name, -_LARGEST_INTEGER, _LARGEST_INTEGER),
-                strict._integer(bottom, name, 1, _LARGEST_INTEGER),
+                integer_of(top, name, -_LARGEST_INTEGER, _LARGEST_INTEGER),
+                integer_of(bottom, name, 1, _LARGEST_INTEGER),
             )
     return drop
 
@@ -201,59 +195,58 @@ def _drop_in(data: Any, name: str, size: int) -> Drop:
 def _primal_in(data: Any, name: str, sdp: SDP) -> PrimalSide | None:
     if data is None:
         return None
-    fields = strict._object(data, name, "y drop")
-    y = strict._multiplier(fields["y"], f"{name}.y", sdp.variables)
+    fields = object_of(data, name, "y drop")
+    y = hashed_array_of(fields["y"], f"{name}.y", sdp.variables)
     return PrimalSide(y, _drop_in(fields["drop"], f"{name}.drop", sdp.b.size))
 
 
 def _dual_in(data: Any, name: str, sdp: SDP) -> DualSide | None:
     if data is None:
         return None
-    fields = strict._object(data, name, "X faces z s v u metric drop")
+    fields = object_of(data, name, "X faces z s v u metric drop")
     m, blocks = sdp.variables, len(sdp.lmis)
     faces = tuple(
         _face_in(face, f"{name}.faces", lmi.size)
-        for face, lmi in zip(strict._list(fields["faces"], f"{name}.faces", blocks), sdp.lmis, strict=True)
+        for face, lmi in zip(list_of(fields["faces"], f"{name}.faces", blocks), sdp.lmis, strict=True)
     )
     shape = layout(sdp, faces)
-    packed = strict._list(fields["X"], f"{name}.X", blocks)
-    s = strict._list(fields["s"], f"{name}.s", len(shape.soc))
+    packed = list_of(fields["X"], f"{name}.X", blocks)
+    s = list_of(fields["s"], f"{name}.s", len(shape.soc))
     return DualSide(
         tuple(
             _block_in(X, f"{name}.X[{k}]", n) for k, (X, n) in enumerate(zip(packed, shape.psd, strict=True))
         ),
-        strict._multiplier(fields["z"], f"{name}.z", shape.linear),
+        hashed_array_of(fields["z"], f"{name}.z", shape.linear),
         tuple(
-            strict._multiplier(a, f"{name}.s[{j}]", n)
-            for j, (a, n) in enumerate(zip(s, shape.soc, strict=True))
+            hashed_array_of(a, f"{name}.s[{j}]", n) for j, (a, n) in enumerate(zip(s, shape.soc, strict=True))
         ),
-        strict._multiplier(fields["v"], f"{name}.v", shape.zero),
-        None if fields["u"] is None else strict._multiplier(fields["u"], f"{name}.u", m),
+        hashed_array_of(fields["v"], f"{name}.v", shape.zero),
+        None if fields["u"] is None else hashed_array_of(fields["u"], f"{name}.u", m),
         faces,
         _drop_in(fields["drop"], f"{name}.drop", m),
-        strict._text(fields["metric"], f"{name}.metric"),
+        text_of(fields["metric"], f"{name}.metric"),
     )
 
 
 def _block_in(data: Any, name: str, order: int) -> np.ndarray:
     rows, cols = svec_pairs(order, SvecOrder.UPPER)
     X = np.zeros((order, order))
-    X[rows, cols] = X[cols, rows] = strict._multiplier(data, name, svec_size(order))
+    X[rows, cols] = X[cols, rows] = hashed_array_of(data, name, svec_size(order))
     return X
 
 
 def _face_in(data: Any, name: str, order: int) -> np.ndarray | None:
     if data is None:
         return None
-    fields = strict._object(data, name, "columns entries")
-    columns = strict._integer(fields["columns"], f"{name}.columns", 0, order)
+    fields = object_of(data, name, "columns entries")
+    columns = integer_of(fields["columns"], f"{name}.columns", 0, order)
     if not isinstance(fields["entries"], list):
         raise InputError(f"{name}.entries is not a list.")
     face = np.zeros((order, columns), dtype=np.int64)
     for entry in fields["entries"]:
-        i, j, value = strict._list(entry, name, 3)
-        i, j = strict._integer(i, name, 0, order - 1), strict._integer(j, name, 0, columns - 1)
-        value = strict._integer(value, name, -(2**30), 2**30)
+        i, j, value = list_of(entry, name, 3)
+        i, j = integer_of(i, name, 0, order - 1), integer_of(j, name, 0, columns - 1)
+        value = integer_of(value, name, -(2**30), 2**30)
         if face[i, j] or not value:
             raise InputError(f"{name} gives the entry ({i}, {j}) twice, or zero.")
         face[i, j] = value

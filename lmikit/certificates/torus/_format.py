@@ -7,21 +7,21 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..._errors import InputError
 from ...torus import TorusForm, TorusWitness
-from .._format_read import (
-    _array,
-    _hex,
-    _integer,
-    _no_constant,
-    _no_duplicates,
-    _object,
-    _optional,
-    _text,
+from .._strict_json import (
+    float_of,
+    integer_of,
+    object_of,
+    optional_float,
+    optional_out,
+    parsed,
+    require_format,
+    sized_array_of,
+    sized_array_out,
+    text_of,
+    tool_version,
 )
-from .._format_write import _array_out, _optional_out, _version
 from ..graph._format import graph_record
 
 if TYPE_CHECKING:
@@ -75,88 +75,69 @@ def render_torus(certificate: "TorusCertificate") -> str:
             "admissibility": json.loads(certificate.admissibility),
             "d_in": witness.d_in.hex(),
             "d_out": witness.d_out.hex(),
-            "multipliers": [_sized_out(t) for t in witness.multipliers],
-            "head": [_sized_out(t) for t in witness.head],
+            "multipliers": [sized_array_out(t) for t in witness.multipliers],
+            "head": [sized_array_out(t) for t in witness.head],
         },
-        "tool": {"name": "lmikit", "version": _version(), "produced_by": certificate.produced_by},
+        "tool": {"name": "lmikit", "version": tool_version(), "produced_by": certificate.produced_by},
         "margin": float(certificate.margin).hex(),
         "unproven": {
-            "lower": _optional_out(certificate.lower),
-            "optimum_at_least": _optional_out(witness.optimum_at_least),
+            "lower": optional_out(certificate.lower),
+            "optimum_at_least": optional_out(witness.optimum_at_least),
         },
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
-def _sized_out(values: np.ndarray) -> dict[str, Any]:
-    return {"size": values.size, **_array_out(values)}
-
-
 def parse_torus(text: str) -> TorusDocument:
     """Validate the text of a file; raises InputError naming the field."""
-    try:
-        data = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_no_constant
-        )
-        return _document(data)
-    except InputError as error:
-        raise InputError(f"not a valid certificate of a network on a torus: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not a JSON file ({error}); it may be truncated.") from error
+    return parsed(text, _document, "a valid certificate of a network on a torus")
 
 
 def _document(data: Any) -> TorusDocument:
-    top = _object(data, "the file", "format version claim graph proof tool margin unproven")
-    if (top["format"], top["version"]) != (FORMAT, VERSION) or isinstance(top["version"], bool):
-        raise InputError(f"format and version are not {FORMAT!r} and {VERSION}.")
-    claim = _object(top["claim"], "claim", "norm scope semantics statement L")
+    top = object_of(data, "the file", "format version claim graph proof tool margin unproven")
+    require_format(top, FORMAT, (VERSION,))
+    claim = object_of(top["claim"], "claim", "norm scope semantics statement L")
     for field, text in _FIXED.items():
         if claim[field] != text:
             raise InputError(f"claim.{field} is {claim[field]!r}; expected {text!r}.")
-    tool = _object(top["tool"], "tool", "name version produced_by")
+    tool = object_of(top["tool"], "tool", "name version produced_by")
     for field, value in tool.items():
-        _text(value, f"tool.{field}")
-    unproven = _object(top["unproven"], "unproven", "lower optimum_at_least")
+        text_of(value, f"tool.{field}")
+    unproven = object_of(top["unproven"], "unproven", "lower optimum_at_least")
     if not isinstance(top["graph"], list) or not all(isinstance(node, dict) for node in top["graph"]):
         raise InputError("graph is not a list of nodes.")
     record = tuple(json.dumps(node, sort_keys=True) for node in top["graph"])  # compared, never computed with
-    bound = _hex(claim["L"], "claim.L")
+    bound = float_of(claim["L"], "claim.L")
     if bound < 0.0:
         raise InputError(f"claim.L is {bound!r}; expected zero or more.")
     witness, admissible = _proof(
         top["proof"],
         tool["produced_by"],
-        _optional(unproven["optimum_at_least"], "unproven.optimum_at_least"),
+        optional_float(unproven["optimum_at_least"], "unproven.optimum_at_least"),
     )
-    lower = _optional(unproven["lower"], "unproven.lower")
-    return TorusDocument(bound, witness, record, admissible, _hex(top["margin"], "margin"), lower)
+    lower = optional_float(unproven["lower"], "unproven.lower")
+    return TorusDocument(bound, witness, record, admissible, float_of(top["margin"], "margin"), lower)
 
 
 def _proof(data: Any, produced_by: str, optimum: float | None) -> tuple[TorusWitness, str]:
-    proof = _object(data, "proof", "cells admissibility d_in d_out multipliers head")
+    proof = object_of(data, "proof", "cells admissibility d_in d_out multipliers head")
     for field in ("cells", "admissibility", "multipliers", "head"):
         if not isinstance(proof[field], list):
             raise InputError(f"proof.{field} is not a list.")
     if len(proof["cells"]) != 2:
         raise InputError("proof.cells is not a list of two integers.")
-    cells = [_integer(m, "proof.cells", 1, 2**20) for m in proof["cells"]]
+    cells = [integer_of(m, "proof.cells", 1, 2**20) for m in proof["cells"]]
     arrays = {
-        field: tuple(_sized(t, f"proof.{field}[{k}]") for k, t in enumerate(proof[field]))
+        field: tuple(sized_array_of(t, f"proof.{field}[{k}]") for k, t in enumerate(proof[field]))
         for field in ("multipliers", "head")
     }
     witness = TorusWitness(
         (cells[0], cells[1]),
-        _hex(proof["d_in"], "proof.d_in"),
-        _hex(proof["d_out"], "proof.d_out"),
+        float_of(proof["d_in"], "proof.d_in"),
+        float_of(proof["d_out"], "proof.d_out"),
         arrays["multipliers"],
         arrays["head"],
         produced_by,
         optimum,
     )
     return witness, json.dumps(proof["admissibility"], sort_keys=True)
-
-
-def _sized(data: Any, name: str) -> np.ndarray:
-    fields = _object(data, name, "size dtype data")
-    size = _integer(fields["size"], f"{name}.size", 0, _LARGEST_ARRAY)
-    return _array({"dtype": fields["dtype"], "data": fields["data"]}, name, size)
