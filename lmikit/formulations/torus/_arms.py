@@ -25,7 +25,7 @@ def chunks(model: TorusModel) -> list[np.ndarray]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Node:
+class _ArmNode:
     place: slice
     own: slice
     rows: dict[int, np.ndarray]
@@ -41,7 +41,7 @@ class Arms:
         self.order, self.inputs, self.weights = int(ends[-1]), form.size(0), model.weights
         self._place = place
         self._nodes = [
-            _Node(place[k], slice(place[k].start - self.inputs, place[k].stop - self.inputs), rows)
+            _ArmNode(place[k], slice(place[k].start - self.inputs, place[k].stop - self.inputs), rows)
             for k, rows in model.V.items()
         ]
         repeats = np.array([form.repeats(k) for k in form.nodes for _ in range(form.images.shapes[k][0])])
