@@ -31,10 +31,11 @@ def parse_point(text: str, name: str = "the certificate") -> PointWitness:
 
 def _document(data: Any) -> PointWitness:
     fields = "format version claim network groups tool"
-    version = data.get("version") if isinstance(data, dict) else None
-    second = type(version) is int and version == VERSION_2
+    stated = data.get("version") if isinstance(data, dict) else None
+    second = type(stated) is int and stated == VERSION_2
     top = object_of(data, "the file", fields + " enclosed" if second else fields)
     require_format(top, FORMAT, (VERSION, VERSION_2))
+    version = VERSION_2 if second else VERSION
     digest = text_of(object_of(top["network"], "network", "digest")["digest"], "network.digest")
     if not _DIGEST.fullmatch(digest):
         raise InputError(f"network.digest is {digest!r}; expected 64 lower-case hexadecimal digits.")
