@@ -12,6 +12,7 @@ from lmikit import InputError, Network
 from lmikit._arrays import array_module
 from lmikit.certificates.torus import verify_torus
 from lmikit.formulations.torus import exchanged, fast_torus
+from lmikit.formulations.torus._interior import advanced, centred, least_value
 from lmikit.formulations.torus._lmi import TorusLmi
 from lmikit.formulations.torus._model import torus_model
 from lmikit.graph import chain_graph
@@ -126,6 +127,33 @@ def test_bounds_close_in_from_both_sides(seed):
     assert ends[-1] <= np.sqrt(witness.d_out) <= values[-1] * (1.0 + 1e-9)
     assert witness.d_out <= fast_torus(form).d_out
     assert verify_torus(network, witness).bound >= lmikit.lower_bound(network, starts=4, steps=5).value
+
+
+@pytest.mark.parametrize("seed", HEADLESS)
+def test_any_covariances_bound_from_below(seed):
+    """Weak duality for what the bound makes of X that satisfy no equation: never above the optimum."""
+    form = torus_form(random_network(seed))
+    lmi = TorusLmi(torus_model(form), array_module())
+    best, rng = exchanged(form), np.random.default_rng(seed)
+    fast = fast_torus(form, share=0.95)
+    point = centred(lmi, np.append(np.concatenate(fast.multipliers), 0.5 / fast.d_out), 0.5 / fast.d_out)
+    for _ in range(8):
+        point = advanced(lmi, point, lambda y, dy, length: length)
+    assert least_value(lmi, point.X) > 0.9 * best.d_out
+    size = point.X.own[-1].real.max()
+    for spread in (0.0, 1e-9, 1e-6, 1e-3):
+        noise = rng.standard_normal((len(lmi.gram), lmi.places[-1].stop, 2 * lmi.places[-1].stop)) + 0j
+        X = point.X.plus(lmi.cut(spread * size * (noise @ noise.conj().swapaxes(1, 2))))
+        assert least_value(lmi, X) <= best.d_out * (1.0 + 1e-12)
+
+
+def test_a_channel_that_reads_nothing_does_not_hide_the_optimum():
+    rng = np.random.default_rng(0)
+    kernels = [rng.standard_normal((3, 3, 3, 3)) / 5 for _ in range(3)]
+    kernels[1][0] = 0.0
+    network = Network.from_arrays([Convolution2d(K, (3, 5, 5), padding=1) for K in kernels])
+    found = exchanged(torus_form(chain_graph(network)))
+    assert found.optimum_at_least == pytest.approx(np.sqrt(found.d_out), rel=1e-5)
 
 
 def test_what_no_multiplier_can_improve_is_left_at_fast():

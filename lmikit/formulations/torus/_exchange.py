@@ -16,7 +16,7 @@ from ..._arrays import ArrayModule, array_module, blas_threads
 from ..._progress import Progress, ProgressCallback
 from ...torus import TorusForm, TorusWitness
 from ._fast import fast_torus
-from ._interior import TorusPoint, advanced, centred
+from ._interior import TorusPoint, advanced, centred, least_value
 from ._lmi import TorusLmi
 from ._model import TorusModel, torus_model
 from ._tridiagonal import definite
@@ -25,9 +25,10 @@ from ._value import output_needed
 __all__ = ["exchanged"]
 
 _log = logging.getLogger("lmikit")
-_INSIDE = 0.7  # of Fast's multipliers, level by level, and half of its F: the start
+_INSIDE = 0.95  # of Fast's multipliers, level by level, and half of its F: the start
 _DROPS = (1e-1, 1e-2, 1e-3, 1e-4)  # gaps at which frequencies are dropped
 _KEPT = 0.9  # of the way to the boundary of a frequency that is not in use
+_ENOUGH = 1e-2  # of the gap asked for, where the dual's bound does not show it
 _ADDED = 8
 _STEPS = 200
 _STUCK = 1e-3, 3  # steps below that length, so many in a row, end the search
@@ -67,11 +68,6 @@ class _ExchangeSearch:
             low, high = np.where(inside, middle, low), np.where(inside, high, middle)
         self.blocking = self.blocking[np.argsort(low, kind="stable")]
         return _KEPT * float(low.min())
-
-    def least(self) -> float:
-        """The dual's lower bound on L^2, what X misses of its equations taken off; 0 where it is far."""
-        missing = self.point.residual(self.lmi)
-        return 0.0 if missing > 1.0 else 1.0 / (float(self.point.y[-1]) * (1.0 + self.point.gap() + missing))
 
     def drop(self) -> None:
         """Leave out the frequencies whose X is worth less than the gap."""
@@ -127,12 +123,13 @@ def exchanged(
             if moved is None:
                 break
             search.point = moved
-            lower = max(lower, search.least())
+            lower = max(lower, least_value(search.lmi, moved.X))
             best = moved.y if moved.y[-1] > best[-1] else best
             seconds = time.perf_counter() - begin
             _report(progress, search, step, best, lower, seconds)
             stuck = stuck + 1 if max(moved.lengths) < _STUCK[0] else 0
-            if lower * best[-1] > 1.0 - gap or seconds > deadline - begin or stuck >= _STUCK[1]:
+            done = lower * best[-1] > 1.0 - gap or moved.gap() < _ENOUGH * gap
+            if done or seconds > deadline - begin or stuck >= _STUCK[1]:
                 break
             if drops and moved.gap() < drops[0]:
                 drops.pop(0)
@@ -156,9 +153,7 @@ def _begun(form: TorusForm, model: TorusModel, am: ArrayModule) -> _ExchangeSear
         return None
     chosen = _first(form, model)
     lmi = TorusLmi(model.at(chosen), am)
-    # deep chains start far from their optimum
-    mu = float(y[-1]) * 10.0 ** min(6.0, 0.1 * max(0, len(lmi.places) - 4))
-    point = centred(lmi, y, mu)
+    point = centred(lmi, y, float(y[-1]))
     return (
         None if point is None else _ExchangeSearch(model, am, grid, chosen, lmi, point, np.zeros(0, np.int64))
     )

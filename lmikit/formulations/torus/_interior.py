@@ -15,7 +15,7 @@ import scipy.linalg
 from ._lmi import TorusLmi
 from ._tridiagonal import Tridiagonal, completed, inverted, is_definite
 
-__all__ = ["TorusPoint", "advanced", "centred"]
+__all__ = ["TorusPoint", "advanced", "centred", "least_value"]
 
 
 Limit = Callable[[np.ndarray, np.ndarray, float], float]
@@ -34,11 +34,21 @@ class TorusPoint:
         """<X, Z> / F, how far F may be from the optimum where X is feasible."""
         return self.X.inner(self.Z) / float(self.y[-1])
 
-    def residual(self, lmi: TorusLmi) -> float:
-        """How far X is from the dual's equations, priced by y and relative to F."""
-        traces = lmi.traces(self.X)
-        traces[-1] += 1.0
-        return float(np.abs(traces * self.y).sum() / self.y[-1])
+
+def least_value(lmi: TorusLmi, X: Tridiagonal) -> float:
+    """What X shows of L^2 for every choice of multipliers; 0 where nothing.
+
+    F <= sum tr E_0 X E_0' + sum_a T_a <A_a, X> where sum <Y'Y, X> = 1, and T >= 0: an X with <A_a, X> <= 0
+    bounds F. One that is nearly so becomes one when nodes before others weigh more: <A_a, X> compares the
+    output of a nonlinearity with its input.
+    """
+    for growth in (0.0, *np.geomspace(1e-10, 1e-1, 19)):
+        scaled = lmi.weighted(X, 1.0 + growth)
+        traces = lmi.traces(scaled)
+        if (traces[:-1] <= 0.0).all():
+            size = float(np.trace(scaled.own[0][:, : lmi.inputs, : lmi.inputs].real.sum(axis=0)))
+            return -float(traces[-1]) / size
+    return 0.0
 
 
 def centred(lmi: TorusLmi, y: np.ndarray, mu: float) -> TorusPoint | None:
@@ -85,6 +95,8 @@ def advanced(lmi: TorusLmi, point: TorusPoint, limit: Limit) -> TorusPoint | Non
     product = X_chain.times(dZ.times(R, lmi.places, xp))
     dX = centre.plus(point.X, -1.0).plus(lmi.cut(product), -1.0).plus(second, -1.0)
     primal, dual = (_short(a) for a in _lengths(lmi, point, dX, dZ, 1.05))
+    if dy[-1] < 0.0:  # F > 0 is no constraint of the LMI
+        dual = min(dual, -0.5 * point.y[-1] / float(dy[-1]))
     dual = limit(point.y, dy, dual)
     y = point.y + dual * dy
     return TorusPoint(y, point.X.plus(dX, primal), lmi.matrix(y), (primal, dual))

@@ -53,6 +53,7 @@ class TorusLmi:
         self.P, self.Q = (
             [_rows(model, k, sizes, spots, which, am) for k in range(len(sizes))] for which in range(2)
         )
+        self.depths = _depths(model)
         self.rows = _sums([rows.own.shape[1] for rows in self.P])
         first = dict(zip(form.nodes, _sums(form.channels), strict=False))
         channels = [
@@ -96,6 +97,15 @@ class TorusLmi:
                 below += adjoint(Q.own) @ (t * P.before)
             side.append(below)
         own[-1] -= point[-1] * self.gram
+        return Tridiagonal(tuple(own), tuple(side))
+
+    def weighted(self, X: Tridiagonal, factor: float) -> Tridiagonal:
+        """D X D, D the factor to the power of how far a node is from the deepest one, 0 where it reads 0."""
+        deepest = max(float(depths.max()) for depths in self.depths)
+        powers = [np.where(depths < 0.0, 0.0, factor ** (deepest - depths)) for depths in self.depths]
+        d = [self.am.asarray(power) for power in powers]
+        own = [a * w[:, None] * w for a, w in zip(X.own, d, strict=True)]
+        side = [a * high[:, None] * low for a, low, high in zip(X.side, d, d[1:], strict=False)]
         return Tridiagonal(tuple(own), tuple(side))
 
     def traces(self, X: Tridiagonal) -> np.ndarray:
@@ -187,6 +197,17 @@ class _Spot:
 
     def columns(self, size: int) -> slice:
         return slice(self.first, self.first + size)
+
+
+def _depths(model: TorusModel) -> list[np.ndarray]:
+    """Per level the longest way from the input to each row, -1 for a row that reads nothing."""
+    size = model.form.size
+    depth, longest = {0: np.zeros(size(0))}, {0: 0.0}
+    for k in model.form.nodes:
+        longest[k] = 1.0 + max(longest[s] for s in model.V[k])
+        reads = np.any([(rows != 0.0).any(axis=(0, 2)) for rows in model.V[k].values()], axis=0)
+        depth[k] = np.where(reads, longest[k], -1.0)
+    return [np.concatenate([depth[s] for s in level]) for level in model.partition]
 
 
 def _sums(sizes: Sequence[int]) -> list[int]:
