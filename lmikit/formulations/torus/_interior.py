@@ -40,14 +40,16 @@ def least_value(lmi: TorusLmi, X: Tridiagonal) -> float:
 
     F <= sum tr E_0 X E_0' + sum_a T_a <A_a, X> where sum <Y'Y, X> = 1, and T >= 0: an X with <A_a, X> <= 0
     bounds F. One that is nearly so becomes one when nodes before others weigh more: <A_a, X> compares the
-    output of a nonlinearity with its input.
+    output of a nonlinearity with its input. Channels that this does not help have next to no output: none.
     """
-    for growth in (0.0, *np.geomspace(1e-10, 1e-1, 19)):
-        scaled = lmi.weighted(X, 1.0 + growth)
+    growths = (0.0, *np.geomspace(1e-10, 1e-1, 19))
+    silent = lmi.traces(lmi.weighted(X, 1.0 + growths[-1]))[:-1] > 0.0
+    for growth in growths:
+        scaled = lmi.weighted(X, 1.0 + growth, silent)
         traces = lmi.traces(scaled)
         if (traces[:-1] <= 0.0).all():
             size = float(np.trace(scaled.own[0][:, : lmi.inputs, : lmi.inputs].real.sum(axis=0)))
-            return -float(traces[-1]) / size
+            return -float(traces[-1]) / size if size > 0.0 else 0.0
     return 0.0
 
 

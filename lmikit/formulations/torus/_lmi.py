@@ -99,10 +99,18 @@ class TorusLmi:
         own[-1] -= point[-1] * self.gram
         return Tridiagonal(tuple(own), tuple(side))
 
-    def weighted(self, X: Tridiagonal, factor: float) -> Tridiagonal:
-        """D X D, D the factor to the power of how far a node is from the deepest one, 0 where it reads 0."""
+    def weighted(self, X: Tridiagonal, factor: float, silent: np.ndarray | None = None) -> Tridiagonal:
+        """D X D, D the factor to the power of how far a node is from the deepest one.
+
+        0 where a row reads nothing and for `silent` channels.
+        """
         deepest = max(float(depths.max()) for depths in self.depths)
         powers = [np.where(depths < 0.0, 0.0, factor ** (deepest - depths)) for depths in self.depths]
+        if silent is not None and silent.any():
+            rows = silent[self.channel]
+            for k, power in enumerate(powers):
+                here = rows[self.rows[k] : self.rows[k + 1]]
+                power[len(power) - len(here) :][here] = 0.0
         d = [self.am.asarray(power) for power in powers]
         own = [a * w[:, None] * w for a, w in zip(X.own, d, strict=True)]
         side = [a * high[:, None] * low for a, low, high in zip(X.side, d, d[1:], strict=False)]
