@@ -49,12 +49,14 @@ def test_the_step_of_the_worked_loop():
 
 
 def test_steps_with_facets_and_ellipsoids(tmp_path):
-    result = reach_sets(REGULATED, START, 2, rows=[[1.0, 1.0]], ellipsoids=True)
+    result = reach_sets(REGULATED, START, rows=[[1.0, 1.0]], ellipsoids=True)
+    later = reach_sets(REGULATED, START, 2)
     assert result
+    assert later
     x = np.random.default_rng(0).uniform(START.lower, START.upper, (20000, 2))
-    for k, goal in enumerate(result.sets[1:]):
+    for goals in ((result.sets[1], later.sets[1]), (later.sets[2],)):
         x = REGULATED.field(x)
-        assert goal.contains(x).all(), k
+        assert all(goal.contains(x).all() for goal in goals)
     first = result.sets[1]
     ellipse = np.pi / np.linalg.det(first.shape)
     assert ellipse < np.pi / 2 * np.prod(first.upper - first.lower)  # less than a box's own ellipse
@@ -64,7 +66,8 @@ def test_steps_with_facets_and_ellipsoids(tmp_path):
     assert lmikit.check(path, REGULATED).ok
     again = reach_sets(REGULATED, first, rows=[[1.0, 1.0]])  # from a set with all three kinds of facets
     assert again
-    assert (again.sets[1].upper <= result.sets[2].upper + 1e-6).all()
+    assert (again.sets[1].upper <= later.sets[2].upper + 1e-6).all()
+    assert again.sets[1].contains(x).all()
 
 
 def random_subject(seed, activation, *, closed):
@@ -161,6 +164,9 @@ def test_what_does_not_fit_is_refused():
         reach_sets(NET, [0.0, 1.0])
     with pytest.raises(InputError, match=r"rows has shape \(3,\)"):
         reach_sets(NET, Box(np.zeros(2), np.ones(2)), rows=[1.0, 0.0, 0.0])
+    wide = Network.from_arrays([np.ones((101, 2)), np.ones((1, 101))], activation="relu")
+    with pytest.raises(InputError, match="101 hidden neurons; expected at most 100"):
+        reach_sets(wide, Box(np.zeros(2), np.ones(2)))
     continuous = NetworkLoop(System(-np.eye(2), np.ones((2, 1))), REGULATED.network, (0,))
     with pytest.raises(InputError, match="continuous time"):
         reach_sets(continuous, START)
