@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 import lmikit
 from lmikit import InputError, Network, NotCertified
 from lmikit.certificates.control import ReachSets, verify_control
+from lmikit.certificates.control._arithmetic import Floats
+from lmikit.certificates.control._reach import ReachStep, multiplier_shapes, preactivation_bounds
+from lmikit.certificates.control._reach_terms import NeuronFacts
 from lmikit.claims import Box
 from lmikit.control import NetworkLoop, StateSet, System, reach_sets
 
@@ -103,6 +106,35 @@ def test_sampled_images_are_inside(seed, activation, closed):
     x = np.linalg.solve(start.shape, circle + start.shift[:, None]).T
     y = apply(x)
     assert result.sets[1].contains(y).all()
+
+
+ACTIVATIONS = ["tanh", "relu", "gelu", "leaky_relu", "sigmoid", "elu", "sin", "abs", "softplus", "mish"]
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(ACTIVATIONS), st.booleans())
+def test_every_fact_holds_at_every_point(seed, activation, closed):
+    subject, _ = random_subject(seed, activation, closed=closed)
+    network = subject.network if closed else subject
+    rng = np.random.default_rng(seed)
+    center, half = 2.0 * rng.standard_normal(2), rng.uniform(0.01, 2.0, 2)
+    angle = rng.standard_normal((3, 2))
+    given = StateSet(center - half, center + half, angle, angle @ center + 0.3, np.eye(2), center)
+    facts = NeuronFacts(network, *preactivation_bounds(subject, given))
+    step = ReachStep(Floats(), subject, given, facts)
+    multipliers = {name: rng.exponential(size=s) for name, s in multiplier_shapes(given, facts).items()}
+    multipliers = {name: array * (rng.random(array.shape) < 0.1) for name, array in multipliers.items()}
+    multipliers["domain"] = multipliers["domain"] + multipliers["domain"].T
+    multipliers["sector"] = multipliers["sector"] * facts.sectors[2]
+    matrix = step.facts_matrix(multipliers, ())
+    x = center + half * rng.uniform(-1, 1, (2000, 2))
+    x = x[given.contains(x)]
+    v, hidden = x @ subject.wiring.measurement()[0].T if closed else x, []
+    for layer, W in zip(network.layers[:-1], network.weights, strict=False):
+        v = layer.activation(v @ W.T + layer.bias)
+        hidden.append(v)
+    z = np.hstack([x, *hidden, np.ones((len(x), 1))])
+    assert (np.einsum("ni,ij,nj->n", z, matrix.mid, z) >= -1e-9 * np.abs(matrix.mid).max()).all()
 
 
 def test_tighter_than_intervals():
