@@ -17,7 +17,7 @@ from ...torus._symbols import full_kernel, phase_of
 from ._check_exact import matrix_margin
 from ._exact_matrix import ExactMatrix
 
-__all__ = ["Ball", "exact_convolution_margin", "exact_symbol", "exact_turn"]
+__all__ = ["ExactBall", "exact_convolution_margin", "exact_symbol", "exact_turn"]
 
 BITS = 96
 _FAR = 1e-6
@@ -25,25 +25,25 @@ Pair = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ball:
+class ExactBall:
     """Every matrix within rad of mid; rad None is zero."""
 
     mid: ExactMatrix
     rad: ExactMatrix | None = None
 
     @property
-    def T(self) -> "Ball":
-        return Ball(self.mid.T, None if self.rad is None else self.rad.T)
+    def T(self) -> "ExactBall":
+        return ExactBall(self.mid.T, None if self.rad is None else self.rad.T)
 
-    def __add__(self, other: "Ball") -> "Ball":
+    def __add__(self, other: "ExactBall") -> "ExactBall":
         if self.rad is None or other.rad is None:
-            return Ball(self.mid + other.mid, self.rad or other.rad)
-        return Ball(self.mid + other.mid, self.rad + other.rad)
+            return ExactBall(self.mid + other.mid, self.rad or other.rad)
+        return ExactBall(self.mid + other.mid, self.rad + other.rad)
 
-    def __neg__(self) -> "Ball":
-        return Ball(-self.mid, self.rad)
+    def __neg__(self) -> "ExactBall":
+        return ExactBall(-self.mid, self.rad)
 
-    def __matmul__(self, other: "Ball") -> "Ball":
+    def __matmul__(self, other: "ExactBall") -> "ExactBall":
         parts = []
         if other.rad is not None:
             parts.append(_size(self.mid) @ other.rad)
@@ -52,14 +52,16 @@ class Ball:
         if self.rad is not None and other.rad is not None:
             parts.append(self.rad @ other.rad)
         rad = None if not parts else sum(parts[1:], start=parts[0])
-        return Ball(self.mid @ other.mid, rad)
+        return ExactBall(self.mid @ other.mid, rad)
 
-    def rows_times(self, factors: ExactMatrix) -> "Ball":
+    def rows_times(self, factors: ExactMatrix) -> "ExactBall":
         """diag(factors) times this, factors (n, 1)."""
         mid = ExactMatrix(self.mid.values * factors.values, self.mid.power + factors.power)
         if self.rad is None:
-            return Ball(mid)
-        return Ball(mid, ExactMatrix(self.rad.values * abs(factors.values), self.rad.power + factors.power))
+            return ExactBall(mid)
+        return ExactBall(
+            mid, ExactMatrix(self.rad.values * abs(factors.values), self.rad.power + factors.power)
+        )
 
 
 def _size(e: ExactMatrix) -> ExactMatrix:
@@ -73,7 +75,7 @@ def exact_turn(point: Pair, cells: Pair, Q: Pair) -> tuple[int, int]:
     return integer_roots(m, BITS)[turn]
 
 
-def exact_symbol(conv: Convolution2d, phases_out: Pair, point: Pair, cells: Pair) -> Ball:
+def exact_symbol(conv: Convolution2d, phases_out: Pair, point: Pair, cells: Pair) -> ExactBall:
     """[[re, -im], [im, re]] of the symbol at one frequency."""
     kernel = ExactMatrix.of(full_kernel(conv).reshape(-1, 1))
     out, each = conv.kernel.shape[0], conv.input_shape[0]
@@ -94,10 +96,10 @@ def exact_symbol(conv: Convolution2d, phases_out: Pair, point: Pair, cells: Pair
     return as_real(re.reshape(full), im.reshape(full), rad.reshape(full), kernel.power + BITS)
 
 
-def as_real(re: np.ndarray, im: np.ndarray, rad: np.ndarray, power: int) -> Ball:
+def as_real(re: np.ndarray, im: np.ndarray, rad: np.ndarray, power: int) -> ExactBall:
     """The real form of re + i im, each within rad."""
     mid = np.vstack([np.hstack([re, -im]), np.hstack([im, re])])
-    return Ball(ExactMatrix(mid, power), ExactMatrix(np.tile(rad, (2, 2)), power))
+    return ExactBall(ExactMatrix(mid, power), ExactMatrix(np.tile(rad, (2, 2)), power))
 
 
 def exact_convolution_margin(conv: Convolution2d, gain: float) -> float:

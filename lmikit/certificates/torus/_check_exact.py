@@ -1,6 +1,6 @@
 """Exact mode of the torus: every matrix in integers with radii, and one factor from floating point.
 
-It finds the symbols again in integers (`Ball`), eliminates linear nodes and assembles the matrix of each
+It finds the symbols again in integers (`ExactBall`), eliminates linear nodes and assembles the matrix of each
 frequency with its own code; the theorem is that of `lmikit.certificates.graph._check_exact`: A = G G' + F
 with F diagonally dominant, the radii counted in its rows, is positive semidefinite whatever G is. With a
 head, G_w is any symmetric matrix of floats for which the matrix of its frequency is proven so; their sum,
@@ -17,15 +17,15 @@ from ...network import AbstractLinearMap
 from ...torus import TorusForm, TorusWitness
 from ...torus._layout import convolution_of
 from ..graph._check_exact import matrix_margin
-from ..graph._exact_balls import BITS, Ball, exact_symbol, exact_turn
+from ..graph._exact_balls import BITS, ExactBall, exact_symbol, exact_turn
 from ..graph._exact_matrix import ExactMatrix
 
 __all__ = ["exact_torus_margin"]
 
 _OUT = -1
 _ABOVE = (1e-11, 1e-9, 1e-7, 1e-5)  # of G_w over U X^-1 U', relatively
-Rows = dict[int, Ball]
-Blocks = dict[tuple[int, int], Ball]
+Rows = dict[int, ExactBall]
+Blocks = dict[tuple[int, int], ExactBall]
 
 
 def exact_torus_margin(form: TorusForm, witness: TorusWitness) -> float:
@@ -66,7 +66,7 @@ def _values(form: TorusForm, point: tuple[int, int]) -> dict[int, Rows]:
     for k in form.images.phases:
         node = form.graph.nodes[k]
         if not isinstance(node, Affine):
-            values[k] = {k: Ball(ExactMatrix.of(np.eye(2 * form.size(k))))}
+            values[k] = {k: ExactBall(ExactMatrix.of(np.eye(2 * form.size(k))))}
             continue
         total: Rows = {}
         for linear, parent in zip(node.maps, node.parents, strict=True):
@@ -80,7 +80,7 @@ def _values(form: TorusForm, point: tuple[int, int]) -> dict[int, Rows]:
 
 def _symbol(
     form: TorusForm, linear: AbstractLinearMap, k: int, parent: int, point: tuple[int, int]
-) -> Ball | None:
+) -> ExactBall | None:
     pair = convolution_of(linear)
     if pair is None:
         return None
@@ -90,7 +90,7 @@ def _symbol(
 
 
 def _trunk(form: TorusForm, witness: TorusWitness, point: tuple[int, int]) -> Blocks:
-    blocks: Blocks = {(0, 0): Ball(ExactMatrix.of(np.diag(np.full(2 * form.size(0), witness.d_in))))}
+    blocks: Blocks = {(0, 0): ExactBall(ExactMatrix.of(np.diag(np.full(2 * form.size(0), witness.d_in))))}
     values = _values(form, point)
     for k, multipliers in zip(form.nodes, witness.multipliers, strict=True):
         alpha, beta = form.slopes(k)
@@ -100,7 +100,7 @@ def _trunk(form: TorusForm, witness: TorusWitness, point: tuple[int, int]) -> Bl
         )
         twice = T + T
         total, product = a + b, _times(a, b)
-        _add(blocks, k, k, Ball(_diagonal(twice)))
+        _add(blocks, k, k, ExactBall(_diagonal(twice)))
         rows = values[form.graph.nodes[k].parents[0]]
         for s, e in rows.items():
             _add(blocks, k, s, -e.rows_times(_times(total, T)))
@@ -124,7 +124,7 @@ def _diagonal(column: ExactMatrix) -> ExactMatrix:
     return ExactMatrix(full, column.power)
 
 
-def _add(blocks: Blocks, row: int, column: int, e: Ball) -> None:
+def _add(blocks: Blocks, row: int, column: int, e: ExactBall) -> None:
     if row < column:
         row, column, e = column, row, e.T
     blocks[row, column] = blocks[row, column] + e if (row, column) in blocks else e
@@ -133,7 +133,7 @@ def _add(blocks: Blocks, row: int, column: int, e: Ball) -> None:
 def _output(blocks: Blocks, output: Rows, d_out: ExactMatrix) -> None:
     for s, e in output.items():
         blocks[_OUT, s] = -e
-    blocks[_OUT, _OUT] = Ball(d_out)
+    blocks[_OUT, _OUT] = ExactBall(d_out)
 
 
 def _with_gram(form: TorusForm, blocks: Blocks, output: Rows) -> tuple[float, np.ndarray]:
@@ -231,7 +231,7 @@ class _ExactHead:
             a, b, c = (x.reshape(r, n) for x in (re, im, rad))
             power = rows.power + BITS
             spread = ExactMatrix(np.hstack([c, c]), power)
-            found[s] = Ball(ExactMatrix(np.hstack([a, -b]), power), spread)
+            found[s] = ExactBall(ExactMatrix(np.hstack([a, -b]), power), spread)
         return found
 
     def margin(self, witness: TorusWitness, gram: ExactMatrix) -> float:
@@ -255,9 +255,9 @@ class _ExactHead:
                 own = own - side
             else:
                 W = stages[index][1][form.head_nodes[index - 1]]
-                left = Ball(W).rows_times(factors).mid
+                left = ExactBall(W).rows_times(factors).mid
                 blocks[k, form.head_nodes[index - 1]] = -_scaled(left, cells)
-                square = Ball(W).rows_times(_times(_times(a, b), twice)).mid
+                square = ExactBall(W).rows_times(_times(_times(a, b), twice)).mid
                 previous = form.head_nodes[index - 1]
                 blocks[previous, previous] = blocks[previous, previous] + _scaled(W.T @ square, cells)
             blocks[k, k] = own
