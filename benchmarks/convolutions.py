@@ -1,18 +1,23 @@
 """Convolutional networks on a torus, proven: python benchmarks/convolutions.py --data FOLDER.
 
 FOLDER holds GLipSDP's networks (github.com/ppauli/GLipSDP: `cnn_C{n}_CH{c}.mat`, `2C2F.mat`,
-`LeNet5ReLU.mat`). Of cnn_C{n} the convolutions 1 to n - 1 are bounded, c to c channels on 28 x 28 pixels,
-the last one linear, as in the published table, whose values are of MOSEK on another machine and not proven.
-CPU seconds are those of the process, proofs included. Writes docs/results/convolutions.md.
+`LeNet5ReLU.mat`) and networks of 8 x 8 digits (`cnn2_seed0.mat` and others). Of cnn_C{n} convolutions 1 to
+n - 1 are bounded, c to c channels on 28 x 28 pixels, the last one linear, as in the published table, whose
+values are of MOSEK on another machine and not proven. CPU seconds are those of the process, proofs included.
+Writes docs/results/convolutions.md.
 """
 
 import argparse
+import functools
+import itertools
 import os
 import pathlib
 import time
+from collections.abc import Callable
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import numpy as np
 import scipy.io
 
 import lmikit
@@ -25,6 +30,8 @@ PUBLISHED = {  # Pauli et al., GLipSDP: two, four, eight and sixteen convolution
     (9, 8): 274.0045, (9, 16): 177.6398, (17, 8): 11323.6, (17, 16): 8080.774,
 }  # fmt: skip
 
+Pair = tuple[int, int]
+NEURONS = 2000  # up to which networks are bounded unrolled as well
 
 _HEAD = """# Convolutional networks on a torus
 
@@ -33,8 +40,8 @@ seconds on one core include the proof. The lower end is the solver's own bound o
 can show on this torus, not proven. GLipSDP's published values are of another machine, with MOSEK, and not
 proven; they hold for the same stacks.
 
-| network | cells | Fast | CPU s | best multipliers | lower end | CPU s | GLipSDP |
-|---|---|---|---|---|---|---|---|
+| network | cells | Fast | CPU s | best multipliers | lower end | CPU s | GLipSDP | one per neuron |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -69,6 +76,28 @@ def lenet(data: pathlib.Path) -> Graph:
     return g.output(weights[4] @ value)
 
 
+def digits(data: pathlib.Path, name: str) -> Network:
+    """3 x 3 convolutions of 8 x 8 images, then one fully connected layer of ten outputs."""
+    d = scipy.io.loadmat(data / f"{name}.mat")
+    layers: list[Convolution2d | np.ndarray] = []
+    shape = (1, 8, 8)
+    for k in itertools.count(1):
+        if f"conv{k}_weight" not in d:
+            break
+        kernel = np.asarray(d[f"conv{k}_weight"], dtype=float).transpose(3, 2, 0, 1)
+        layer = Convolution2d(kernel, shape, padding=1)
+        layers.append(layer)
+        shape = layer.output_shape
+    return Network.from_arrays([*layers, np.asarray(d["fc1_weight"], dtype=float).T])
+
+
+def unrolled(network: Network, limit: float) -> str:
+    """One multiplier per neuron, without a torus."""
+    begin = time.process_time()
+    bound = lmikit.lipschitz(network, time_limit=limit).bound
+    return f"{bound:.7g} in {time.process_time() - begin:.1f} s"
+
+
 def timed(
     network: Network | Graph, cells: tuple[int, int] | None, limit: float
 ) -> tuple[TorusCertificate, float]:
@@ -78,7 +107,14 @@ def timed(
     return certificate, time.process_time() - begin
 
 
-def row(name: str, network: Network | Graph, cells: tuple[int, int] | None, limit: float, other: str) -> str:
+def row(
+    name: str,
+    network: Network | Graph,
+    cells: tuple[int, int] | None,
+    limit: float,
+    other: str,
+    neuron: str = "-",
+) -> str:
     """Fast, then the best multipliers within the limit."""
     fast, fast_seconds = timed(network, cells, 0.0)
     best, seconds = timed(network, cells, limit)
@@ -88,7 +124,7 @@ def row(name: str, network: Network | Graph, cells: tuple[int, int] | None, limi
     text = (
         f"| {name} | {m} | {fast.bound:.7g} | {fast_seconds:.1f} | {best.bound:.7g} | {end} | {seconds:.1f} "
     )
-    text += f"| {other} |"
+    text += f"| {other} | {neuron} |"
     print(text, flush=True)
     return text
 
@@ -98,16 +134,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="GLipSDP's networks")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for each network's multipliers")
+    parser.add_argument("--only", default="", help="networks whose name begins so; writes no page")
     options = parser.parse_args()
-    rows = []
+    rows: list[str] = []
+
+    def add(
+        name: str, make: Callable[[], Network | Graph], cells: tuple[int, int] | None, other: str
+    ) -> None:
+        if not name.startswith(options.only):
+            return
+        network = make()
+        small = isinstance(network, Network) and sum(network.dims[1:-1]) <= NEURONS
+        neuron = unrolled(network, options.limit) if small else "-"
+        rows.append(row(name, network, cells, options.limit, other, neuron))
+
     for (size, channels), value in PUBLISHED.items():
         if (options.data / f"cnn_C{size}_CH{channels}.mat").exists():
-            network = stack(options.data, size, channels)
-            name = f"{size - 1} convolutions, {channels} channels"
-            rows.append(row(name, network, (32, 32), options.limit, f"{value:.7g}"))
-    for name, make in (("2C2F", two_convolutions), ("LeNet-5", lenet)):
-        rows.append(row(name, make(options.data), None, options.limit, "-"))
-    OUT.write_text(_HEAD.format(limit=options.limit, version=lmikit.__version__) + "\n".join(rows) + "\n")
+            make = functools.partial(stack, options.data, size, channels)
+            add(f"{size - 1} convolutions, {channels} channels", make, (32, 32), f"{value:.7g}")
+    add("2C2F", functools.partial(two_convolutions, options.data), None, "-")
+    add("LeNet-5", functools.partial(lenet, options.data), None, "-")
+    for name in ("cnn2_seed0", "cnn2_seed5", "cnn3_seed5"):
+        if (options.data / f"{name}.mat").exists():
+            add(name, functools.partial(digits, options.data, name), None, "-")
+    if not options.only:
+        OUT.write_text(_HEAD.format(limit=options.limit, version=lmikit.__version__) + "\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":
