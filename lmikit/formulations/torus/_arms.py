@@ -108,11 +108,16 @@ class Arms:
         """Of all matrices together, from their Cholesky factors."""
         return 2.0 * float(self.weights @ np.log(np.diagonal(factor, axis1=1, axis2=2).real).sum(axis=1))
 
-    def local(self, forms: Forms) -> np.ndarray:
-        """tr(R A_a R A_b) of each two channels, summed over the frequencies."""
-        pp, pq, qq = forms
-        terms = (pq * pq.swapaxes(1, 2)).real + (qq * np.conj(pp)).real
-        return 2.0 * self.by_channel(self.by_channel(self.summed(terms)), 1)
+    def local(self, own: Forms, low: Forms, weight: float) -> np.ndarray:
+        """weight tr(K A_a K A_b) + 2 tr(K A_a B A_b) of each two channels, from the forms of K and B, summed."""
+        (pp, pq, qq), (bpp, bpq, bqq) = own, low
+        right = (weight * pq + 2.0 * bpq).swapaxes(1, 2)
+        cross = self.summed(pq.real * right.real - pq.imag * right.imag)
+        total = cross + cross.T
+        for a, b in ((qq, 2.0 * weight * pp + 2.0 * bpp), (2.0 * bqq, pp)):
+            total += self.summed(a.real * b.real + a.imag * b.imag)
+        total = self.by_channel(self.by_channel(total, 0), 1)
+        return np.asarray(0.5 * (total + total.T))
 
     def between(self, p: np.ndarray, q: np.ndarray) -> np.ndarray:
         """The sum of p'q + q'p over frequencies and phases of each channel, p and q (J, c, r)."""

@@ -6,6 +6,7 @@ best one is an answer at any time. At a Newton decrement q < 1 of the barrier wi
 theorem 4.2.7). The figures are floating point: proposals and estimates of the gap.
 """
 
+import dataclasses
 import logging
 import math
 import time
@@ -16,7 +17,7 @@ import scipy.linalg
 from ..._progress import Progress, ProgressCallback
 from ...torus import TorusForm, TorusWitness
 from ._fast import fast_torus
-from ._model import torus_model
+from ._model import TorusModel, torus_model
 from ._star import Star, Trial
 
 __all__ = ["headed"]
@@ -26,7 +27,10 @@ _STEPS = 150
 _START = 0.7  # of what Fast allows
 _DEAD = 1e5  # times the least multiplier of a node: of channels that receive next to nothing
 _ROOM = 100.0, 2.0  # caps on the multipliers relative to the start, the second of dead channels
+_BACK = 10.0  # how far t falls where a solution of few frequencies is taken over
+_COARSE, _ROUGH = (4, 6), 3.0  # grids for a first, rough solution, and its gap
 _CENTRED = 0.7  # decrement from which t grows
+_NEAR = 2.0  # times t: the derivative of phi in d from which d is raised
 _GROWTH, _FAR = 5.0, 10.0  # of t, and to what decrement at most
 
 
@@ -42,47 +46,106 @@ def headed(
     Stops within the relative gap of L^2, or at the time limit with the best iterate, Fast's multipliers
     where they are better.
     """
-    begin = time.perf_counter()
-    deadline = math.inf if time_limit is None else begin + time_limit
     model = torus_model(form)
     inside = fast_torus(form, model, _START, balanced=True)
     if not 1e-100 < inside.d_out < 1e100:  # squares of its inverse would leave the range
         return fast_torus(form, model)
     parts = [*inside.multipliers, *inside.head]
-    y = np.append(np.concatenate(parts), 2.0 * inside.d_out)
-    caps = [t * np.where(t > _DEAD * t.min(), _ROOM[1], _ROOM[0]) for t in parts]
-    star = Star(model, np.append(np.concatenate(caps), 1e4 * y[-1]))
-    here = star.trial(y)
-    best, lower, t = (math.inf, y), 0.0, None
-    for step in range(_STEPS):
-        if here is None:
-            break
-        best = min(best, (here.needed, y), key=lambda pair: pair[0])
-        seconds = time.perf_counter() - begin
-        if progress is not None:
-            least = math.sqrt(lower) if lower > 0.0 else None
-            value = math.sqrt(best[0])
-            progress(Progress("torus", step, objective=value, bound_on_optimum=least, seconds=seconds))
-        if begin + seconds > deadline or lower > (1.0 - gap) * best[0]:
-            break
-        barrier = star.barrier(y)
-        newton = _Newton(barrier.gradient, barrier.hessian)
-        t = -float(barrier.gradient[-1]) if t is None else t
-        decrement = newton.decrement(t)
-        if decrement < 1.0:
-            lower = max(lower, float(y[-1]) - newton.distance(t, star.degree))
-        if decrement < _CENTRED:
-            t = min(_GROWTH * t, newton.farthest(_FAR), 2.0 * star.degree / (gap * float(y[-1])))
-        _log.debug("torus with head: step %d, t %.2e, decrement %.2g, L %.8g, at least %.8g",
-                   step, t, decrement, best[0] ** 0.5, lower**0.5)  # fmt: skip
-        moved = _moved(star, y, here, newton.direction(t), t)
-        if moved is None:
-            break
-        y, here = moved
+    start = np.append(np.concatenate(parts), 2.0 * inside.d_out)
+    caps = np.concatenate([t * np.where(t > _DEAD * t.min(), _ROOM[1], _ROOM[0]) for t in parts])
+    search = _Search(Star(model, np.append(caps, _ROOM[0] * start[-1])), start, time_limit, progress)
+    few = _few(model)
+    if few is not None:
+        near = fast_torus(form, few, _START, balanced=True)
+        begin = np.concatenate([*near.multipliers, *near.head, [2.0 * near.d_out]])
+        begin = np.minimum(begin, 0.5 * search.star.caps)
+        rough = _Search(Star(few, search.star.caps), begin, time_limit, None)
+        rough.follow(0.9, rough=True)
+        search.continue_from(rough)
+    search.follow(gap)
     fast = fast_torus(form, model)
-    if not best[0] < fast.d_out:
+    if not search.best[0] < fast.d_out:
         return fast
-    return _witness(form, best[0], best[1], [len(a) for a in parts], lower)
+    return _witness(form, *search.best, [len(a) for a in parts], search.lower)
+
+
+def _few(model: TorusModel) -> TorusModel | None:
+    """The frequencies next to a coarse grid, with the weight of all; None where that saves little."""
+    cells, axes = model.form.cells, []
+    side = _COARSE[0] if len(model.frequencies) < 60 else _COARSE[1]
+    for m in cells:
+        axes.append({round(a * m / side) % m for a in range(side)})
+    chosen = [j for j, (a, b) in enumerate(model.frequencies) if int(a) in axes[0] and int(b) in axes[1]]
+    if 3 * len(chosen) > len(model.frequencies):
+        return None
+    sample = model.at(np.array(chosen))
+    weights = sample.weights * (model.weights.sum() / sample.weights.sum())
+    return dataclasses.replace(sample, weights=weights)
+
+
+class _Search:
+    """The iterate y with t, the best point (value, y) so far and the lower end."""
+
+    def __init__(
+        self, star: Star, start: np.ndarray, time_limit: float | None, progress: ProgressCallback | None
+    ) -> None:
+        self.star, self.y, self._progress = star, start, progress
+        self._begin = time.perf_counter()
+        self._deadline = math.inf if time_limit is None else self._begin + time_limit
+        self.best, self.lower = (math.inf, start), 0.0
+        self.t: float | None = None
+
+    def continue_from(self, rough: "_Search") -> None:
+        """At its multipliers and t, as far from it toward the start as it takes to be feasible here."""
+        near = rough.star.trial(rough.y)
+        if near is None:
+            return
+        slack = float(rough.y[-1]) - near.needed
+        for share in (0.0, 0.03, 0.1, 0.2, 0.4, 0.7, 0.9):
+            mixed = (1.0 - share) * rough.y + share * self.y
+            mixed[-1] = self.y[-1]
+            trial = self.star.trial(mixed)
+            if trial is not None:
+                mixed[-1] = min(mixed[-1], trial.needed + _BACK * slack)
+                self.y, self.t = mixed, None if rough.t is None else rough.t / _BACK
+                return
+
+    def follow(self, gap: float, rough: bool = False) -> None:
+        """Newton's method on t d + phi, t growing, until the gap is met (or about to be) or nothing moves."""
+        star, t = self.star, self.t
+        here = star.trial(self.y)
+        for step in range(_STEPS):
+            if here is None:
+                break
+            self.best = min(self.best, (here.needed, self.y), key=lambda pair: pair[0])
+            seconds = time.perf_counter() - self._begin
+            self._report(step, seconds)
+            if self._begin + seconds > self._deadline or self.lower > (1.0 - gap) * self.best[0]:
+                break
+            barrier = star.barrier(self.y)
+            newton = _Newton(barrier.gradient, barrier.hessian)
+            t = -float(barrier.gradient[-1]) if t is None else t
+            decrement = newton.decrement(t)
+            if decrement < 1.0:
+                self.lower = max(self.lower, float(self.y[-1]) - newton.distance(t, star.degree))
+            if decrement < _CENTRED:
+                if rough and star.degree < _ROUGH * t * self.y[-1]:
+                    break
+                self.t = t = min(
+                    _GROWTH * t, newton.farthest(_FAR), 2.0 * star.degree / (gap * float(self.y[-1]))
+                )
+            _log.debug("torus with head: step %d, t %.2e, decrement %.2g, L %.8g, at least %.8g",
+                       step, t, decrement, self.best[0] ** 0.5, self.lower**0.5)  # fmt: skip
+            moved = _moved(star, self.y, here, newton.direction(t), t)
+            if moved is None:
+                break
+            self.y, here = _lifted(star, *moved, t)
+
+    def _report(self, step: int, seconds: float) -> None:
+        if self._progress is not None:
+            least = math.sqrt(self.lower) if self.lower > 0.0 else None
+            value = math.sqrt(self.best[0])
+            self._progress(Progress("torus", step, objective=value, bound_on_optimum=least, seconds=seconds))
 
 
 def _witness(form: TorusForm, value: float, y: np.ndarray, sizes: list[int], lower: float) -> TorusWitness:
@@ -129,6 +192,19 @@ class _Newton:
         """How far d may be from its optimum, at a decrement below 1."""
         q = self.decrement(t)
         return (degree + (q + math.sqrt(degree)) * q / (1.0 - q)) / t
+
+
+def _lifted(star: Star, y: np.ndarray, here: Trial, t: float) -> tuple[np.ndarray, Trial]:
+    """With the best d where it is too near its limit, which would shorten all steps of the multipliers."""
+    if (1.0 / here.slack).sum() < _NEAR * t:
+        return y, here
+    low, high = 0.0, len(here.slack) / t
+    for _ in range(60):  # sum of 1 / (slack + more) = t
+        more = 0.5 * (low + high)
+        low, high = (more, high) if (1.0 / (here.slack + more)).sum() > t else (low, more)
+    above = np.append(y[:-1], y[-1] + high)
+    found = star.trial(above)
+    return (y, here) if found is None else (above, found)
 
 
 def _moved(

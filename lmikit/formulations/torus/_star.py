@@ -31,10 +31,11 @@ __all__ = ["Barrier", "Star", "Trial"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
-    """phi, and the least d that the other variables allow."""
+    """phi, the least d that the other variables allow, and the eigenvalues of what d has to spare."""
 
     value: float
     needed: float
+    slack: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Star:
 
     def __init__(self, model: TorusModel, caps: np.ndarray) -> None:
         self._arms = [Arms(model.at(part)) for part in chunks(model)]
-        self._root, self._caps = Root(model), caps
+        self._root, self.caps = Root(model), caps
         self.channels = sum(model.form.channels)
         self.size = self.channels + self._root.neurons + 1
         rows = float(model.form.positions * self._arms[0].order)
@@ -73,7 +74,7 @@ class Star:
 
     def trial(self, y: np.ndarray) -> Trial | None:
         """None where Z is not positive definite."""
-        if not (np.isfinite(y).all() and (y > 0.0).all() and (y < self._caps).all()):
+        if not (np.isfinite(y).all() and (y > 0.0).all() and (y < self.caps).all()):
             return None
         T, rest, own = y[: self.channels], y[self.channels :], 0.0
         G = np.zeros((self._root.first, self._root.first))
@@ -86,11 +87,11 @@ class Star:
             lower = np.linalg.cholesky(self._reduced(rest, G))
         except np.linalg.LinAlgError:
             return None
-        value = -self._weight * own - float(self._cap_weights @ np.log1p(-y / self._caps))
+        value = -self._weight * own - float(self._cap_weights @ np.log1p(-y / self.caps))
         value -= 2.0 * float(np.log(np.diagonal(lower)).sum())
         o = self._root.outputs
-        slack = float(np.linalg.svd(lower[-o:, -o:], compute_uv=False)[-1]) ** 2
-        return Trial(value, float(y[-1]) - slack) if np.isfinite(value) else None
+        slack = np.linalg.svd(lower[-o:, -o:], compute_uv=False) ** 2
+        return Trial(value, float(y[-1] - slack[-1]), slack) if np.isfinite(value) else None
 
     def _reduced(self, rest: np.ndarray, G: np.ndarray) -> np.ndarray:
         N, c, r = self._root.matrix(rest), self._root.coupling(rest), self._root.first
@@ -116,7 +117,7 @@ class Star:
         H[:m, :m] += D @ D.T
         self._add_root(inverse, g, H)
         H[m:, :m] = H[:m, m:].T
-        room = 1.0 / (self._caps - y)
+        room = 1.0 / (self.caps - y)
         g += self._cap_weights * room
         H[np.diag_indices(self.size)] += self._cap_weights * room * room
         return Barrier(g, H)
@@ -147,18 +148,20 @@ class Star:
         sp, sq = p @ inverse.half, q @ inverse.half
         low = sp @ conjugate(sp), sp @ conjugate(sq), sq @ conjugate(sq)
         own = arms.forms(K)
-        full = tuple(a + b for a, b in zip(own, low, strict=True))
-        H[:m, :m] += arms.local(full) - arms.local(low) - (1.0 - weight) * arms.local(own)
+        H[:m, :m] += arms.local(own, low, weight)
         seen = np.einsum("jaa->ja", low[1]) + weight * np.einsum("jaa->ja", own[1])
         g[:m] -= 2.0 * arms.by_channel(arms.summed(seen))
         # from K U' to the root and to v_1
         to = np.hstack([inverse.c[:, None] * inverse.S[: root.first], np.eye(root.first)])
         to[:, root.order :] += inverse.half @ inverse.half.T @ inverse.gram
-        toP, toQ = to @ root.P.T, to @ root.Q.T
-        cross = (p @ toP) * np.conj(q @ toQ) + (p @ toQ) * np.conj(q @ toP)
-        H[:m, m:-1] += 2.0 * arms.by_channel(arms.summed(cross))
+        right = to @ np.concatenate([root.P, root.Q]).T
         out = to[:, root.neurons : root.order]
-        H[:m, -1] += 2.0 * arms.by_channel(arms.summed(((p @ out) * np.conj(q @ out)).sum(axis=2)))
+        both = (np.stack([a.real, a.imag]) for a in (p, q))  # (2, J, c, r): the products are of real numbers
+        (pr, po), (qr, qo) = ((a @ right, a @ out) for a in both)
+        n = root.neurons
+        cross = (pr[..., :n] * qr[..., n:] + pr[..., n:] * qr[..., :n]).sum(axis=0)
+        H[:m, m:-1] += 2.0 * arms.by_channel(arms.summed(cross))
+        H[:m, -1] += 2.0 * arms.by_channel(arms.summed((po * qo).sum(axis=(0, 3))))
 
     def _add_root(self, inverse: _Inverse, g: np.ndarray, H: np.ndarray) -> None:
         m, root, outputs = self.channels, self._root, slice(self._root.neurons, self._root.order)
