@@ -109,7 +109,7 @@ class Arms:
         return 2.0 * float(self.weights @ np.log(np.diagonal(factor, axis1=1, axis2=2).real).sum(axis=1))
 
     def local(self, own: Forms, low: Forms, weight: float) -> np.ndarray:
-        """weight tr(K A_a K A_b) + 2 tr(K A_a B A_b) of each two channels, from the forms of K and B, summed."""
+        """weight tr(K A_a K A_b) + 2 tr(K A_a B A_b) of each two channels, from the forms of K and B."""
         (pp, pq, qq), (bpp, bpq, bqq) = own, low
         right = (weight * pq + 2.0 * bpq).swapaxes(1, 2)
         cross = self.summed(pq.real * right.real - pq.imag * right.imag)
