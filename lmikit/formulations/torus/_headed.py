@@ -1,10 +1,11 @@
 """The torus LMI of a network that ends in fully connected layers: path following, feasible at every step.
 
 Minimises t d + phi (`Star`) by Newton's method while t grows. Every iterate is strictly feasible, so that the
-best one is an answer at any time. At a minimum d is within v / t of the optimum, v the rows of phi; at a Newton
-decrement q < 1 the estimate is (v + (q + v^(1/2)) q / (1 - q)) / t, as for self-concordant barriers (Nesterov,
-"Introductory lectures on convex optimization", theorem 4.2.7), which phi is up to its weight e. The figures
-are floating point, of multipliers below caps that only dead channels come near: proposals and estimates.
+best one is an answer at any time. At a minimum d is within v / t of the optimum, v the rows of phi; at a
+Newton decrement q < 1 the estimate is (v + (q + v^(1/2)) q / (1 - q)) / t, as for self-concordant barriers
+(Nesterov, "Introductory lectures on convex optimization", theorem 4.2.7), which phi is up to its weight e. The
+figures are floating point, of multipliers below caps that only dead channels come near: proposals and
+estimates.
 
 First a coarse grid of frequencies, a fifth of the cost, leads to the neighbourhood. d is raised wherever it
 comes too near to what the multipliers need: that would shorten all further steps.
