@@ -3,7 +3,7 @@
 Minimises t d + phi (`Star`) by Newton's method while t grows. Every iterate is strictly feasible, so that the
 best one is an answer at any time. At a minimum d is within v / t of the optimum, v the rows of phi; at a
 Newton decrement q < 1 the estimate is (v + (q + v^(1/2)) q / (1 - q)) / t, as for self-concordant barriers
-(Nesterov, "Introductory lectures on convex optimization", theorem 4.2.7), which phi is up to its weight e. The
+(Nesterov, "Introductory lectures on convex optimization", theorem 4.2.7), which phi is up to its weight. The
 figures are floating point, of multipliers below caps that only dead channels come near: proposals and
 estimates.
 
