@@ -40,8 +40,9 @@ def convolution_bound(operator: ConvolutionOperator, *, rtol: float = 1e-2) -> D
     norm of that is the largest over its m frequencies of H(theta)^(1/2), and it is at most
     1/cos(pi w/(2 N)) times the largest over N > w equispaced ones, w + 1 the support of the symbol:
     u'K(theta)v times a unit phase is a real trigonometric polynomial of degree w/2 that stays above
-    cos((w/2) (theta - theta_0)) times its maximum (M. Riesz, 1914). N is the smaller of m and what makes
-    the factor of all axes at most 1 + 0.75 rtol; tau is at most rtol/8 or so above the largest
+    cos((w/2) (theta - theta_0)) times its maximum (M. Riesz, 1914). With N the number that makes the factor of
+    all axes at most 1 + 0.75 rtol, an image of m <= 2 N is taken with its own m frequencies and without a
+    factor; tau is at most rtol/8 or so above the largest
     eigenvalue. The gap to the norm of W itself, a compression for zeros, is not part of rtol.
 
     Cost: about (4/3) c^3 operations per pair of opposite frequencies, c = out (or in, at stride 1,
@@ -120,7 +121,7 @@ def _axis(n: int, out: int, taps: int, stride: int, pad: int, circular: bool, ta
     if width == 0:
         return _Axis(stride, 1, repeated, True)
     grid = math.ceil(0.5 * width * math.pi / math.acos(1.0 / target)) + 1
-    if grid >= period:
+    if 2 * grid >= period:
         return _Axis(stride, period, repeated, True)
     lower = math.cos(0.5 * math.pi * width / grid) - 16 * _U
     return _Axis(stride, grid, repeated / lower * (1.0 + 4 * _U), False)
