@@ -40,8 +40,8 @@ def convolution_bound(operator: ConvolutionOperator, *, rtol: float = 1e-2) -> D
     norm of that is the largest over its m frequencies of H(theta)^(1/2), and it is at most
     1/cos(pi w/(2 N)) times the largest over N > w equispaced ones, w + 1 the support of the symbol:
     u'K(theta)v times a unit phase is a real trigonometric polynomial of degree w/2 that stays above
-    cos((w/2) (theta - theta_0)) times its maximum (M. Riesz, 1914). With N the number that makes the factor of
-    all axes at most 1 + 0.75 rtol, an image of m <= 2 N is taken with its own m frequencies and without a
+    cos((w/2) (theta - theta_0)) times its maximum (M. Riesz, 1914). With N the number that makes the
+    factor of all axes at most 1 + 0.75 rtol, an image of m <= 2 N keeps its own m frequencies and has no
     factor; tau is at most rtol/8 or so above the largest
     eigenvalue. The gap to the norm of W itself, a compression for zeros, is not part of rtol.
 
