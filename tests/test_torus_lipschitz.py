@@ -92,7 +92,7 @@ def test_the_lmi_by_levels_is_the_lmi(seed):
     np.testing.assert_allclose(lmi.gram_of(X, R), expected, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("seed", [1, 16, 38, *(pytest.param(s, marks=pytest.mark.slow) for s in (34, 39))])
+@pytest.mark.parametrize("seed", [1, 2, 17, *(pytest.param(s, marks=pytest.mark.slow) for s in (16, 34, 39))])
 def test_the_optimum_is_that_of_a_general_solver(seed):
     form = torus_form(random_network(seed))
     constant, terms, gram = dense_lmi(form, torus_model(form))

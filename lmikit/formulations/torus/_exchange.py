@@ -28,7 +28,7 @@ _log = logging.getLogger("lmikit")
 _INSIDE = 0.95  # of Fast's multipliers, level by level, and half of its F: the start
 _DROPS = (1e-1, 1e-2, 1e-3, 1e-4)  # gaps at which frequencies are dropped
 _KEPT = 0.9  # of the way to the boundary of a frequency that is not in use
-_ENOUGH = 1e-2  # of the gap asked for, where the dual's bound does not show it
+_ENOUGH = 1e-3  # of the gap asked for, where the dual's bound does not show it
 _ADDED = 8
 _STEPS = 200
 _STUCK = 1e-3, 3  # steps below that length, so many in a row, end the search
@@ -123,7 +123,8 @@ def exchanged(
             if moved is None:
                 break
             search.point = moved
-            lower = max(lower, least_value(search.lmi, moved.X))
+            if moved.gap() < 1.0:
+                lower = max(lower, least_value(search.lmi, moved.X))
             best = moved.y if moved.y[-1] > best[-1] else best
             seconds = time.perf_counter() - begin
             _report(progress, search, step, best, lower, seconds)

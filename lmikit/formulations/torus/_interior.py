@@ -42,15 +42,18 @@ def least_value(lmi: TorusLmi, X: Tridiagonal) -> float:
     bounds F. One that is nearly so becomes one when nodes before others weigh more: <A_a, X> compares the
     output of a nonlinearity with its input. Channels that this does not help have next to no output: none.
     """
-    growths = (0.0, *np.geomspace(1e-10, 1e-1, 19))
-    silent = lmi.traces(lmi.weighted(X, 1.0 + growths[-1]))[:-1] > 0.0
-    for growth in growths:
-        scaled = lmi.weighted(X, 1.0 + growth, silent)
+    best = 0.0
+    for growth in np.geomspace(1e-9, 1e-1, 17):
+        scaled = lmi.weighted(X, 1.0 + growth)
         traces = lmi.traces(scaled)
-        if (traces[:-1] <= 0.0).all():
-            size = float(np.trace(scaled.own[0][:, : lmi.inputs, : lmi.inputs].real.sum(axis=0)))
-            return -float(traces[-1]) / size if size > 0.0 else 0.0
-    return 0.0
+        silent = traces[:-1] > 0.0
+        if silent.any():
+            scaled = lmi.weighted(X, 1.0 + growth, silent)
+            traces = lmi.traces(scaled)
+        size = float(np.trace(scaled.own[0][:, : lmi.inputs, : lmi.inputs].real.sum(axis=0)))
+        if size > 0.0 and (traces[:-1] <= 0.0).all():
+            best = max(best, -float(traces[-1]) / size)
+    return best
 
 
 def centred(lmi: TorusLmi, y: np.ndarray, mu: float) -> TorusPoint | None:
