@@ -17,6 +17,7 @@ __all__ = ["torus_lipschitz"]
 
 _log = logging.getLogger("lmikit")
 _LARGEST_ORDER = 1500  # rows per frequency up to which the LMI is solved
+_LARGEST_NUMBERS, _LARGEST_WORK = 1e8, 2e10  # of a step with fully connected layers at the end
 
 
 def torus_lipschitz(
@@ -73,5 +74,11 @@ def _fast(form: TorusForm) -> TorusWitness:
 
 
 def _solvable(form: TorusForm) -> bool:
+    """Whether there is anything to solve for, and memory and minutes suffice for it."""
     order = sum(form.size(k) for k in (0, *form.nodes))
-    return bool(form.nodes) and order <= _LARGEST_ORDER
+    if form.head is None or not form.nodes:
+        return bool(form.nodes) and order <= _LARGEST_ORDER
+    count, width = len(form.grid[0]), form.head.width
+    channels, neurons = sum(form.channels), sum(len(form.slopes(k)[0]) for k in form.head_nodes)
+    numbers = max(count * order * (order + width), channels * width**2, (channels + neurons) ** 2)
+    return numbers <= _LARGEST_NUMBERS and count * order**3 <= _LARGEST_WORK
