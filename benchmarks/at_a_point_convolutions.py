@@ -1,6 +1,6 @@
 """Margins at a point of convolutional networks, beside CROWN, an attack and SDP-CROWN's published counts.
 
-    python benchmarks/at_a_point_convolutions.py [--data FOLDER] [--images N] [--exact N]
+    python benchmarks/at_a_point_convolutions.py [--data FOLDER] [--images N] [--exact N] [--networks A,B]
 
 Needs the data folder (shared/data beside the project, or $LMIKIT_DATA): sdp_crown/, and torch to read it.
 Writes docs/results/at_a_point_convolutions.md. One thread, CPU seconds of this process, the attack apart.
@@ -188,10 +188,13 @@ def main() -> None:
     parser.add_argument("--data", type=pathlib.Path, default=DATA)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--exact", type=int, default=10, help="certificates per network to prove in integers")
+    names = ",".join(subject.name for subject in SUBJECTS)
+    parser.add_argument("--networks", default=names, help="with commas between")
     parser.add_argument("--out", type=pathlib.Path, default=OUT)
     arguments = parser.parse_args()
     rows, left, seconds = [], [], []
-    for subject in SUBJECTS:
+    chosen = arguments.networks.split(",")
+    for subject in (s for s in SUBJECTS if s.name in chosen):
         tally = one_network(subject, arguments.data, arguments.images, arguments.exact)
         rows.append(tally.row(subject.name))
         left += tally.left

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmikit
-from lmikit.attacks import Attack, attack_margins
+from lmikit.attacks import Attack, attack_margins, upper_values
 from lmikit.certificates.point import (
     ArrowFactor,
     coupled_rows,
@@ -349,6 +349,14 @@ def single_pass(network, x, rng):
         left, right = (s.astype(np.float32) for s in slopes)
         value = np.where(v >= 0, right * v, left * v).astype(np.float32)
     return value.astype(float)
+
+
+@given(networks())
+@settings(max_examples=5)
+def test_exact_values_are_those_of_the_unrolled_network(drawn):
+    network, rng = drawn
+    x, rows = rng.standard_normal(network.input_dim), rng.standard_normal((2, network.output_dim))
+    assert upper_values(network, x, rows) == upper_values(unrolled(network), x, rows)
 
 
 def test_verdicts_radii_and_float_inference():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
-from ..certificates.point import Dyadic, slopes_of_pieces
+from ..certificates.point import Dyadic, slopes_of_pieces, weights_of
 from ..network import Network
 from ._margins import _descent
 
@@ -60,9 +60,9 @@ def exact_outputs(network: Network, x: Sequence[Fraction]) -> list[Fraction]:
     scale = math.lcm(*(value.denominator for value in x))
     numerators = np.array([int(value * scale) for value in x], dtype=object)
     value: Any = Dyadic(numerators[:, None], 0)
-    for k, layer in enumerate(network.layers):
+    for k, (layer, weight) in enumerate(zip(network.layers, weights_of(network), strict=True)):
         bias = Dyadic.exact(layer.bias).columns()
-        v = value.image(layer.linear.to_dense()) + Dyadic(bias.values * scale, bias.power)
+        v = value.image(weight) + Dyadic(bias.values * scale, bias.power)
         if k == network.hidden_layers:
             return [fraction / scale for fraction in v.fractions()]
         slopes = slopes_of_pieces(layer.activation, layer.linear.shape[0])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputError
-from ..certificates.point import Dyadic, slopes_of_pieces
+from ..certificates.point import Dyadic, slopes_of_pieces, weights_of
 from ..claims import Box
 from ..intervals import crown_margin
 from ..network import Network
@@ -20,8 +20,8 @@ def exact_values(network: Network, x: np.ndarray, rows: np.ndarray, offsets: np.
     Raises InputError for activations that are not of two linear pieces (their values are not rational).
     """
     value: Any = Dyadic.exact(np.asarray(x, dtype=np.float64)[:, None])
-    for k, layer in enumerate(network.layers):
-        v = value.image(layer.linear.to_dense()) + Dyadic.exact(layer.bias).columns()
+    for k, (layer, weight) in enumerate(zip(network.layers, weights_of(network), strict=True)):
+        v = value.image(weight) + Dyadic.exact(layer.bias).columns()
         if k == network.hidden_layers:
             outputs = v
             break
