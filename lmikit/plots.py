@@ -80,6 +80,7 @@ def _bounds(comparison: Comparison) -> Any:
         label = f"sampled lower bound: {comparison.lower:.5g}"
         axes.axhline(comparison.lower, color="0.3", ls="--", lw=1, label=label)
     axes.set_xscale("log")
+    _readable_seconds(axes, [row.seconds for row in proven])
     heights = [height for height in (comparison.lower, *(row.bound for row in proven)) if height]
     if heights and max(heights) > 20.0 * min(heights):  # within a decade a log axis has no readable ticks
         axes.set_yscale("log")
@@ -89,6 +90,16 @@ def _bounds(comparison: Comparison) -> Any:
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
     return figure
+
+
+def _readable_seconds(axes: Any, seconds: list[float]) -> None:
+    """Labels 0.1, 0.2, 0.5, ... within three decades, powers of ten beyond; none at minor ticks."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    wide = bool(seconds) and max(seconds) > 1e3 * max(min(seconds), 1e-6)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def accuracy_against_radius(

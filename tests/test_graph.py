@@ -9,7 +9,7 @@ from graph_helpers import random_graph, residual_net
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmikit import InputError
+from lmikit import InputError, lipschitz
 from lmikit.graph import GraphBuilder, chain_graph, graph_lower_bound, without_groups
 from lmikit.maps import DenseMap, SelectMap, SparseMap, StackMap, identity_map
 from lmikit.nonlinear import MaxMinPairs, Reflect, SortGroups
@@ -203,3 +203,15 @@ def test_what_does_not_reach_the_output_is_left_out():
     net = g.output(g.relu(x))
     assert net.hidden_neurons == 3
     assert "3 -> 3" in repr(net)
+
+
+def test_neurons_of_tiny_weights_do_not_hide_the_lower_bound():
+    """Their pre-activations are near 0 beside the others', and still far from their own rounding."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((6, 4))
+    weight[0] *= 1e-30
+    builder = GraphBuilder()
+    x = builder.input(4)
+    graph = builder.output(x + rng.standard_normal((4, 6)) @ builder.relu(weight @ x))
+    found = graph_lower_bound(graph).value
+    assert 1.0 < found <= lipschitz(graph).bound

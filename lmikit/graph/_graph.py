@@ -109,6 +109,10 @@ class Graph:
 
     def jvp(self, values: Sequence[np.ndarray], dx: np.ndarray) -> np.ndarray:
         """J(x) dx (m, k) at the points of `values` (see `values`); NaN where a derivative is."""
+        return self.tangents(values, dx)[-1]
+
+    def tangents(self, values: Sequence[np.ndarray], dx: np.ndarray) -> list[np.ndarray]:
+        """How every node moves with dx (n_0, k) at the points of `values`; the last is J(x) dx."""
         moved: list[np.ndarray] = []
         for node in self.nodes:
             if isinstance(node, Affine):
@@ -117,7 +121,7 @@ class Graph:
                 moved.append(_jvp(node, values[node.parent], moved[node.parent]))
             else:
                 moved.append(dx)
-        return moved[-1]
+        return moved
 
     def vjp(self, values: Sequence[np.ndarray], u: np.ndarray) -> np.ndarray:
         """J(x)'u (n_0, k) at the points of `values`."""

@@ -15,6 +15,8 @@ __all__ = ["graph_lower_bound"]
 
 _POWER_STEPS = 6
 _MARGIN = 1e-11  # distance from a kink, against the node's largest value
+_MANY = 8  # points whose largest value says a neuron's scale
+_STILL = 1e-15  # of the largest tangent of a node: what moves less is as good as constant
 
 
 def graph_lower_bound(
@@ -61,7 +63,8 @@ def _norms(graph: Graph, x: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.n
     values = graph.values(x)
     for _ in range(_POWER_STEPS):
         v = _unit(graph.vjp(values, graph.jvp(values, v)))
-    norms = np.linalg.norm(graph.jvp(values, v), axis=0)
+    moved = graph.tangents(values, v)
+    norms = np.linalg.norm(moved[-1], axis=0)
     valid = np.isfinite(norms)
     for node in graph.nodes:
         if not isinstance(node, Apply):
@@ -71,9 +74,16 @@ def _norms(graph: Graph, x: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.n
         if isinstance(node.function, AbstractGroups):
             valid &= node.function.distance_to_kinks(pre) > margin
             continue
+        if pre.shape[1] >= _MANY:  # a neuron of tiny weights has a scale of its own
+            margin = np.minimum(
+                margin, _MARGIN * np.abs(pre).max(axis=1, keepdims=True) + np.finfo(float).tiny
+            )
         here = node.function.derivative(pre, axis=0)
+        tangent = np.abs(moved[node.parent])
+        still = tangent <= _STILL * tangent.max(axis=0)  # a dead neuron may stay at its kink
         for side in (margin, -margin):
-            valid &= (np.abs(node.function.derivative(pre + side, axis=0) - here) < 1e-6).all(axis=0)
+            steady = np.abs(node.function.derivative(pre + side, axis=0) - here) < 1e-6
+            valid &= (steady | still).all(axis=0)
     return np.where(valid, norms, 0.0), np.where(np.isfinite(v), v, 0.0)
 
 

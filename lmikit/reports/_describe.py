@@ -8,7 +8,15 @@ from .._api import default_methods, methods_for
 from .._image_api import image_plan
 from ..graph import Affine, Apply, Graph
 from ..maps import Convolution2d
-from ..network import AbstractLinearMap, Activation, DenseMap, Network, SparseMap, TransposedMap
+from ..network import (
+    AbstractLinearMap,
+    Activation,
+    DenseMap,
+    Network,
+    SelectMap,
+    SparseMap,
+    TransposedMap,
+)
 
 __all__ = ["describe", "maps_of"]
 
@@ -48,7 +56,7 @@ def maps_of(network: Network | Graph) -> list[tuple[str, AbstractLinearMap]]:
 
 
 def _map(linear: AbstractLinearMap) -> dict[str, Any]:
-    known = {DenseMap: "dense", SparseMap: "sparse"}
+    known = {DenseMap: "dense", SparseMap: "sparse", SelectMap: "selection", Convolution2d: "convolution"}
     inner = linear.original if isinstance(linear, TransposedMap) else linear
     kind = known.get(type(inner), type(inner).__name__)
     row = {

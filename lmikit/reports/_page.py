@@ -3,6 +3,7 @@
 import base64
 import html
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from .. import plots
@@ -48,7 +49,11 @@ def _cell(value: float | None, name: str, digits: int = 6) -> str:
 
 
 def _table(head: list[str], rows: list[str]) -> str:
-    titles = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in head)
+    cells = re.findall(r"<(?:td|th)\b([^>]*)>", rows[0]) if rows else []
+    kinds = ['class="number" ' if 'class="number"' in cell else "" for cell in cells] or [""] * len(head)
+    titles = "".join(
+        f'<th {kind}scope="col">{html.escape(text)}</th>' for kind, text in zip(kinds, head, strict=True)
+    )
     body = f"<thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody>"
     return f'<div class="wide"><table>{body}</table></div>'
 
@@ -83,7 +88,8 @@ def _methods(report: "Report") -> str:
     rows = [_method_row(report, result) for result in report.results]
     head = ["Method", "Proven bound", "Bound / sampled", "Seconds", "Status"]
     told = report.description
-    dims = (told["inputs"], told["hidden_neurons"], told["outputs"])
+    inner = [row["shape"][0] for row in told.get("layers", [])[:-1]] or [told["hidden_neurons"]]
+    dims = (told["inputs"], *inner, told["outputs"])
     picture = _picture(lambda: plots.bounds_svg(report.comparison(dims)), "Proven bounds against seconds")
     return f"<section><h2>Methods</h2>{_table(head, rows)}{picture}</section>"
 
@@ -129,7 +135,9 @@ def _layer(k: int, row: dict[str, Any]) -> str:
     entries = sum(m["entries"] for m in maps)
     settings = ", ".join(f"{name}={value}" for name, value in row.get("settings", {}).items())
     phi = row.get("activation", "") + (f" ({settings})" if settings else "")
-    what = kinds if "node" not in row else f"{row['node']} of {row['parents']}: {kinds}".rstrip(": ")
+    parents = ", ".join(map(str, row.get("parents", ())))
+    of = f"{row['node']} of {parents}".removesuffix(" of ") if "node" in row else ""
+    what = ": ".join(text for text in (of, kinds) if text)
     cells = "".join(
         f"<td>{html.escape(str(text))}</td>" for text in (what, shapes, entries if maps else "", phi)
     )

@@ -26,7 +26,8 @@ table { border-collapse: collapse; width: 100%; margin: 0.6rem 0; font-size: 0.9
 th, td { text-align: left; padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th[scope="row"] { font-weight: 600; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.number { font-variant-numeric: tabular-nums; }
+td.number, th.number { text-align: right; }
 td.proven { color: var(--good); }
 td.failed { color: var(--bad); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.1rem 1rem; }
