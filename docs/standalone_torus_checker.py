@@ -3,7 +3,7 @@
 Copy both files into your project. `check(certificate, graph)` takes the paths of a certificate and of the
 .npz that `Graph.save` wrote; it returns the proven L, anything it raises is a refusal. Every decision is made
 in integers: symbols have radii of 2^-96 per kernel entry, from roots of unity in 256 bits; floating point
-only proposes factors and Gram matrices. Max-pooling is not known here. Meant for some 100 rows per frequency.
+only proposes factors and Gram matrices. Meant for some 100 rows per frequency.
 
     python standalone_torus_checker.py CERTIFICATE.json GRAPH.npz
 """
@@ -102,10 +102,9 @@ class Subject(base.Subject):
         if kind == "select":
             picked, width = self.arrays.pop().astype("<i8"), integer(data["size"], 1, 2**31)
             digest = base.sha(b"select %dx%d\n" % (picked.size, width), picked)
-            need(
-                picked.size == width and (picked == np.arange(width)).all(), "a selection that is no identity"
-            )
-            return "identity", [picked.size, width], digest
+            need(((picked >= 0) & (picked < width)).all(), "a selection beyond its size")
+            plain = picked.size == width and (picked == np.arange(width)).all()
+            return "identity" if plain else ("select", picked), [picked.size, width], digest
         if kind == "transposed" and type(data.get("parts")) is list and len(data["parts"]) == 1:
             inner, shape, digest = self.map(data["parts"][0])
             need(isinstance(inner, Conv), "a transposed map that is no convolution")
@@ -140,7 +139,108 @@ def conv_of(m):
 
 
 def parents(node):
-    return [p for p, _ in node[1]] if node[0] == "affine" else [node[1]] if node[0] == "slopes" else []
+    return (
+        [p for p, _ in node[1]]
+        if node[0] == "affine"
+        else [node[1]]
+        if node[0] in ("slopes", "groups")
+        else []
+    )
+
+
+def images(nodes):
+    """Shapes from the convolutions, carried through identities and slopes in both directions."""
+    shapes, equal = {}, []
+
+    def put(k, shape):
+        need(shapes.setdefault(k, shape) == shape, "a node is read as two images")
+
+    for k, node in enumerate(nodes):
+        if node[0] == "slopes":
+            equal.append((node[1], k))
+        for p, m in node[1] if node[0] == "affine" else ():
+            pair = conv_of(m)
+            if pair:
+                first, second = (k, p) if pair[1] else (p, k)
+                put(first, pair[0].image), put(second, pair[0].output)
+            elif isinstance(m, str):
+                equal.append((p, k))
+    for _ in range(2):
+        for order in (equal, equal[::-1]):
+            for a, b in order:
+                for one, other in ((a, b), (b, a)):
+                    if one in shapes:
+                        put(other, shapes[one])
+    return shapes
+
+
+def selected(node):
+    """The indices of a node that only selects."""
+    one = node[1][0][1] if node[0] == "affine" and len(node[1]) == 1 else None
+    return one[1] if isinstance(one, tuple) and isinstance(one[0], str) and one[0] == "select" else None
+
+
+def window(nodes, shapes, k):
+    """(source, shape, (height, width)) where node k is the maximum over windows side by side, else None."""
+    if k < 3 or nodes[k - 1][0] != "groups" or nodes[k - 1][2][0] != "sort_groups":
+        return None
+    read, last, size = selected(nodes[k - 2]), selected(nodes[k]), nodes[k - 1][2][2][0].shape[0]
+    if read is None or last is None or nodes[k - 1][1] != k - 2 or nodes[k][1][0][0] != k - 1:
+        return None
+    source = nodes[k - 2][1][0][0]
+    readers = [p for j, node in enumerate(nodes) if j not in (k, k - 1) for p in parents(node)]
+    if source not in shapes or k - 1 in readers or k - 2 in readers or read.size % size:
+        return None
+    channels, height, width = shapes[source]
+    h, w = (len(set(v.tolist())) for v in (read[:size] // width, read[:size] % width))
+    if h * w != size or height % h or width % w or read.size != channels * height * width:
+        return None
+    pixels = np.arange(read.size).reshape(channels, height // h, h, width // w, w).transpose(0, 1, 3, 2, 4)
+    fits = (pixels.reshape(-1) == read).all() and (last == np.arange(size - 1, read.size, size)).all()
+    return (source, shapes[source], (h, w)) if fits else None
+
+
+def with_trees(nodes, sizes):
+    """Max-pooling by max(a, b) = b + relu(a - b), pixel after pixel, halving the values of a window."""
+    shapes, result, widths, place = images(nodes), [], [], {}
+    found = {k: w for k in range(len(nodes)) if (w := window(nodes, shapes, k)) is not None}
+    inner = {j for k in found for j in (k - 1, k - 2)}
+
+    def append(node, size):
+        result.append(node), widths.append(size)
+        return len(result) - 1
+
+    for k, (node, size) in enumerate(zip(nodes, sizes, strict=True)):
+        if k in found:
+            source, (channels, height, width), (h, w) = found[k]
+            small, source = (channels, height // h, width // w), place[source]
+            minus = Conv(-np.ones((channels, 1, 1, 1)), small, (1, 1), [[0, 0]] * 2, (1, 1), channels)
+
+            def reading(
+                weights, plus, less, shape=(channels, height, width), h=h, w=w, at=source, minus=minus
+            ):
+                K = np.zeros((shape[0], 1, h, w))
+                for t, weight in weights.items():
+                    K[:, 0, t // w, t % w] = weight
+                first = Conv(K, shape, (h, w), [[0, 0]] * 2, (1, 1), shape[0])
+                return [(at, first), *((p, "identity") for p in plus), *((p, minus) for p in less)]
+
+            values = [(t, ()) for t in range(h * w)]
+            while len(values) > 1:
+                halved = []
+                for (a, ra), (b, rb) in zip(values[::2], values[1::2], strict=False):
+                    v = append(("affine", reading({a: 1.0, b: -1.0}, ra, rb)), size)
+                    relu = append(("slopes", v, exact(np.zeros(size)), exact(np.ones(size))), size)
+                    halved.append((b, (*rb, relu)))
+                values = halved + values[len(values) // 2 * 2 :]
+            place[k] = append(("affine", reading({values[0][0]: 1.0}, values[0][1], ())), size)
+        elif k not in inner:
+            if node[0] == "affine":
+                node = "affine", [(place[p], m) for p, m in node[1]]
+            elif node[0] in ("slopes", "groups"):
+                node = node[0], place[node[1]], *node[2:]
+            place[k] = append(node, size)
+    return result, widths
 
 
 class Torus:
@@ -149,7 +249,7 @@ class Torus:
     def __init__(self, nodes, sizes, cells):
         self.nodes, self.sizes, self.cells = nodes, sizes, cells
         need(all(n[0] in ("input", "affine", "slopes") for n in nodes), "a function of groups of channels")
-        self.shapes = self.images()
+        self.shapes = images(nodes)
         need(0 in self.shapes, "the input is no image")
         self.trunk = set()
         for k, node in enumerate(nodes):
@@ -166,30 +266,6 @@ class Torus:
         self.inside = sorted(wanted)
         self.phases = self.proportions()
         self.demands = self.admissible()
-
-    def images(self):
-        shapes, equal = {}, []
-
-        def put(k, shape):
-            need(shapes.setdefault(k, shape) == shape, "a node is read as two images")
-
-        for k, node in enumerate(self.nodes):
-            if node[0] == "slopes":
-                equal.append((node[1], k))
-            for p, m in node[1] if node[0] == "affine" else ():
-                pair = conv_of(m)
-                if pair:
-                    first, second = (k, p) if pair[1] else (p, k)
-                    put(first, pair[0].image), put(second, pair[0].output)
-                elif isinstance(m, str):
-                    equal.append((p, k))
-        for _ in range(2):
-            for order in (equal, equal[::-1]):
-                for a, b in order:
-                    for one, other in ((a, b), (b, a)):
-                        if one in shapes:
-                            put(other, shapes[one])
-        return shapes
 
     def proportions(self):
         """Positions per cell of every node of the torus."""
@@ -574,12 +650,13 @@ def check(certificate, graph, slopes=None):
             node = ("slopes", node[1], low, high)
         need(json.dumps(record, sort_keys=True) == json.dumps(ours, sort_keys=True), "another graph")
         nodes.append(node)
-    torus = Torus(nodes, subject.sizes, cells)
+    nodes, sizes = with_trees(nodes, subject.sizes)
+    torus = Torus(nodes, sizes, cells)
     need(json.dumps(listed) == json.dumps(listed) and listed == torus.demands, "another list of demands")
     applied = [k for k, node in enumerate(nodes) if node[0] == "slopes"]
     trunk, rest = ([k for k in applied if (k in torus.phases) == inside] for inside in (True, False))
     need([t.size for t in multipliers] == [torus.shapes[k][0] for k in trunk], "multipliers of another size")
-    need([t.size for t in head] == [subject.sizes[k] for k in rest], "multipliers of another size")
+    need([t.size for t in head] == [sizes[k] for k in rest], "multipliers of another size")
     need(base.rational(d_in) * base.rational(d_out) <= base.rational(bound) ** 2, "L is below d_in d_out")
     table = roots(math.lcm(*cells))
     last = None if torus.headless else Head(torus)
