@@ -13,6 +13,7 @@ from ..systems import (
     UncertainLoop,
     as_system,
 )
+from ._absolute import absolute_stability, sector_loop
 from ._network_loops import AttractionResult, loop_gain, region_of_attraction
 from ._norms import h2_norm, h_infinity_norm
 from ._passivity import passivity
@@ -21,7 +22,7 @@ from ._regions import Region, disc, half_plane, sector
 from ._result import ControlResult
 from ._stability import lyapunov, poles
 from ._synthesis import Design, h2_feedback, h_infinity_feedback, lqr
-from ._uncertainty import absolute_stability, robust_gain, sector_loop
+from ._uncertainty import robust_gain
 
 __all__ = [
     "AttractionResult",

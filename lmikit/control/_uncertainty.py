@@ -9,7 +9,7 @@ import numpy as np
 
 from .._api import solve
 from .._errors import InputError
-from ..certificates.control import AbstractControlClaim, ControlCertificate, RobustGain, RobustGainWithMemory
+from ..certificates.control import AbstractControlClaim, RobustGain, RobustGainWithMemory
 from ..certificates.control._arithmetic import Floats
 from ..certificates.control._uncertainty import (
     LoopMaps,
@@ -26,17 +26,12 @@ from ..systems import (
     RepeatedGain,
     Sector,
     SlopeRestricted,
-    System,
     UncertainLoop,
-    as_system,
 )
-from ._norms import is_stable
-from ._passivity import least_real_part
 from ._result import ControlResult, Proposal, attempt, undecided
-from ._riccati import continuous
 from ._stability import symmetric_part
 
-__all__ = ["absolute_stability", "robust_gain", "sector_loop"]
+__all__ = ["robust_gain", "robust_proposals"]
 
 _SLACKS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
@@ -62,7 +57,7 @@ def robust_gain(
     if not math.isfinite(estimate):
         return undecided(["the LMI has no solution, says the solver."], started)
     slacks = _SLACKS if measured else (0.0,)
-    certificate = attempt(loop, _proposals(loop, estimate, slacks, memory, solver), reasons)
+    certificate = attempt(loop, robust_proposals(loop, estimate, slacks, memory, solver), reasons)
     if certificate is None:
         return undecided(reasons or ["the LMI has no solution, says the solver."], started, estimate)
     claim = certificate.claim
@@ -81,100 +76,6 @@ def _taps(loop: UncertainLoop, given: int | None) -> int:
             "a SlopeRestricted block."
         )
     return given
-
-
-def absolute_stability(
-    system: Any,
-    popov: bool = False,
-    solver: AbstractSolver | None = None,
-    taps: int = 0,
-    odd: bool = False,
-) -> ControlResult:
-    """The largest k for which x' = A x - B phi(C x) is proven stable for every phi in the sector [0, k].
-
-    One input and one output. The circle criterion, for phi(y, t); with `popov` that of Popov, for phi(y)
-    in continuous time and D = 0; with `taps` >= 1 that of Zames and Falb in discrete time, by multipliers
-    with so many steps of memory, for phi(y) with slopes in [0, k], `odd` or not. `lower` is the largest k
-    proven: its certificate is for `sector_loop` with the same arguments. `estimate` is the criterion's
-    limit in floating point. Raises InputError.
-    Source: Khalil, Nonlinear Systems (2002), Theorems 7.1 and 7.3; Carrasco, Heath, Zhang, Ahmad, Wang, IEEE
-    Trans. Automat. Control 65 (2020).
-    """
-    started, reasons = time.perf_counter(), list[str]()
-    plant = as_system(system)
-    if (plant.inputs, plant.outputs) != (1, 1):
-        raise InputError("absolute_stability takes a system with one input and one output.")
-    if popov and (plant.discrete or plant.D.any()):
-        raise InputError("Popov's criterion is for continuous time and D = 0.")
-    if taps < 0 or (taps and not plant.discrete):
-        raise InputError(f"taps is {taps!r}; expected an integer >= 0, and discrete time where it is not 0.")
-    estimate = _circle(plant) if not popov and not taps and is_stable(plant) else math.nan
-    if math.isfinite(estimate):
-        tries = [estimate * (1.0 - slack) for slack in _SLACKS]
-        proofs = ((k, _proven(plant, k, (popov, taps, odd), solver, reasons)) for k in tries)
-        lower, certificate = next((p for p in proofs if p[1] is not None), (0.0, None))
-    else:
-        lower, estimate, certificate = _largest(plant, (popov, taps, odd), solver)
-    if certificate is None:
-        return undecided(reasons or ["nothing is proven for small sectors."], started, estimate)
-    seconds = time.perf_counter() - started
-    return ControlResult("proven", lower, math.inf, certificate, estimate, (), seconds)
-
-
-def sector_loop(
-    system: Any, k: float, popov: bool = False, taps: int = 0, odd: bool = False
-) -> UncertainLoop:
-    """x' = A x - B phi(y), y = C x - D phi(y), phi in the sector [0, k], time-invariant with `popov`.
-
-    With `taps` >= 1: phi with slopes in [0, k], `odd` or not.
-    """
-    S = as_system(system)
-    block = SlopeRestricted(0.0, k, odd) if taps else Sector(0.0, k, popov)  # type: ignore[arg-type]
-    return UncertainLoop(System(S.A, -S.B, S.C, -S.D, S.dt), (block,))
-
-
-Criterion = tuple[bool, int, bool]  # popov, taps, odd
-
-
-def _circle(plant: System) -> float:
-    """The limit of the circle criterion, 1/k + G positive real, by frequencies; cut at 2^40."""
-    least = least_real_part(continuous(plant))[0]
-    return -1.0 / least if least < -(2.0**-40) else 2.0**40
-
-
-def _proven(
-    plant: System, k: float, criterion: Criterion, solver: AbstractSolver | None, reasons: list[str]
-) -> ControlCertificate | None:
-    loop = sector_loop(plant, k, *criterion)
-    return attempt(loop, _proposals(loop, 1.0, (0.0,), criterion[1], solver), reasons)
-
-
-def _largest(
-    plant: System, criterion: Criterion, solver: AbstractSolver | None
-) -> tuple[float, float, ControlCertificate | None]:
-    """(the largest k proven, the least k found for which it failed, the proof), by bisection up to 2^40."""
-    found: dict[float, ControlCertificate] = {}
-
-    def holds(k: float) -> bool:
-        certificate = _proven(plant, k, criterion, solver, [])
-        if certificate is not None:
-            found[k] = certificate
-        return certificate is not None
-
-    low, high = 0.0, 1.0
-    while holds(high) and high < 2.0**40:
-        low, high = high, 4.0 * high
-    while low == 0.0 and high > 2.0**-40:
-        if holds(high / 4.0):
-            low = high / 4.0
-        else:
-            high /= 4.0
-    for _ in range(32 if low else 0):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if holds(middle) else (low, middle)
-        if high - low <= 1e-7 * high:
-            break
-    return low, high, found.get(low)
 
 
 def _inside(problem: Problem, loop: UncertainLoop, gain: float, taps: int) -> dict[str, Any]:
@@ -202,7 +103,7 @@ def _optimum(loop: UncertainLoop, taps: int, solver: AbstractSolver | None) -> f
     return math.sqrt(max(float(problem.read(solution)["square"]), 0.0))
 
 
-def _proposals(
+def robust_proposals(
     loop: UncertainLoop,
     estimate: float,
     slacks: tuple[float, ...],
