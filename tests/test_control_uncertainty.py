@@ -34,7 +34,8 @@ def test_the_circle_and_popov_criteria_of_three_lags():
     with pytest.raises(NotCertified):
         verify_control(RobustGain(1.0), sector_loop(LAG3, 4.1), circle.certificate.witness)
     popov = absolute_stability(LAG3, popov=True)
-    assert 8.0 - 1e-4 < popov.lower < 8.0  # beyond 8 a constant gain makes the loop unstable
+    assert 8.0 - 1e-4 < popov.lower < 8.0 < popov.upper < 8.0 + 1e-4  # from 8 on a constant gain is unstable
+    assert circle.upper == popov.upper
     assert lmikit.check(popov.certificate, sector_loop(LAG3, popov.lower, popov=True), exact=True).ok
     assert not lmikit.check(popov.certificate, sector_loop(LAG3, popov.lower)).ok
 
@@ -117,7 +118,7 @@ def test_zames_and_falb_beat_the_circle_criterion():
     assert robust_gain(sector_loop(PLANT6, 0.91, taps=1), taps=1)  # the limit for one step is 0.9108
     assert not robust_gain(sector_loop(PLANT6, 0.912, taps=1), taps=1)
     found = absolute_stability(PLANT6, taps=1, odd=True)
-    assert 1.0869 < found.lower < 1.0 / 0.92  # beyond it a constant gain makes the loop unstable
+    assert 1.0869 < found.lower < 1.0 / 0.92 < found.upper < 1.08697  # 1/.92: the unstable constant gain
     loop, general = (sector_loop(PLANT6, found.lower, taps=1, odd=odd) for odd in (True, False))
     assert lmikit.check(found.certificate, loop, exact=True).ok
     assert "another system" in lmikit.check(found.certificate, general).reason

@@ -4,14 +4,17 @@ import math
 import time
 from typing import Any
 
+import numpy as np
+
 from .._errors import InputError
 from ..certificates.control import ControlCertificate
 from ..solvers import AbstractSolver
-from ..systems import Sector, SlopeRestricted, System, UncertainLoop, as_system
+from ..systems import Feedback, Sector, SlopeRestricted, System, UncertainLoop, as_system
 from ._norms import is_stable
 from ._passivity import least_real_part
 from ._result import ControlResult, attempt, undecided
 from ._riccati import continuous
+from ._stability import lyapunov
 from ._uncertainty import robust_proposals
 
 __all__ = ["absolute_stability", "sector_loop"]
@@ -32,8 +35,9 @@ def absolute_stability(
     One input and one output. The circle criterion, for phi(y, t); with `popov` that of Popov, for phi(y)
     in continuous time and D = 0; with `taps` >= 1 that of Zames and Falb in discrete time, by multipliers
     with so many steps of memory, for phi(y) with slopes in [0, k], `odd` or not. `lower` is the largest k
-    proven: its certificate is for `sector_loop` with the same arguments. `estimate` is the criterion's
-    limit in floating point. Raises InputError.
+    proven: its certificate is for `sector_loop` with the same arguments. `upper` is a k for which
+    phi(y) = k y is proven to be unstable, by `lyapunov` of that feedback (inf: none found, or D is not 0).
+    `estimate` is the criterion's limit in floating point. Raises InputError.
     Source: Khalil, Nonlinear Systems (2002), Theorems 7.1 and 7.3; Carrasco, Heath, Zhang, Ahmad, Wang, IEEE
     Trans. Automat. Control 65 (2020).
     """
@@ -54,8 +58,9 @@ def absolute_stability(
         lower, estimate, certificate = _largest(plant, (popov, taps, odd), solver)
     if certificate is None:
         return undecided(reasons or ["nothing is proven for small sectors."], started, estimate)
+    upper = _unstable(plant)
     seconds = time.perf_counter() - started
-    return ControlResult("proven", lower, math.inf, certificate, estimate, (), seconds)
+    return ControlResult("proven", lower, upper, certificate, estimate, (), seconds)
 
 
 def sector_loop(
@@ -68,6 +73,30 @@ def sector_loop(
     S = as_system(system)
     block = SlopeRestricted(0.0, k, odd) if taps else Sector(0.0, k, popov)  # type: ignore[arg-type]
     return UncertainLoop(System(S.A, -S.B, S.C, -S.D, S.dt), (block,))
+
+
+def _unstable(plant: System) -> float:
+    """A constant gain, about the least, with which the loop is proven to be unstable; inf: none found."""
+    if plant.D.any() or plant.states == 0:
+        return math.inf
+
+    def excess(k: float) -> float:
+        poles = np.linalg.eigvals(plant.A - k * plant.B @ plant.C)
+        return float(np.abs(poles).max()) - 1.0 if plant.discrete else float(poles.real.max())
+
+    grid = [0.0, *(2.0 ** (k / 8.0) for k in range(-160, 161))]
+    place = next((i for i, k in enumerate(grid) if excess(k) > 0.0), 0)
+    if not place:
+        return math.inf
+    low, high = grid[place - 1], grid[place]
+    while high - low > 1e-9 * high:
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if excess(middle) > 0.0 else (middle, high)
+    for slack in _SLACKS:
+        k = high * (1.0 + slack)
+        if lyapunov(Feedback.of_gain(plant, np.array([[-k]]), (0,), (0,))).verdict == "refuted":
+            return k
+    return math.inf
 
 
 def _circle(plant: System) -> float:
