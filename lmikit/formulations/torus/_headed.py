@@ -58,14 +58,14 @@ def headed(
     parts = [*inside.multipliers, *inside.head]
     start = np.append(np.concatenate(parts), 2.0 * inside.d_out)
     caps = np.concatenate([t * np.where(t > _DEAD * t.min(), _ROOM[1], _ROOM[0]) for t in parts])
-    search = _Search(Star(model, np.append(caps, _ROOM[0] * start[-1])), start, time_limit, progress)
+    search = _HeadedSearch(Star(model, np.append(caps, _ROOM[0] * start[-1])), start, time_limit, progress)
     few = _few(model)
     if few is not None:
         near = fast_torus(form, few, _START, balanced=True)
         begin = np.concatenate([*near.multipliers, *near.head, [2.0 * near.d_out]])
         begin = np.minimum(begin, 0.5 * search.star.caps)
         half = None if time_limit is None else 0.5 * time_limit
-        rough = _Search(Star(few, search.star.caps), begin, half, None)
+        rough = _HeadedSearch(Star(few, search.star.caps), begin, half, None)
         rough.follow(0.9, rough=True)
         search.continue_from(rough)
     search.follow(gap)
@@ -89,7 +89,7 @@ def _few(model: TorusModel) -> TorusModel | None:
     return dataclasses.replace(sample, weights=weights)
 
 
-class _Search:
+class _HeadedSearch:
     """The iterate y with t, the best point (value, y) so far and the lower end."""
 
     def __init__(
@@ -101,7 +101,7 @@ class _Search:
         self.best, self.lower = (math.inf, start), 0.0
         self.t: float | None = None
 
-    def continue_from(self, rough: "_Search") -> None:
+    def continue_from(self, rough: "_HeadedSearch") -> None:
         """At its multipliers and t, as far from it toward the start as it takes to be feasible here."""
         near = rough.star.trial(rough.y)
         if near is None:
