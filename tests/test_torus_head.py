@@ -1,6 +1,8 @@
 """Torus bounds of networks with fully connected layers at the end: derivatives, order, optimum, anytime."""
 
 import itertools
+import pathlib
+import runpy
 
 import clarabel
 import numpy as np
@@ -161,3 +163,14 @@ def test_every_iterate_can_be_proven_and_dead_neurons_do_no_harm():
         cut = lmikit.torus_lipschitz(network, time_limit=limit)
         assert best.bound <= cut.bound * (1.0 + 1e-4)
     assert best.bound == pytest.approx(best.witness.optimum_at_least, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "expected"), [("two_convolutions", 22.4073), ("lenet", 42.2053)])
+def test_published_networks_reach_their_optimum(data_dir, make, expected):
+    """2C2F and LeNet-5 of GLipSDP: Fast shows 33.62 and 62.24."""
+    path = pathlib.Path(__file__).parent.parent / "benchmarks" / "convolutions.py"
+    networks = runpy.run_path(str(path))
+    certificate = lmikit.torus_lipschitz(networks[make](data_dir / "glipsdp"))
+    assert certificate.bound == pytest.approx(expected, rel=1e-4)
+    assert certificate.witness.optimum_at_least == pytest.approx(certificate.bound, rel=1e-4)

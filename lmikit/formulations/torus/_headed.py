@@ -30,6 +30,7 @@ __all__ = ["headed"]
 _log = logging.getLogger("lmikit")
 _STEPS = 150
 _START = 0.7  # of what Fast allows
+_WORSE = 6.0  # times L^2
 _DEAD = 1e5  # times the least multiplier of a node: of channels that receive next to nothing
 _ROOM = 100.0, 2.0  # caps on the multipliers relative to the start, the second of dead channels
 _BACK = 10.0  # how far t falls where a solution of few frequencies is taken over
@@ -52,7 +53,7 @@ def headed(
     where they are better.
     """
     model = torus_model(form)
-    inside = fast_torus(form, model, _START, balanced=True)
+    inside = _inside(form, model)
     if not 1e-100 < inside.d_out < 1e100:  # squares of its inverse would leave the range
         return fast_torus(form, model)
     parts = [*inside.multipliers, *inside.head]
@@ -61,7 +62,7 @@ def headed(
     search = _HeadedSearch(Star(model, np.append(caps, _ROOM[0] * start[-1])), start, time_limit, progress)
     few = _few(model)
     if few is not None:
-        near = fast_torus(form, few, _START, balanced=True)
+        near = _inside(form, few)
         begin = np.concatenate([*near.multipliers, *near.head, [2.0 * near.d_out]])
         begin = np.minimum(begin, 0.5 * search.star.caps)
         half = None if time_limit is None else 0.5 * time_limit
@@ -73,6 +74,12 @@ def headed(
     if not search.best[0] < fast.d_out:
         return fast
     return _witness(form, *search.best, [len(a) for a in parts], search.lower)
+
+
+def _inside(form: TorusForm, model: TorusModel) -> TorusWitness:
+    """A strictly feasible point: Fast's in proportion to what channels receive, unless that is far worse."""
+    plain, balanced = (fast_torus(form, model, _START, balanced=b) for b in (False, True))
+    return balanced if balanced.d_out <= _WORSE * plain.d_out else plain
 
 
 def _few(model: TorusModel) -> TorusModel | None:
