@@ -1,5 +1,7 @@
 """.nnet headers and .mat layouts of others, made here."""
 
+import gzip
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -173,3 +175,32 @@ def test_a_network_with_convolutions_is_saved_and_read_back(tmp_path):
     np.savez(tmp_path / "b.npz", **entries, extra=np.ones(2))
     with pytest.raises(InputError, match="holds extra, which is not known"):
         load_network(tmp_path / "b.npz")
+
+
+ACAS = (
+    "NeuralNetworkVerification__Marabou__ACASXU_experimental_v2a_1_1.onnx",
+    "dlshriver__dnnv-benchmarks__N_1_1.onnx",
+    "eth-sri__eran__ACASXU_run2a_1_1_batch_2000.onnx",
+    "verivital__vnn-comp__ACASXU_run2a_1_1_batch_2000.mat",
+)
+
+
+def test_one_network_of_acas_xu_in_all_its_spellings(data_dir, tmp_path):
+    """ONNX of four exporters (also gzipped), .mat, and .nnet with 7 and 8 entries are one function."""
+    folder = data_dir / "real"
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}")
+    x = rng.uniform(-0.5, 0.5, (20, 5))
+    nnet = folder / "NeuralNetworkVerification__Marabou__ACASXU_run2a_1_1_batch_2000.nnet"
+    expected = from_nnet(nnet, normalised=True)(x)
+    for name in ACAS:
+        np.testing.assert_allclose(load_network(folder / name)(x), expected, atol=1e-6)
+    first = ACAS[0]
+    (tmp_path / "a.onnx.gz").write_bytes(gzip.compress((folder / first).read_bytes()))
+    np.testing.assert_array_equal(load_network(tmp_path / "a.onnx.gz")(x), load_network(folder / first)(x))
+    lines = nnet.read_text().splitlines()
+    head = next(k for k, line in enumerate(lines) if not line.startswith("//"))
+    mean, spread = (np.array(lines[head + k].rstrip(",").split(","), float) for k in (5, 6))
+    outer = x * spread[:5] + mean[:5]
+    found = load_network(nnet)(outer)
+    np.testing.assert_allclose(found, expected * spread[-1] + mean[-1], rtol=1e-5, atol=1e-3)
