@@ -60,7 +60,7 @@ def chains(draw):
     point = point_at(problem, y)
     noise = [0.1 * (B @ B.T) for B in (rng.standard_normal((n, n)) for n in problem.chains[0].sizes)]
     R = point.inverses(problem)[0]
-    shift = chain_ops.BlockTridiagonal(noise, [None, *(0 * b for b in R.low[1:])])
+    shift = chain_ops.LevelBlocks(noise, [None, *(0 * b for b in R.low[1:])])
     dual = dual_at(problem, [R.plus(1.0, shift)], np.ones(problem.h.size))
     return sdp, problem, point, dual, rng
 

@@ -177,7 +177,7 @@ def test_a_solver_that_declines_gives_its_reason():
     with pytest.raises(OptionError, match="use Clarabel"):
         Picky().solve(KNOWN.sdp)
     assert issubclass(Picky, AbstractSolver)
-    assert issubclass(Picky, _external.ExternalSolver)
+    assert issubclass(Picky, _external.AbstractExternalSolver)
 
 
 def test_warm_start_saves_scs_iterations():

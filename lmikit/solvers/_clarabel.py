@@ -51,7 +51,7 @@ class Clarabel(AbstractConeSolver):
     and solves again without where that failed or its claim does not pass lmikit's checks: on SDPLIB's
     control1 Clarabel 0.11.1 stops 1.5 % above the optimum as "Solved" with decomposition and at it
     without. The last attempt is on scaled data.
-    Other options as in `ExternalSolver`. No warm start.
+    Other options as in `AbstractExternalSolver`. No warm start.
     """
 
     module: ClassVar[str] = "clarabel"

@@ -40,8 +40,8 @@ _SMALL = 200
 class SCS(AbstractConeSolver):
     """Splitting: cheap iterations, modest accuracy, warm start from y and multipliers.
 
-    Options as in `ExternalSolver`; `tol` is both eps_abs and eps_rel. `chordal` splits PSD blocks over
-    the cliques of their sparsity first (networkx for patterns that no partition names); X then holds
+    Options as in `AbstractExternalSolver`; `tol` is both eps_abs and eps_rel. `chordal` splits PSD blocks
+    over the cliques of their sparsity first (networkx for patterns that no partition names); X then holds
     for the pattern only, save for rays of infeasibility, which are completed. Progress is reported
     once, at the end: SCS has no callback.
     """
