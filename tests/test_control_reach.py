@@ -1,5 +1,6 @@
 """Reach sets: worked numbers, simulated states, ellipsoids, forged certificates."""
 
+import base64
 import dataclasses
 import json
 
@@ -175,9 +176,15 @@ def test_forged_sets_are_refused(tmp_path):
     path = tmp_path / "reach.json"
     result.save(path)
     data = json.loads(path.read_text())
-    data["claim"]["parameters"]["start_upper"] = data["claim"]["parameters"]["lower"]
-    path.write_text(json.dumps(data))
-    assert not lmikit.check(path, REGULATED).ok
+    parameters = data["claim"]["parameters"]
+    scalar = {"shape": [], "data": base64.b64encode(bytes(8)).decode()}
+    for name in set(parameters) - {"start_shape"}:  # an ellipsoid only makes X_0 smaller
+        for value in (parameters["lower"], scalar, parameters["start_offsets"]):
+            changed = {**parameters, name: value if name != "start" else "whole ellipsoid"}
+            if changed != parameters:
+                data["claim"]["parameters"] = changed
+                path.write_text(json.dumps(data))
+                assert not lmikit.check(path, REGULATED).ok
 
 
 def test_sectors_are_for_functions_through_zero():

@@ -162,9 +162,10 @@ class ReachSets(AbstractControlClaim):
 
     def statement(self) -> str:
         start = ", which contains the whole ellipsoid of X_0" if self.start == "whole ellipsoid" else ""
+        steps = self.lower.shape[0] if self.lower.ndim else 0
         return (
             "for a loop without inputs: every state that starts in the set X_0 of this file is in X_k after "
-            f"k steps, for k = 1 to {len(self.lower)}; for a network: f(x) is in X_1 for every x in X_0; "
+            f"k steps, for k = 1 to {steps}; for a network: f(x) is in X_1 for every x in X_0; "
             "X = {x : lower <= x <= upper, rows x <= offsets, |shape x - shift| <= 1}; the box is that of "
             f"lower and upper{start}"
         )
