@@ -156,6 +156,20 @@ def test_a_channel_that_reads_nothing_does_not_hide_the_optimum():
     assert found.optimum_at_least == pytest.approx(np.sqrt(found.d_out), rel=1e-5)
 
 
+def test_channels_of_very_different_size_are_no_obstacle():
+    """ReLU passes a scale of a channel on: the optimum does not depend on it, Fast's bound does."""
+    rng = np.random.default_rng(0)
+    kernels = [rng.standard_normal((3, 3, 3, 3)) / 5 for _ in range(3)]
+    values = []
+    for scale in (1.0, 2.0**10):
+        K = [kernel.copy() for kernel in kernels]
+        K[0][0] *= scale
+        K[1][:, 0] /= scale
+        layers = [Convolution2d(kernel, (3, 5, 5), padding=1) for kernel in K]
+        values.append(exchanged(torus_form(chain_graph(Network.from_arrays(layers)))).d_out)
+    assert values[1] == pytest.approx(values[0], rel=1e-5)
+
+
 def test_what_no_multiplier_can_improve_is_left_at_fast():
     kernels = [np.ones((2, 2, 3, 3)), np.zeros((2, 2, 3, 3))]
     network = Network.from_arrays([Convolution2d(K, (2, 5, 5), padding=1) for K in kernels])

@@ -28,6 +28,7 @@ _log = logging.getLogger("lmikit")
 _INSIDE = 0.95  # of Fast's multipliers, level by level, and half of its F: the start
 _DROPS = (1e-1, 1e-2, 1e-3, 1e-4)  # gaps at which frequencies are dropped
 _KEPT = 0.9  # of the way to the boundary of a frequency that is not in use
+_SLOW = 0.1, 3  # steps below that length, so many in a row, call for a larger X
 _ENOUGH = 1e-3  # of the gap asked for, where the dual's bound does not show it
 _ADDED = 8
 _STEPS = 200
@@ -68,6 +69,11 @@ class _ExchangeSearch:
             low, high = np.where(inside, middle, low), np.where(inside, high, middle)
         self.blocking = self.blocking[np.argsort(low, kind="stable")]
         return _KEPT * float(low.min())
+
+    def recentre(self) -> None:
+        """X on the central path, far from the optimum: y has outrun what X can follow."""
+        again = centred(self.lmi, self.point.y, float(self.point.y[-1]))
+        self.point = again or self.point
 
     def drop(self) -> None:
         """Leave out the frequencies whose X is worth less than the gap."""
@@ -117,7 +123,7 @@ def exchanged(
         if search is None:
             return fast
         best, lower, stuck = search.point.y, 0.0, 0
-        drops = list(_DROPS)
+        drops, slow = list(_DROPS), 0
         for step in range(_STEPS):
             moved = advanced(search.lmi, search.point, search.limit)
             if moved is None:
@@ -132,6 +138,10 @@ def exchanged(
             done = lower * best[-1] > 1.0 - gap or moved.gap() < _ENOUGH * gap
             if done or seconds > deadline - begin or stuck >= _STUCK[1]:
                 break
+            slow = slow + 1 if max(moved.lengths) < _SLOW[0] else 0
+            if slow >= _SLOW[1]:
+                slow = 0
+                search.recentre()
             if drops and moved.gap() < drops[0]:
                 drops.pop(0)
                 search.drop()
