@@ -12,7 +12,7 @@ from .certificates.torus import TorusCertificate
 from .graph import Affine, Graph, GraphWitness, chain_graph
 from .maps import Convolution2d
 from .network import Network, TransposedMap
-from .torus import torus_work
+from .torus import torus_form, torus_work
 
 __all__ = ["ImagePlan", "image_bound", "image_plan"]
 
@@ -53,6 +53,10 @@ def image_plan(network: Network | Graph) -> ImagePlan | None:
         return ImagePlan(
             False, f"{size}; matrices of {level} rows per frequency, {work:.1e} multiplications, are too many"
         )
+    try:
+        torus_form(graph)
+    except InputError as error:
+        return ImagePlan(False, f"{size}; {str(error).split(';')[0]}")
     return ImagePlan(True, f"{size}; at most {level} rows per frequency")
 
 

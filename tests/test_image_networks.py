@@ -37,6 +37,20 @@ def large(seed=0, channels=7, size=13):
     return Network.from_arrays([first, second, last])
 
 
+def quotient(graph, seed=0):
+    """A difference quotient along a leading direction; max-pooling of zeros has ties, where slopes do not."""
+    rng, best = np.random.default_rng(seed), 0.0
+    for _ in range(3):
+        x, v = (rng.standard_normal((graph.input_dim, 1)) for _ in range(2))
+        values = graph.values(x)
+        for _ in range(6):
+            v = np.nan_to_num(graph.vjp(values, np.nan_to_num(graph.jvp(values, v))))
+            v /= np.linalg.norm(v)
+        moved = (graph.values(x + 1e-4 * v)[-1] - values[-1]) / 1e-4
+        best = max(best, float(np.linalg.norm(moved)))
+    return best * (1.0 - 1e-9)
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20)
 def test_no_convolution_exceeds_its_norm_on_a_torus(seed):
@@ -186,12 +200,18 @@ def test_max_pooling_on_a_torus_and_beside_it():
     for size, options in ((2, {}), (3, {"stride": 2, "padding": 1})):
         g = GraphBuilder()
         first = convolution(rng, 2, (1, 26, 26), padding=1)
-        value = g.max_pool(g.relu(first @ g.input(676)), pooling_windows((2, 26, 26), size, **options))
+        value = g.max_pool(
+            g.relu(first @ g.input(676)), pooling_windows((2, 26, 26), size, **options), tree=False
+        )
         second = convolution(rng, 2, (2, 13, 13), padding=1)
         graph = g.output(rng.standard_normal((2, 338)) / 20.0 @ g.relu(second @ value))
-        certificate = lmikit.lipschitz(graph, time_limit=20.0)
+        certificate = lmikit.lipschitz(graph, time_limit=1e-3)
         product = lmikit.lipschitz(graph, lmikit.SpectralProduct())
-        assert lmikit.lower_bound(graph, starts=4, steps=5).value <= certificate.bound <= product.bound
+        if size == 2:
+            torus = lmikit.torus_lipschitz(graph, time_limit=0.0)
+            assert quotient(graph) <= torus.bound
+            assert check(torus, graph)
+        assert 0.05 < quotient(graph) <= certificate.bound <= product.bound
         plan = str(image_plan(graph))
         assert plan.startswith("bounds on a torus" if size == 2 else "the product of norms")
         assert check(certificate, graph)
@@ -267,4 +287,5 @@ def test_a_residual_network_with_max_pooling_is_proven(data_dir):
     graph = g.output(head + data["classifier_bias"].ravel())
     certificate = lmikit.lipschitz(graph, time_limit=180.0)
     product = lmikit.lipschitz(graph, lmikit.SpectralProduct())
-    assert 16.3410 < certificate.bound <= product.bound < 153.7
+    assert 16.3410 < certificate.bound <= product.bound < 153.7  # 16.3410 is a published sampled bound
+    assert 1.0 < quotient(graph) <= certificate.bound
