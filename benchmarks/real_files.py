@@ -46,9 +46,17 @@ _LIMIT = 60.0  # seconds of CPU for a proven bound
 
 # What a state dict does not say, from the papers of its networks.
 STATED: dict[str, dict[str, Any]] = {
-    "MadryCNN": {"activation": "relu", "input_shape": (1, 28, 28)},
+    "MadryCNN": {
+        "activation": "relu",
+        "input_shape": (1, 28, 28),
+        "order": ["0:stride=2:padding=2", "2:stride=2:padding=2", "5", "7"],
+    },
     "cifar_marabou_small": {"activation": "relu", "input_shape": (3, 32, 32)},
-    "mnist_cnn_a_adv": {"activation": "relu", "input_shape": (1, 28, 28)},
+    "mnist_cnn_a_adv": {
+        "activation": "relu",
+        "input_shape": (1, 28, 28),
+        "order": ["0:stride=2:padding=1", "2:stride=2:padding=1", "5", "7"],
+    },
     "mnist_convsmall": {
         "activation": "relu",
         "input_shape": (1, 28, 28),

@@ -1,8 +1,8 @@
 """What a state dict with convolutions does not say: image, strides, paddings, pooling; deduced or asked for.
 
 They are deduced only where names are numbered as in an `nn.Sequential` that leaves no room for pooling,
-and where exactly one stride and padding for each size of kernel takes the image to the width of the first
-dense layer; in every other case they are asked for.
+and where exactly one stride and padding for each convolution takes the image to the width of the first dense
+layer (strides up to the kernel's size, paddings below half of it, no dilation); else they are asked for.
 """
 
 import itertools
@@ -67,7 +67,7 @@ def only_activations(layers: Layers) -> bool:
 
 def deduced(file: str, layers: Layers, plan: Sequence[str] | None, image: Shape) -> list[Entry]:
     """The plan with the one choice of options that fits, which is logged; raises InputError otherwise."""
-    found = [] if plan is None else _fitting(layers, [n for n in plan if n in layers], image)
+    found = [] if plan is None else _fitting(layers, [n for n in plan if n in layers], image, alike=False)
     if plan is None or len(found) != 1:
         raise unplaced_images(file, layers, image)
     said = ",".join(str(found[0].get(n, n)) for n in plan if n in layers)
@@ -105,24 +105,26 @@ def _example(layers: Layers, names: Sequence[str], choice: Mapping[str, Entry], 
 
 
 def _fitting(
-    layers: Layers, names: Sequence[str], image: Shape, pool: bool = False
+    layers: Layers, names: Sequence[str], image: Shape, pool: bool = False, alike: bool = True
 ) -> list[dict[str, Entry]]:
-    """Every choice of one stride and padding for each size of kernel that reaches the first dense layer.
+    """Every choice of strides and paddings that reaches the first dense layer.
 
-    Strides up to the kernel's size, paddings less than half of it, torch's defaults elsewhere; with `pool`
-    windows of two by two pixels follow every convolution. Empty where nothing says what is reached.
+    One for each convolution, or, `alike`, for each size of kernel. Strides up to the kernel's size, paddings
+    less than half of it, torch's defaults elsewhere; with `pool` windows of two by two pixels follow every
+    convolution. Empty where nothing says what is reached, or too many would have to be tried.
     """
     kernels = {name: layers[name]["weight"].shape for name in names if is_kernel(layers[name])}
     dense = next((layers[name]["weight"].shape[1] for name in names if _is_dense(layers[name])), None)
-    sizes = sorted({shape[-1] for shape in kernels.values()})
+    kinds = {name: shape[-1] if alike else name for name, shape in kernels.items()}
+    sizes = {kinds[name]: shape[-1] for name, shape in kernels.items()}
     square = all(len(set(shape[2:])) == 1 for shape in kernels.values())
-    tried = math.prod(k * ((k + 1) // 2) for k in sizes)
+    tried = math.prod(k * ((k + 1) // 2) for k in sizes.values())
     if dense is None or not square or tried > _MOST_TRIED:
         return []
     return [
-        {name: _entry(name, *choice[shape[-1]]) for name, shape in kernels.items()}
+        {name: _entry(name, *choice[kind]) for name, kind in kinds.items()}
         for choice in _choices(sizes)
-        if _reached(list(kernels.values()), choice, image, pool) == dense
+        if _reached([(kernels[n], *choice[kind]) for n, kind in kinds.items()], image, pool) == dense
     ]
 
 
@@ -131,19 +133,16 @@ def _entry(name: str, stride: int, padding: int) -> Entry:
     return Entry(name, options | ({"padding": (padding, padding)} if padding else {}))
 
 
-def _choices(sizes: Sequence[int]) -> Iterator[dict[int, tuple[int, int]]]:
-    each = [[(s, p) for s in range(1, k + 1) for p in range((k + 1) // 2)] for k in sizes]
+def _choices(sizes: Mapping[Any, int]) -> Iterator[dict[Any, tuple[int, int]]]:
+    each = [[(s, p) for s in range(1, k + 1) for p in range((k + 1) // 2)] for k in sizes.values()]
     for pairs in itertools.product(*each):
         yield dict(zip(sizes, pairs, strict=True))
 
 
-def _reached(
-    kernels: Sequence[tuple[int, ...]], choice: Mapping[int, tuple[int, int]], image: Shape, pool: bool
-) -> int | None:
+def _reached(kernels: Sequence[tuple[tuple[int, ...], int, int]], image: Shape, pool: bool) -> int | None:
     """The number of features after all convolutions; None where an image becomes empty."""
     channels, sides = image[0], list(image[1:])
-    for shape in kernels:
-        stride, padding = choice[shape[-1]]
+    for shape, stride, padding in kernels:
         if channels % shape[1]:
             return None
         channels = shape[0]
