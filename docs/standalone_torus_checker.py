@@ -585,7 +585,10 @@ def gram_of(blocks, output):
     for s, e in output.items():
         U[:, place[s]] = floats(e[0], e[2])
     size = np.max([floats(e[1], e[2]).max(axis=1) * 2.0**BITS for e in output.values()], axis=0)
-    G = U @ np.linalg.solve(floats(N, power), U.T)
+    try:
+        G = U @ np.linalg.solve(floats(N, power), U.T)
+    except np.linalg.LinAlgError as error:
+        raise base.Refused("the matrix of a frequency is singular") from error
     G = np.tril(G) + np.tril(G, -1).T
     for above in (1e-11, 1e-9, 1e-7, 1e-5):
         own = G * (1.0 + above)

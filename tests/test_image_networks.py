@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -71,6 +72,16 @@ def test_no_convolution_exceeds_its_norm_on_a_torus(seed):
     assert convolution_is_below(conv, bound)
     if bound > 0.0:
         assert not convolution_is_below(conv, bound * 0.5)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-308, 1e-310, 1e-318, 1e-322])
+def test_norms_of_subnormal_kernels_are_rounded_upwards(size):
+    from lmikit.certificates.graph._convolution_norms import convolution_norm
+
+    for seed in range(10):
+        kernel = np.random.default_rng(seed).standard_normal((1, 3, 1, 1)) * size
+        square = sum(Fraction(float(v)) ** 2 for v in kernel.ravel())
+        assert Fraction(convolution_norm(Convolution2d(kernel, (3, 4, 4)))) ** 2 >= square
 
 
 def test_the_known_norms_of_one_kernel():

@@ -1,5 +1,6 @@
 """The checker in docs/ that knows nothing of lmikit agrees with both modes of lmikit's own."""
 
+import base64
 import json
 import pathlib
 import sys
@@ -111,6 +112,14 @@ def _swapped(data):
     )
 
 
+def _zeros(data):
+    data["proof"]["multipliers"][0] = {
+        "size": 2,
+        "dtype": "F64",
+        "data": base64.b64encode(bytes(16)).decode(),
+    }
+
+
 def _other_graph(data):
     data["graph"][1]["maps"][0]["sha256"] = "0" * 64
 
@@ -127,6 +136,7 @@ def _other_graph(data):
         _number("d_out", -1.0),
         _number("L", 1.0 - 1e-12, "claim"),
         _swapped,
+        _zeros,
         _other_graph,
     ],
 )

@@ -99,4 +99,5 @@ def _lengths(symbol: Symbol) -> np.ndarray:
             return np.full(len(re), top)
         scale = 2.0 ** -float(np.clip(np.frexp(top)[1], -1000, 1000))
         square = ((re * scale) ** 2 + (im * scale) ** 2).sum(axis=(1, 2)) * (1.0 + (n + 8.0) * 2.0**-52)
-        return np.asarray(np.sqrt(square + n * 2.0**-1000) * (1.0 + 2.0**-50) / scale)
+        lengths = np.sqrt(square + n * 2.0**-1000) * (1.0 + 2.0**-50) / scale
+        return np.asarray(np.nextafter(lengths, np.inf))  # the division rounds where it underflows
