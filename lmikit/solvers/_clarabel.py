@@ -9,7 +9,7 @@ objectives", arXiv:2405.12762.
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -90,11 +90,13 @@ class Clarabel(AbstractConeSolver):
             f"{max(dense_blocks(sdp))}, and {free / 1e9:.0f} GB are free; use Dense()."
         )
 
-    def _attempts(self) -> tuple[tuple[Any, bool], ...]:
-        if self.chordal is not None:
-            return ((self, False), (self, True))
-        whole = dataclasses.replace(self, chordal=False)
-        return ((self, False), (whole, False), (whole, True))
+    def _attempts(self, sdp: SDP) -> Iterator[tuple[Any, bool]]:
+        yield self, False
+        whole = self
+        if self.chordal is None and len(dense_blocks(sdp)) < sum(lmi.size > 1 for lmi in sdp.lmis):
+            whole = dataclasses.replace(self, chordal=False)  # the first attempt decomposed a block
+            yield whole, False
+        yield whole, True
 
     def _once(
         self, form: ConicForm, chordal: bool, time_limit: float | None, progress: ProgressCallback | None

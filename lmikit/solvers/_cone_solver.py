@@ -57,7 +57,7 @@ class AbstractConeSolver(AbstractExternalSolver):
         start = None if warm_start is None else warm_start.start(program.sdp.variables, with_dual=True)
         kept = start if isinstance(start, Solution) else None
         best: Solution | None = None
-        for solver, scaled in self._attempts():
+        for solver, scaled in self._attempts(program.sdp):
             left = None if time_limit is None else time_limit - (time.perf_counter() - started)
             if scaled or (best is not None and left is not None and left <= 0):
                 continue

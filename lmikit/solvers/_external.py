@@ -2,9 +2,10 @@
 
 import abc
 import dataclasses
+import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,8 @@ class AbstractExternalSolver(AbstractSolver):
     ) -> Solution:
         """The first attempt whose claim passes the checks, else the best of them."""
         best: Solution | None = None
-        attempts: list[tuple[Any, Scale]] = [*self._attempts(), (self, geometric)]
+        last: tuple[Any, Scale] = (self, geometric)
+        attempts: Iterable[tuple[Any, Scale]] = itertools.chain(self._attempts(sdp), [last])
         for solver, scaled in attempts:
             left = None if time_limit is None else time_limit - (time.perf_counter() - started)
             if best is not None and left is not None and left <= 0:
@@ -189,9 +191,10 @@ class AbstractExternalSolver(AbstractSolver):
         assert best is not None
         return best
 
-    def _attempts(self) -> tuple[tuple[Any, bool], ...]:
+    def _attempts(self, sdp: SDP) -> Iterator[tuple[Any, bool]]:
         """(solver, whether on scaled data), tried in turn while the answer is INACCURATE or FAILED."""
-        return ((self, False), (self, True))
+        yield self, False
+        yield self, True
 
     def _tolerances(self) -> Tolerances:
         tol = self.tol or 1e-8
