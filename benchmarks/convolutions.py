@@ -94,7 +94,7 @@ def digits(data: pathlib.Path, name: str) -> Network:
 def unrolled(network: Network, limit: float) -> str:
     """One multiplier per neuron, without a torus."""
     begin = time.process_time()
-    bound = lmikit.lipschitz(network, time_limit=limit).bound
+    bound = lmikit.lipschitz(network, lmikit.LipSDP(), time_limit=limit).bound
     return f"{bound:.7g} in {time.process_time() - begin:.1f} s"
 
 
