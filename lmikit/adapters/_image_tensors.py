@@ -89,11 +89,12 @@ def model_of_images(
     """The entries of the plan in order, on an image (channels, height, width) with Flatten's order."""
     steps = Steps(size_of(image), logits=False, budget=_BUDGET)
     step, shape = 0, tuple(image)
+    signal = any(parts["weight"].ndim == 3 for parts in layers.values() if "weight" in parts)
     for k, entry in enumerate(plan):
         if isinstance(entry, Activation):
             step = steps.activation(f"activation {k}", step, entry)
         elif is_pool(entry):
-            step, shape = _pooled(steps, step, entry, _as_image(str(entry), shape))
+            step, shape = _pooled(steps, step, entry, _as_image(str(entry), shape), signal)
         elif "running_mean" in layers[entry.name]:
             step = _normalised(steps, step, entry.name, layers[entry.name], shape, eps)
         else:
@@ -150,11 +151,11 @@ def _normalised(
     return steps.scaling(name, step, *(np.repeat(v, size_of(shape[1:])) for v in pair))
 
 
-def _pooled(steps: Steps, step: int, entry: Entry, image: Shape) -> tuple[int, tuple[int, ...]]:
+def _pooled(steps: Steps, step: int, entry: Entry, image: Shape, signal: bool) -> tuple[int, tuple[int, ...]]:
     where, size = str(entry), entry.size or image[1:]
-    if image[1] == 1:  # a signal
+    if signal:  # not: of height 1, which an image may have as well, and be padded from there
         size = (1, size[1])
-    options = _for_image(entry, image[1] == 1)
+    options = _for_image(entry, signal)
     stride, padding = options.get("stride", size), options.get("padding", (0, 0))
     mean = average_pool2d(image, size, stride=stride, padding=padding)
     assert isinstance(mean, Convolution2d)
