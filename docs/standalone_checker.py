@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import struct
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -361,3 +362,7 @@ def check(path, weights, slopes):
         matrix = folded(*matrix, weights, given, bent)
     need(is_psd(*matrix), "the matrix is not proven positive semidefinite")
     return bound
+
+
+if __name__ == "__main__":
+    sys.exit(__doc__)  # it is imported, and told the network

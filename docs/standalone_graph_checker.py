@@ -199,6 +199,10 @@ class Subject:
     def __init__(self, path, slopes):
         with np.load(path, allow_pickle=False) as held:
             entries = {key: held[key] for key in held.files}
+        need(
+            "graph" in entries,
+            "the network's file is none of Graph.save (a chain: chain_graph(network).save)",
+        )
         data = json.loads(str(entries.pop("graph")[()]), object_pairs_hook=unique, parse_constant=no_float)
         self.arrays = [entries[f"a{k}"] for k in range(len(entries))][::-1]
         self.slopes = {**SLOPES, **slopes}
@@ -656,4 +660,12 @@ def check(certificate, graph, slopes=None):
 
 
 if __name__ == "__main__":
-    print("proven: ||f(x) - f(x')||_{1} <= {2!r} ||x - x'||_{0}".format(*check(*sys.argv[1:3])))
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        found = check(*sys.argv[1:])
+    except Refused as error:
+        sys.exit(f"refused: {error}")
+    except (ValueError, OSError, KeyError, IndexError, TypeError) as error:
+        sys.exit(f"refused: {type(error).__name__}: {error}")
+    print("proven: ||f(x) - f(x')||_{1} <= {2!r} ||x - x'||_{0}".format(*found))

@@ -354,5 +354,7 @@ def check(certificate, path):
 
 
 if __name__ == "__main__":
-    proven, low, high = check(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    proven, low, high = check(*sys.argv[1:])
     print(proven, *(float(v) for v in (low, high) if v is not None))

@@ -686,4 +686,12 @@ def check(certificate, graph, slopes=None):
 
 
 if __name__ == "__main__":
-    print(f"proven: ||f(x) - f(x')||_2 <= {check(*sys.argv[1:3])!r} ||x - x'||_2")
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        found = check(*sys.argv[1:])
+    except base.Refused as error:
+        sys.exit(f"refused: {error}")
+    except (ValueError, OSError, KeyError, IndexError, TypeError) as error:
+        sys.exit(f"refused: {type(error).__name__}: {error}")
+    print(f"proven: ||f(x) - f(x')||_2 <= {found!r} ||x - x'||_2")

@@ -208,6 +208,8 @@ def test_slopes_and_delays_that_do_not_fit_are_refused():
         Delay(-1.0)
     with pytest.raises(InputError, match="depends directly on an input"):
         UncertainLoop(System([[0.5]], [[1.0]], [[1.0]], [[1.0]]), (Delay(1.0),))
+    with pytest.raises(InputError, match="whole steps"):
+        UncertainLoop(System([[0.5]], [[1.0]], [[1.0]], dt=0.1), Delay(0.3))
     with pytest.raises(InputError, match="taps is 2"):
         robust_gain(sector_loop(LAG3, 1.0), taps=2)
     with pytest.raises(InputError, match="taps is 2"):

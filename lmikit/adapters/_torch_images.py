@@ -61,7 +61,8 @@ def _convolution(where: str, nn: Any, module: Any, kind: type, array: Any, given
     if module.padding_mode != "zeros":
         raise refusal(where, f"a convolution with padding mode {module.padding_mode!r}; only zeros are read")
     if len(given.shape) != (2 if kind is nn.Conv1d else 3):
-        raise refusal(where, f"a {kind.__name__} of a sample of shape {given.shape}")
+        needed = "(channels, length)" if kind is nn.Conv1d else "(channels, height, width)"
+        raise refusal(where, f"a {kind.__name__} of a sample of shape {given.shape} instead of {needed}")
     kernel, options = array(module.weight), {"dilation": module.dilation, "groups": module.groups}
     linear: AbstractLinearMap
     if kind is nn.ConvTranspose2d:

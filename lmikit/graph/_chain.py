@@ -71,5 +71,6 @@ def _layer(affine: tuple[AbstractLinearMap, np.ndarray], activation: Activation,
 
 def _needs_chain(reason: str) -> InputError:
     return InputError(
-        f"this method needs a chain; the graph is none: {reason}. LipSDP() and SpectralProduct() take graphs."
+        f"this needs a chain; the graph is none: {reason}. "
+        "Of the bounds, LipSDP() and SpectralProduct() take graphs."
     )

@@ -15,7 +15,10 @@ __all__ = ["Feedback"]
 
 
 def _indices(name: str, given: Sequence[int], size: int) -> tuple[int, ...]:
-    result = tuple(int(i) for i in given)
+    try:
+        result = tuple(int(i) for i in given)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {given!r}; expected a sequence of indices, such as (0,).") from None
     if len(set(result)) != len(result) or any(not 0 <= i < size for i in result):
         raise InputError(f"{name} is {given!r}; expected different indices from 0 to {size - 1}.")
     return result
@@ -70,7 +73,8 @@ class Feedback:
         static = System(
             zero, np.zeros((0, matrix.shape[1])), np.zeros((matrix.shape[0], 0)), matrix, plant.dt
         )
-        return cls(plant, static, tuple(control), None if measured is None else tuple(measured))
+        seen = None if measured is None else _indices("measured", measured, plant.outputs)
+        return cls(plant, static, _indices("control", control, plant.inputs), seen)
 
     @property
     def discrete(self) -> bool:

@@ -198,7 +198,8 @@ class UncertainLoop:
     blocks: tuple[AbstractBlock, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "blocks", tuple(self.blocks))
+        blocks = (self.blocks,) if isinstance(self.blocks, AbstractBlock) else tuple(self.blocks)
+        object.__setattr__(self, "blocks", blocks)
         if not all(isinstance(b, AbstractBlock) for b in self.blocks):
             raise InputError(
                 "blocks holds something else; expected Sector, SlopeRestricted, NormBlock and so on."
@@ -207,6 +208,8 @@ class UncertainLoop:
         for block in self.blocks:
             if isinstance(block, Delay) and self.system.D[row : row + block.inputs].any():
                 raise InputError("a delayed signal depends directly on an input; expected D = 0 in its rows.")
+            if isinstance(block, Delay) and self.system.discrete and block.bound % 1.0 > 0.0:
+                raise InputError(f"a delay has bound {block.bound!r}; expected whole steps in discrete time.")
             row += block.inputs
         p, q = self.uncertain
         if p > self.system.inputs or q > self.system.outputs:

@@ -41,6 +41,8 @@ class PairwiseGradient:
 
     def pull(self, in_L: np.ndarray) -> list[np.ndarray]:
         """The gradients in W_0, W_1, ... of a loss whose gradient in L is `in_L` (m, m)."""
+        if np.shape(in_L) != self.L.shape:
+            raise InputError(f"in_L has shape {np.shape(in_L)}; expected {self.L.shape}, one entry per pair.")
         first, second = np.triu_indices(len(self.L), 1)
         each = in_L[first, second] + in_L[second, first]
         return [np.tensordot(each, g, axes=1) for g in self.gradients]
