@@ -228,6 +228,24 @@ def test_max_pooling_on_a_torus_and_beside_it():
         assert check(certificate, graph)
 
 
+def test_a_small_pooling_after_a_large_one_stays_on_the_torus():
+    """Two poolings, as in LeNet: the second alone would be a tree of ReLU, which has no torus."""
+    rng = np.random.default_rng(5)
+    first, second = convolution(rng, 2, (1, 28, 28), padding=1), convolution(rng, 2, (2, 14, 14), padding=1)
+    pools = [pooling_windows(m.output_shape, 2) for m in (first, second)]
+    last = rng.standard_normal((2, 98)) / 20.0
+
+    def net(*trees):
+        g = GraphBuilder()
+        v = g.max_pool(g.relu(first @ g.input(784)), pools[0], tree=trees[0])
+        return g.output(last @ g.max_pool(g.relu(second @ v), pools[1], tree=trees[1]))
+
+    graph, x = net(None, None), rng.standard_normal((3, 784))
+    assert str(image_plan(graph)).startswith("bounds on a torus")
+    assert str(image_plan(net(False, True))).startswith("the product of norms")
+    np.testing.assert_allclose(graph(x), net(True, True)(x), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.slow
 def test_a_residual_network_of_cifar_shape_is_proven_whole(data_dir):
     """resnet2b of VNN-COMP 2021: a stride in each block, convolutions on the shortcuts, two dense layers."""

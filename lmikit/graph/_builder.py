@@ -88,6 +88,7 @@ class GraphBuilder:
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
+        self._sorts = False  # whether a pooling was too large for a tree
 
     def input(self, size: int) -> Value:
         """The input x (size,); there is one."""
@@ -121,13 +122,17 @@ class GraphBuilder:
         With `tree` a tree of ReLU, max(a, b) = b + relu(a - b), all groups at once: tighter in LMIs than the
         quadratic constraint of max-pooling, whose every multiplier it can imitate. Without, the last of each
         group sorted: 1-Lipschitz after a selection of norm sqrt(how many groups share an entry), which is
-        what products of norms need. None: a tree of at most 1024 ReLU.
+        what products of norms and bounds on a torus need. None: a tree of at most 1024 ReLU, as long as no
+        larger pooling came before: a network that is too large for trees has all of its windows sorted.
         """
         self._check(value)
         lists = [np.atleast_1d(np.asarray(g, dtype=np.int64)) for g in groups]
         if not lists or any(g.size < 1 for g in lists):
             raise InputError("max_pool got no groups, or an empty one; expected lists of indices.")
-        if not (sum(g.size - 1 for g in lists) <= _LARGEST_TREE if tree is None else tree):
+        if tree is None:
+            tree = not self._sorts and sum(g.size - 1 for g in lists) <= _LARGEST_TREE
+            self._sorts = not tree
+        if not tree:
             return self._largest_sorted(value, lists)
         while max(g.size for g in lists) > 1:
             first = np.concatenate([g[: g.size // 2 * 2 : 2] for g in lists])
