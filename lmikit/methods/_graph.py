@@ -25,6 +25,7 @@ __all__ = ["norm_product", "solved_gain", "solved_implicit", "solved_norms"]
 _DENSE = 1000  # neurons of a graph without levels
 _CEILING = 4000  # neurons of a graph whose linear skips are local in other coordinates
 _TOL_FEEDBACK = 1e-6  # relative gap that the coordinates reach: their norm costs digits of the gap, not of L
+_CONSTANT = 2.0**-40  # of the squared gain of another output, claimed for one that is constant
 _SMALL = 600  # channels up to which Clarabel is tried
 
 
@@ -161,7 +162,17 @@ def _gains_by_rows(
     for row, solution in zip(moving.tolist(), solutions, strict=True):
         if solver is not None or solution.status is Status.SOLVED:
             result[row] = gain.witness(solution, row).parts[0], type(chosen).__name__
+    known = next((found for found in result if found is not None), None)
+    if known is not None:
+        for row in np.flatnonzero(~ends.any(axis=0)).tolist():
+            result[row] = _of_constant(known[0], row), known[1]
     return result
+
+
+def _of_constant(part: Part, row: int) -> Part:
+    """For an output that is constant, from another: without |dy|^2 every multiple of a proof is one."""
+    scaled = tuple(_CONSTANT * t for t in part.multipliers)
+    return dataclasses.replace(part, d_in=_CONSTANT * part.d_in, multipliers=scaled, row=row)
 
 
 def _gain(
