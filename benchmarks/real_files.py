@@ -51,7 +51,11 @@ STATED: dict[str, dict[str, Any]] = {
         "input_shape": (1, 28, 28),
         "order": ["0:stride=2:padding=2", "2:stride=2:padding=2", "5", "7"],
     },
-    "cifar_marabou_small": {"activation": "relu", "input_shape": (3, 32, 32)},
+    "cifar_marabou_small": {
+        "activation": "relu",
+        "input_shape": (3, 32, 32),
+        "order": ["0:stride=2", "2:stride=2", "5", "7", "9"],
+    },
     "mnist_cnn_a_adv": {
         "activation": "relu",
         "input_shape": (1, 28, 28),
@@ -62,7 +66,11 @@ STATED: dict[str, dict[str, Any]] = {
         "input_shape": (1, 28, 28),
         "order": ["conv1:stride=2:padding=1", "conv2:stride=2:padding=1", "fc1", "fc2"],
     },
-    "cifar10_cnn_c": {"activation": "relu", "input_shape": (3, 32, 32)},
+    "cifar10_cnn_c": {
+        "activation": "relu",
+        "input_shape": (3, 32, 32),
+        "order": ["0:stride=2", "2:stride=2", "5", "7", "9"],
+    },
     "lyaloss_lqr": {"activation": "tanh", "part": "controller"},
 }
 CONVOLUTIONS = {"MadryCNN": (2, 2), "cifar_marabou_small": (2, 0), "mnist_cnn_a_adv": (2, 1)}

@@ -1,14 +1,11 @@
-"""What a state dict with convolutions does not say: image, strides, paddings, pooling; deduced or asked for.
+"""What a state dict with convolutions does not say: image, strides, paddings, dilation, pooling; asked for.
 
-They are deduced only where names are numbered as in an `nn.Sequential` that leaves no room for pooling,
-and where exactly one stride and padding for each convolution takes the image to the width of the first dense
-layer (strides up to the kernel's size, paddings below half of it, no dilation); else they are asked for.
+Several choices lead to the same shapes, and another choice is another network: what fits the first dense
+layer with one stride and padding for each size of kernel is listed in the error, and never taken.
 """
 
 import itertools
-import logging
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,12 +13,10 @@ from .._errors import InputError, OptionError
 from ._image_tensors import Entry, Layers, Shape
 from ._steps import size_of
 
-__all__ = ["deduced", "image_of", "is_kernel", "only_activations", "unplaced_images"]
+__all__ = ["image_of", "is_kernel", "unplaced_images"]
 
-_log = logging.getLogger("lmikit.adapters")
 
 _MOST_TRIED = 10**5  # choices of strides and paddings
-_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})", re.ASCII)
 
 
 def is_kernel(parts: Mapping[str, Any]) -> bool:
@@ -49,30 +44,6 @@ def image_of(file: str, layers: Layers, input_shape: Sequence[int] | None) -> Sh
     if len(ndim) > 1 or len(shape) != ndim.pop() - 1 or not whole:
         raise OptionError(f"input_shape is {str(shape)[:80]}; expected positive integers, such as {wanted}.")
     return (shape[0], 1, shape[1]) if len(shape) == 2 else (shape[0], shape[1], shape[2])
-
-
-def only_activations(layers: Layers) -> bool:
-    """Whether the numbers in the names leave room for nothing but activations and one flattening."""
-    parts = {name: _NUMBERED.fullmatch(name) for name in layers}
-    if len({match.group(1) if match else None for match in parts.values()}) > 1 or None in parts.values():
-        return False
-    places = sorted((int(m.group(2)), name) for name, m in parts.items() if m)
-    linear = [(n, layers[name]) for n, name in places if "running_mean" not in layers[name]]
-    for (a, before), (b, after) in itertools.pairwise(linear):
-        room = sum(n not in {place for place, _ in places} for n in range(a + 1, b))
-        if is_kernel(before) and room != (1 if is_kernel(after) else 2):
-            return False
-    return True
-
-
-def deduced(file: str, layers: Layers, plan: Sequence[str] | None, image: Shape) -> list[Entry]:
-    """The plan with the one choice of options that fits, which is logged; raises InputError otherwise."""
-    found = [] if plan is None else _fitting(layers, [n for n in plan if n in layers], image, alike=False)
-    if plan is None or len(found) != 1:
-        raise unplaced_images(file, layers, image)
-    said = ",".join(str(found[0].get(n, n)) for n in plan if n in layers)
-    _log.warning("%s: strides and paddings deduced from the shapes: %s; order= states others", file, said)
-    return [found[0].get(name, Entry(name, {})) for name in plan]
 
 
 def unplaced_images(file: str, layers: Layers, image: Shape) -> InputError:
@@ -105,26 +76,25 @@ def _example(layers: Layers, names: Sequence[str], choice: Mapping[str, Entry], 
 
 
 def _fitting(
-    layers: Layers, names: Sequence[str], image: Shape, pool: bool = False, alike: bool = True
+    layers: Layers, names: Sequence[str], image: Shape, pool: bool = False
 ) -> list[dict[str, Entry]]:
-    """Every choice of strides and paddings that reaches the first dense layer.
+    """Every choice of one stride and padding for each size of kernel that reaches the first dense layer.
 
-    One for each convolution, or, `alike`, for each size of kernel. Strides up to the kernel's size, paddings
-    less than half of it, torch's defaults elsewhere; with `pool` windows of two by two pixels follow every
-    convolution. Empty where nothing says what is reached, or too many would have to be tried.
+    Strides up to the kernel's size, paddings less than half of it, torch's defaults elsewhere; with `pool`
+    windows of two by two pixels follow every convolution. Empty where nothing says what is reached, or too
+    many would have to be tried.
     """
     kernels = {name: layers[name]["weight"].shape for name in names if is_kernel(layers[name])}
     dense = next((layers[name]["weight"].shape[1] for name in names if _is_dense(layers[name])), None)
-    kinds = {name: shape[-1] if alike else name for name, shape in kernels.items()}
-    sizes = {kinds[name]: shape[-1] for name, shape in kernels.items()}
+    sizes = sorted({shape[-1] for shape in kernels.values()})
     square = all(len(set(shape[2:])) == 1 for shape in kernels.values())
-    tried = math.prod(k * ((k + 1) // 2) for k in sizes.values())
+    tried = math.prod(k * ((k + 1) // 2) for k in sizes)
     if dense is None or not square or tried > _MOST_TRIED:
         return []
     return [
-        {name: _entry(name, *choice[kind]) for name, kind in kinds.items()}
+        {name: _entry(name, *choice[shape[-1]]) for name, shape in kernels.items()}
         for choice in _choices(sizes)
-        if _reached([(kernels[n], *choice[kind]) for n, kind in kinds.items()], image, pool) == dense
+        if _reached([(shape, *choice[shape[-1]]) for shape in kernels.values()], image, pool) == dense
     ]
 
 
@@ -133,8 +103,8 @@ def _entry(name: str, stride: int, padding: int) -> Entry:
     return Entry(name, options | ({"padding": (padding, padding)} if padding else {}))
 
 
-def _choices(sizes: Mapping[Any, int]) -> Iterator[dict[Any, tuple[int, int]]]:
-    each = [[(s, p) for s in range(1, k + 1) for p in range((k + 1) // 2)] for k in sizes.values()]
+def _choices(sizes: Sequence[int]) -> Iterator[dict[int, tuple[int, int]]]:
+    each = [[(s, p) for s in range(1, k + 1) for p in range((k + 1) // 2)] for k in sizes]
     for pairs in itertools.product(*each):
         yield dict(zip(sizes, pairs, strict=True))
 

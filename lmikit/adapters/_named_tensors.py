@@ -16,7 +16,7 @@ from ..graph import Graph
 from ..network import Activation, Network, resolve_activation
 from ._chain import ChainSteps, activation_list, natural_key, normalisation, refusal
 from ._derived_weights import with_derived_weights
-from ._image_orders import deduced, image_of, is_kernel, only_activations, unplaced_images
+from ._image_orders import image_of, is_kernel, unplaced_images
 from ._image_tensors import Entry, is_pool, model_of_images, parsed
 
 __all__ = ["network_of_tensors", "of_part", "respelled"]
@@ -76,10 +76,9 @@ def _activations(file: str, activation: Any, hidden: int) -> Iterator[Activation
 def _with_options(
     file: str, layers: Layers, order: Sequence[str] | None, image: tuple[int, int, int]
 ) -> list[Entry]:
-    """The order with the options of convolutions, stated or deduced; an entry _ACT is an activation."""
+    """The order with the options of convolutions, as stated; an entry _ACT is an activation."""
     if order is None or all(name in layers for name in order):
-        numbered = _in_order(file, layers) if order is None and only_activations(layers) else None
-        return deduced(file, layers, numbered, image)
+        raise unplaced_images(file, layers, image)
     entries = [parsed(text, layers) for text in order]
     others = [e.name for e in entries if e.name not in layers]
     plan = [e.name for e in entries if not is_pool(e)]
