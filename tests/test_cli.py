@@ -254,4 +254,4 @@ def test_the_order_of_layers(tmp_path, capsys):
 def test_options_of_another_kind_of_file_are_refused(net, capsys):
     for flags in (["--output", "y"], ["--logits"], ["--order", "a,b"]):
         assert main(["bound", net, *flags]) == 2
-        assert "files; net.npz is none" in capsys.readouterr().err
+        assert "; net.npz is none" in capsys.readouterr().err

@@ -236,6 +236,7 @@ def test_the_matrix_free_mode_knows_its_gap():
     check_feasible(sdp, free.y)
 
 
+@pytest.mark.slow
 def test_conjugate_gradients_take_few_products_on_deep_networks(monkeypatch):
     """The windows of the preconditioner share levels: without that, it takes hundreds per solve."""
     counts = []

@@ -64,6 +64,7 @@ def pooled(channels, side):
     return b.output((rng.standard_normal((3, size)) / 50.0) @ value)
 
 
+@pytest.mark.slow
 def test_a_graph_with_pooling_too_large_for_dense_matrices(tmp_path, caplog):
     graph = pooled(2, 144)
     certificate = lipschitz(graph, SpectralProduct())

@@ -50,7 +50,7 @@ def least_value(lmi: TorusLmi, X: Tridiagonal) -> float:
         if silent.any():
             scaled = lmi.weighted(X, 1.0 + growth, silent)
             traces = lmi.traces(scaled)
-        size = float(np.trace(scaled.own[0][:, : lmi.inputs, : lmi.inputs].real.sum(axis=0)))
+        size = float(lmi.xp.trace(scaled.own[0][:, : lmi.inputs, : lmi.inputs].real.sum(axis=0)))
         if size > 0.0 and (traces[:-1] <= 0.0).all():
             best = max(best, -float(traces[-1]) / size)
     return best
