@@ -110,7 +110,7 @@ def points_of(region, rng, count=200):
 
 
 @given(networks(), st.sampled_from(["ball", "ball", "box", "both"]))
-@settings(max_examples=5)
+@settings(max_examples=4)
 def test_a_proven_margin_is_below_sampled_and_attacked_values(drawn, kind):
     network, rng = drawn
     assert sp.issparse(weights_of(network)[0])
@@ -126,7 +126,7 @@ def test_a_proven_margin_is_below_sampled_and_attacked_values(drawn, kind):
 
 
 @given(networks(), st.sampled_from(["ball", "box"]))
-@settings(max_examples=4)
+@settings(max_examples=3)
 def test_the_dual_and_the_proof_are_those_of_the_unrolled_network(drawn, kind):
     network, rng = drawn
     dense = unrolled(network)
@@ -352,7 +352,7 @@ def single_pass(network, x, rng):
 
 
 @given(networks())
-@settings(max_examples=5)
+@settings(max_examples=4)
 def test_exact_values_are_those_of_the_unrolled_network(drawn):
     network, rng = drawn
     x, rows = rng.standard_normal(network.input_dim), rng.standard_normal((2, network.output_dim))
