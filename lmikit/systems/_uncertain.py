@@ -44,21 +44,16 @@ class AbstractBlock(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sector(AbstractBlock):
-    """p_i = phi_i(q_i, t) with (p_i - lower_i q_i)(upper_i q_i - p_i) >= 0 for all q_i and t.
+class AbstractChannels(AbstractBlock):
+    """k functions of one variable each, with limits lower <= upper, (k,); raises InputError for others."""
 
-    `memoryless`: phi_i does not depend on time, which admits Popov's multipliers. lower <= upper, (k,).
-    """
-
-    kind: ClassVar[str] = "sector"
     lower: np.ndarray
     upper: np.ndarray
-    memoryless: bool = False
 
     def __post_init__(self) -> None:
         lower, upper = (np.atleast_1d(floats(n, getattr(self, n))) for n in ("lower", "upper"))
         if lower.ndim != 1 or lower.shape != upper.shape or (lower > upper).any():
-            raise InputError("a sector needs lower <= upper, numbers or vectors of one length.")
+            raise InputError(f"a {self.kind} needs lower <= upper, numbers or vectors of one length.")
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
 
@@ -70,13 +65,28 @@ class Sector(AbstractBlock):
     def outputs(self) -> int:
         return int(self.lower.size)
 
-    def describe(self) -> str:
+    def _with_limits(self, word: str) -> str:
+        """The kind, the exact limits and a word."""
         ends = [[a.hex(), b.hex()] for a, b in zip(self.lower.tolist(), self.upper.tolist(), strict=True)]
-        return f"sector {ends} {'memoryless' if self.memoryless else 'any'}"
+        return f"{self.kind} {ends} {word}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SlopeRestricted(AbstractBlock):
+class Sector(AbstractChannels):
+    """p_i = phi_i(q_i, t) with (p_i - lower_i q_i)(upper_i q_i - p_i) >= 0 for all q_i and t.
+
+    `memoryless`: phi_i does not depend on time, which admits Popov's multipliers. lower <= upper, (k,).
+    """
+
+    kind: ClassVar[str] = "sector"
+    memoryless: bool = False
+
+    def describe(self) -> str:
+        return self._with_limits("memoryless" if self.memoryless else "any")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SlopeRestricted(AbstractChannels):
     """p_i = phi_i(q_i), phi_i(0) = 0, lower_i <= (phi_i(a) - phi_i(b))/(a - b) <= upper_i, at all times.
 
     `odd`: phi_i(-q) = -phi_i(q). lower <= upper, (k,). A sector with more known of it: in discrete time it
@@ -84,28 +94,10 @@ class SlopeRestricted(AbstractBlock):
     """
 
     kind: ClassVar[str] = "slope"
-    lower: np.ndarray
-    upper: np.ndarray
     odd: bool = False
 
-    def __post_init__(self) -> None:
-        lower, upper = (np.atleast_1d(floats(n, getattr(self, n))) for n in ("lower", "upper"))
-        if lower.ndim != 1 or lower.shape != upper.shape or (lower > upper).any():
-            raise InputError("slopes need lower <= upper, numbers or vectors of one length.")
-        object.__setattr__(self, "lower", lower)
-        object.__setattr__(self, "upper", upper)
-
-    @property
-    def inputs(self) -> int:
-        return int(self.lower.size)
-
-    @property
-    def outputs(self) -> int:
-        return int(self.lower.size)
-
     def describe(self) -> str:
-        ends = [[a.hex(), b.hex()] for a, b in zip(self.lower.tolist(), self.upper.tolist(), strict=True)]
-        return f"slope {ends} {'odd' if self.odd else 'any'}"
+        return self._with_limits("odd" if self.odd else "any")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
