@@ -255,3 +255,18 @@ def test_options_of_another_kind_of_file_are_refused(net, capsys):
     for flags in (["--output", "y"], ["--logits"], ["--order", "a,b"]):
         assert main(["bound", net, *flags]) == 2
         assert "; net.npz is none" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error(net):
+    command = (
+        f'"{sys.executable}" -c "import sys; from lmikit.cli import main; sys.exit(main())" inspect "{net}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert done.stdout.strip() in ("0", "141")  # 0 where it wrote all before the reader left

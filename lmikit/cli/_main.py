@@ -1,7 +1,8 @@
-"""Arguments and exit codes: 0 proven (or done), 1 refused, 2 bad input, 130 interrupted."""
+"""Arguments and exit codes: 0 proven (or done), 1 refused, 2 bad input, 130 interrupted, 141 reader gone."""
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ _SWITCHES = {
     "logits=True": "--logits",
     "order=[...]": "--order A,B",
 }
-EXIT_REFUSED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_REFUSED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_CUT_OFF = 1, 2, 130, 141
 
 
 Run = Callable[[argparse.Namespace], int]
@@ -28,7 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     command: Run = arguments.command
     try:
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `lmikit inspect NET | head`: nobody reads the rest, nor what the exit flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CUT_OFF
     except LmikitError as error:
         return _report(error, as_json=getattr(arguments, "json", False))
     except (MemoryError, RecursionError) as error:  # data beyond what this process may hold

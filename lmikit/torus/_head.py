@@ -86,6 +86,9 @@ def _as_chain(trunk: dict[int, tuple[int, int, int]], before: dict[int, Rows], o
     maps = []
     for (previous, _), (k, rows) in itertools.pairwise(stages):
         if set(rows) != {previous}:
-            raise not_on_a_torus(f"the fully connected layers are no chain (node {k})")
+            raise not_on_a_torus(
+                f"the fully connected layers are no chain (node {k}); max-pooling of few pixels is a "
+                "tree of ReLU, which is none: GraphBuilder.max_pool(tree=False) keeps its windows"
+            )
         maps.append(rows[previous])
     return Head(first, tuple(before), tuple(maps))
