@@ -19,7 +19,7 @@ from ..lmi import Problem, block, diag
 from ..proving import prove
 from ..solvers import AbstractSolver
 from ..systems import NetworkLoop
-from ._result import ControlResult, Proposal, attempt, undecided
+from ._result import AbstractResult, ControlResult, Proposal, attempt, undecided
 from ._stability import symmetric_part
 
 __all__ = ["AttractionResult", "loop_gain", "region_of_attraction"]
@@ -116,7 +116,7 @@ def _gain_proposals(loop: NetworkLoop, estimate: float, solver: AbstractSolver |
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class AttractionResult:
+class AttractionResult(AbstractResult):
     """Proven of a loop without inputs: {x : (x - x*)'P (x - x*) <= 1} is invariant and attracted to x*.
 
     verdict "proven" or "undecided" (an ellipsoid that is not found says nothing of the loop). The
@@ -134,14 +134,6 @@ class AttractionResult:
     certificate: ControlCertificate | None
     reasons: tuple[str, ...]
     seconds: float
-
-    def __bool__(self) -> bool:
-        return self.verdict == "proven"
-
-    @property
-    def claim(self) -> str:
-        """What is proven, in words."""
-        return "nothing is proven" if self.certificate is None else self.certificate.statement
 
     def boundary(self, points: int = 200) -> np.ndarray:
         """Points (points, 2) of the ellipse's boundary, for a loop with two states; for pictures."""

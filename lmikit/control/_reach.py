@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import os
 import time
 from typing import Any
 
@@ -26,6 +25,7 @@ from ..lmi import Problem, block, det_rootn, diag
 from ..network import Network
 from ..solvers import AbstractSolver, Clarabel
 from ..systems import NetworkLoop, StateSet
+from ._result import AbstractResult
 
 __all__ = ["ReachResult", "reach_sets"]
 
@@ -38,7 +38,7 @@ _FEW = frozenset((0, g) for g in range(1, 11)) | {(1, 2), (3, 4), (5, 6), (5, 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ReachResult:
+class ReachResult(AbstractResult):
     """Proven sets: `sets[k]` holds the state after k steps, or `sets[1]` the outputs of a network.
 
     verdict "proven" or "undecided" (no sets beyond the start were proven). `certificate` proves all of
@@ -50,20 +50,6 @@ class ReachResult:
     certificate: ControlCertificate | None
     reasons: tuple[str, ...]
     seconds: float
-
-    def __bool__(self) -> bool:
-        return self.verdict == "proven"
-
-    @property
-    def claim(self) -> str:
-        """What is proven, in words."""
-        return "nothing is proven" if self.certificate is None else self.certificate.statement
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate; raises NotCertified where there is none."""
-        if self.certificate is None:
-            raise NotCertified("nothing is proven of these sets; " + "; ".join(self.reasons))
-        self.certificate.save(path)
 
     def __str__(self) -> str:
         return "\n  ".join((f"{self.verdict}: {self.claim}", *self.reasons))

@@ -1,5 +1,6 @@
 """`ControlResult`: what is proven of a system, and how a proposal becomes one."""
 
+import abc
 import dataclasses
 import math
 import os
@@ -12,13 +13,39 @@ import numpy as np
 from .._errors import InputError, NotCertified
 from ..certificates.control import AbstractControlClaim, ControlCertificate, verify_control
 
-__all__ = ["ControlResult", "Proposal", "attempt", "undecided"]
+__all__ = ["AbstractResult", "ControlResult", "Proposal", "attempt", "undecided"]
 
 Proposal = tuple[AbstractControlClaim, Mapping[str, np.ndarray]]
 
 
+class AbstractResult(abc.ABC):
+    """What a verdict and its certificate say; truth-valued: whether what was asked for is proven."""
+
+    verdict: str
+    certificate: ControlCertificate | None
+    reasons: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return self.verdict == "proven"
+
+    @property
+    def claim(self) -> str:
+        """What is proven, in words."""
+        return "nothing is proven" if self.certificate is None else self.certificate.statement
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the certificate for `lmikit.check(path, subject)`; NotCertified where there is none."""
+        if self.certificate is None:
+            raise NotCertified("nothing is proven; " + "; ".join(self.reasons))
+        self.certificate.save(path)
+
+    @abc.abstractmethod
+    def __str__(self) -> str:
+        """The verdict, the claim, and what stood in the way."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class ControlResult:
+class ControlResult(AbstractResult):
     """What is proven of a system; truth-valued: whether the property asked for is proven.
 
     verdict "proven", "refuted" (its contrary is proven) or "undecided". `lower` and `upper` enclose the
@@ -35,9 +62,6 @@ class ControlResult:
     reasons: tuple[str, ...]
     seconds: float
 
-    def __bool__(self) -> bool:
-        return self.verdict == "proven"
-
     @property
     def bound(self) -> float:
         """The proven upper bound."""
@@ -47,17 +71,6 @@ class ControlResult:
     def P(self) -> np.ndarray | None:
         """The matrix of the proven claim, where it has one."""
         return None if self.certificate is None else self.certificate.witness.get("P")
-
-    @property
-    def claim(self) -> str:
-        """What is proven, in words."""
-        return "nothing is proven" if self.certificate is None else self.certificate.statement
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate for `lmikit.check(path, system)`; raises NotCertified where there is none."""
-        if self.certificate is None:
-            raise NotCertified("nothing is proven of this system; " + "; ".join(self.reasons))
-        self.certificate.save(path)
 
     def __str__(self) -> str:
         numbers = ""
