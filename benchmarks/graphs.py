@@ -141,7 +141,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     head = [
-        "| network | proven bound | optimum of the LMI at least | norms along paths | CPU s | wall s | |",
+        "| network | proven bound | optimum of the LMI at least (solver, not proven) | norms along paths "
+        "| CPU s | wall s | |",
         "|---|---|---|---|---|---|---|",
     ]
     lines = []
