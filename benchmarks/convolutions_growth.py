@@ -1,7 +1,8 @@
 """Growth of the torus LMI's solver: python benchmarks/convolutions_growth.py [--quick].
 
 Stacks of 3 x 3 convolutions, c to c channels, ReLU between them, normal weights of variance 1 / (9 c), seed
-0; gap 1e-5 of L^2. CPU seconds of one core for the multipliers alone, without the proof. Writes
+0; gap 1e-5 of L^2. CPU seconds of one core for the multipliers alone; values and lower ends
+are the solver's, not proven. Writes
 docs/results/convolutions_growth.md and .png.
 """
 
