@@ -1,5 +1,6 @@
 """A network in the loop: gains and ellipsoids hold for simulated trajectories."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from lmikit import InputError, Network, NotCertified
 from lmikit.certificates.control import LoopGain, RegionOfAttraction, verify_control
 from lmikit.certificates.control._sectors import sectors
 from lmikit.control import NetworkLoop, System, loop_gain, region_of_attraction
-from lmikit.graph import chain_graph
+from lmikit.graph import GraphBuilder, chain_graph
 from lmikit.network import Layer
 
 GAIN = NetworkLoop(
@@ -190,6 +191,73 @@ def test_graphs_that_are_chains_are_taken():
     graph = chain_graph(UNSTABLE.network)
     for loop in (NetworkLoop(UNSTABLE.plant, graph, (0,)), NetworkLoop.of(UNSTABLE.plant, graph, (0,))):
         assert lmikit.check(region_of_attraction(UNSTABLE, 1.0).certificate, loop).ok
+
+
+def skipping(loop, gain):
+    """The loop with u = f(y) + gain y, the sum inside the network."""
+    g = GraphBuilder()
+    x = g.input(loop.network.input_dim)
+    h = x
+    for layer in loop.network.layers[:-1]:
+        h = g.apply(layer.activation, layer.linear @ h + layer.bias)
+    last = loop.network.layers[-1]
+    return dataclasses.replace(loop, network=g.output(last.linear @ h + gain @ x + last.bias))
+
+
+@settings(max_examples=2)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["tanh", "relu"]))
+def test_a_skip_is_a_gain_of_the_plant(seed, activation):
+    loop = random_loop(seed, dt=1.0, activation=activation)
+    gain = 0.2 * np.random.default_rng(seed).standard_normal((1, 2))
+    P = loop.plant
+    moved = System(P.A + P.B[:, :1] @ gain, P.B, P.C + P.D[:, :1] @ gain, P.D, 1.0)
+    for proven in (loop_gain, lambda one: region_of_attraction(one, 0.5)):
+        inside = proven(skipping(loop, gain))
+        outside = proven(dataclasses.replace(loop, plant=moved))
+        assert inside.verdict == outside.verdict
+        if inside:
+            assert lmikit.check(inside.certificate, skipping(loop, gain), exact=True).ok
+            assert not lmikit.check(inside.certificate, skipping(loop, 1.01 * gain)).ok
+            assert not lmikit.check(inside.certificate, loop).ok
+            mine, other = (getattr(r, "upper", None) or r.volume for r in (inside, outside))
+            assert abs(mine / other - 1.0) < 1e-4
+
+
+def residual_loop(seed):
+    """u = W3 (h + relu(W2 h + W x)) + K x with h = tanh(W1 x + b): the second neurons read the state too."""
+    loop, rng = random_loop(seed, dt=1.0), np.random.default_rng(seed)
+    g = GraphBuilder()
+    x = g.input(2)
+    h = g.apply("tanh", 0.4 * rng.standard_normal((3, 2)) @ x + 0.3 * rng.standard_normal(3))
+    r = 0.3 * rng.standard_normal((3, 3)) @ h + 0.3 * rng.standard_normal((3, 2)) @ x
+    y = 0.4 * rng.standard_normal((1, 3)) @ (h + g.relu(r)) + 0.1 * rng.standard_normal((1, 2)) @ x
+    return dataclasses.replace(loop, network=g.output(y))
+
+
+@settings(max_examples=3)
+@given(st.integers(0, 2**32 - 1))
+def test_ellipsoids_with_residual_networks_are_invariant(seed):
+    loop = residual_loop(seed)
+    result = region_of_attraction(loop, 0.5)
+    if not result:
+        return
+    level = np.linalg.cholesky(result.P).T
+    x = result.boundary(100)
+    for _ in range(200):
+        before = ((x - result.center) @ level.T) ** 2
+        x = loop.field(x)
+        after = ((x - result.center) @ level.T) ** 2
+        assert (after.sum(axis=1) <= before.sum(axis=1) + 1e-9).all()
+    assert np.abs(x - result.center).max() < 1e-4
+    witness = result.certificate.witness
+    assert witness["delta"].shape == (6,)
+    claim = RegionOfAttraction(result.P, result.center, result.radius)
+    with pytest.raises(NotCertified):
+        verify_control(claim, loop, {**witness, "delta": 0.1 * witness["delta"]})
+
+
+def test_residual_networks_find_an_ellipsoid():
+    assert any(region_of_attraction(residual_loop(seed), 0.5) for seed in range(3))
 
 
 def test_loops_that_do_not_fit_are_refused():

@@ -10,6 +10,7 @@ from .. import _api, solvers
 from .._errors import InputError, OptionError
 from .._load import load_network
 from ..certificates import AbstractLipschitzCertificate, check
+from ..control import load_loop
 from ..graph import Graph
 from ..lmi import SDP, Status, read_cbf, read_sdpa
 from ..methods import AbstractMethod
@@ -205,11 +206,13 @@ def check_certificate(arguments: argparse.Namespace) -> int:
     return 2 if result.malformed else 0 if result.ok else 1
 
 
-def _subject(arguments: argparse.Namespace) -> SDP | System | Network | Graph:
-    """What the file of a subject holds: an SDP, the matrices of a linear system, or a network."""
+def _subject(arguments: argparse.Namespace) -> Any:
+    """What the file of a subject holds: an SDP, the matrices of a linear system, a loop, or a network."""
     path = str(arguments.network)
     if _is_sdp(path):
         return _sdp(path)
+    if path.lower().endswith(".json"):
+        return load_loop(path)
     if path.lower().endswith(".npz") and "A" in load_entries(pathlib.Path(path), ".npz"):
         return System.from_file(path)
     return _network(arguments)

@@ -14,6 +14,7 @@ from ..systems import (
     as_system,
 )
 from ._absolute import absolute_stability, sector_loop
+from ._loop_file import load_loop
 from ._network_loops import AttractionResult, loop_gain, region_of_attraction
 from ._norms import h2_norm, h_infinity_norm
 from ._passivity import passivity
@@ -48,6 +49,7 @@ __all__ = [
     "h_infinity_feedback",
     "h_infinity_norm",
     "half_plane",
+    "load_loop",
     "loop_gain",
     "lqr",
     "lyapunov",

@@ -13,8 +13,9 @@ from .._api import solve
 from .._errors import InputError
 from ..certificates.control import ControlCertificate, LoopGain, RegionOfAttraction
 from ..certificates.control._arithmetic import Floats
-from ..certificates.control._loops import Pairs, local_sectors, loop_maps
+from ..certificates.control._loops import Pairs, local_sectors, loop_maps, slopes_of
 from ..certificates.control._sectors import enclose_equilibrium
+from ..certificates.control._walk import reading_neurons
 from ..lmi import Problem, block, diag
 from ..proving import prove
 from ..solvers import AbstractSolver
@@ -76,7 +77,7 @@ def loop_gain(loop: NetworkLoop, solver: AbstractSolver | None = None) -> Contro
 
 def _gain_terms(problem: Problem, loop: NetworkLoop, square: Any) -> tuple[Any, Any, Any]:
     F, E, V = _maps(loop, inputs=True)
-    total, P, t = _dissipation(problem, loop, F, V, loop.network.slopes)
+    total, P, t = _dissipation(problem, loop, F, V, slopes_of(loop))
     D = np.eye(F.shape[1])[F.shape[1] - loop.wiring.free_inputs.size :]
     return total + E.T @ E - square * (D.T @ D), P, t
 
@@ -120,9 +121,9 @@ class AttractionResult(AbstractResult):
     """Proven of a loop without inputs: {x : (x - x*)'P (x - x*) <= 1} is invariant and attracted to x*.
 
     verdict "proven" or "undecided" (an ellipsoid that is not found says nothing of the loop). The
-    equilibrium x* lies within `radius` of `center`, entry by entry. `delta` bounds the first
-    preactivations' distance from those at x*; `volume` is that of the ellipsoid, in floating point.
-    Truth-valued.
+    equilibrium x* lies within `radius` of `center`, entry by entry. `delta` bounds the distance of the
+    preactivations' parts that are linear in x from those at x*; `volume` is that of the ellipsoid, in
+    floating point. Truth-valued.
     """
 
     verdict: str
@@ -157,7 +158,8 @@ def region_of_attraction(
     """Prove an ellipsoid of states from which the loop, without inputs, converges to an equilibrium.
 
     The equilibrium is sought from `near` ((n,), default 0). Sectors of the activations hold where the first
-    preactivations are within `delta` of those at the equilibrium; None searches for the delta whose
+    preactivations (and the parts of others that are linear in x, by skips) are within `delta` of those at the
+    equilibrium; None searches for the delta whose
     ellipsoid is largest. For each delta the trace of P is made small. Raises InputError (activations without
     proven values, sizes). Source: Yin, Seiler and Arcak, IEEE Trans. Automat. Control 67 (2022), section III.
     """
@@ -166,14 +168,14 @@ def region_of_attraction(
         raise InputError(f"loop is a {type(loop).__name__}; expected a NetworkLoop.")
     if delta is not None and not 0.0 < delta < math.inf:
         raise InputError(f"delta is {delta!r}; expected a number > 0, or None.")
-    if loop.network.hidden_layers < 1:
+    if not loop.network.hidden_neurons:
         raise InputError("the network is linear; expected hidden layers. Use Feedback and lyapunov.")
     n = loop.plant.states
     start = np.zeros(n) if near is None else np.asarray(near, dtype=np.float64)
     if start.shape != (n,):
         raise InputError(f"near has shape {start.shape}; expected ({n},).")
     center, radius = _equilibrium(loop, start)
-    if local_sectors(loop, center, radius, np.full(loop.network.dims[1], 1e-3)) is None:
+    if local_sectors(loop, center, radius, _all_reading(loop, 1e-3)) is None:
         return AttractionResult(
             "undecided", None, center, radius, math.nan, math.nan, None,
             ("no equilibrium is proven near the point found.",), time.perf_counter() - started,
@@ -192,6 +194,11 @@ def region_of_attraction(
     return AttractionResult(
         "proven", claim.P, center, radius, used, _volume(claim.P), certificate, (), seconds
     )
+
+
+def _all_reading(loop: NetworkLoop, delta: float) -> np.ndarray:
+    """The same delta for every preactivation that reads the state."""
+    return np.full(int(reading_neurons(loop.network).sum()), delta)
 
 
 def _volume(P: np.ndarray) -> float:
@@ -260,12 +267,12 @@ class _Ellipsoids:
 
     def _proposals(self, delta: float) -> Iterator[Proposal]:
         loop = self.loop
-        deltas = np.full(loop.network.dims[1], delta)
+        deltas = _all_reading(loop, delta)
         slopes = local_sectors(loop, self.center, self.radius, deltas)
         if slopes is None:
             return
         F, _, V = _maps(loop, inputs=False)
-        rows = V[: deltas.size, : loop.plant.states]
+        rows = V[reading_neurons(loop.network), : loop.plant.states]
         for margin in (1e-8, 1e-7, 1e-6, 1e-5):
             problem = Problem()
             total, P, t = _dissipation(problem, loop, F, V, slopes)

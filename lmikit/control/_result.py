@@ -74,8 +74,12 @@ class ControlResult(AbstractResult):
 
     def __str__(self) -> str:
         numbers = ""
-        if math.isfinite(self.lower) or math.isfinite(self.upper):
+        if math.isfinite(self.lower) and math.isfinite(self.upper):
             numbers = f" in [{self.lower!r}, {self.upper!r}]"
+        elif math.isfinite(self.upper):
+            numbers = f", at most {self.upper!r}"
+        elif math.isfinite(self.lower):
+            numbers = f", at least {self.lower!r}"
         return "\n  ".join((f"{self.verdict}{numbers}: {self.claim}", *self.reasons))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from .._errors import InputError
 from ..graph import Graph
-from ..network import Network
+from ..graph._chain import is_chain
+from ..network import Activation, Network
 from ._feedback import Feedback
 from ._state_space import System, as_system
 
@@ -20,20 +21,18 @@ class NetworkLoop:
     """The plant's inputs `control` are u = f(y): f a network, y the outputs `measured` (None: the state).
 
     What remains are the inputs d and outputs e of the loop. Continuous or discrete. A `Graph` whose nodes
-    are a chain is taken as the `Network` that it is. Raises InputError where sizes do not fit, where a
-    measured output depends directly on a control input, and for other graphs.
+    are a chain is taken as the `Network` that it is; one with skips stays a graph. Raises InputError where
+    sizes do not fit, where a measured output depends directly on a control input, and for graphs with
+    nonlinearities on groups of channels.
     """
 
     plant: System
-    network: Network
+    network: Network | Graph
     control: tuple[int, ...]
     measured: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.network, Graph):
-            object.__setattr__(self, "network", self.network.as_chain())
-        if not isinstance(self.network, Network):
-            raise InputError(f"network is a {type(self.network).__name__}; expected an lmikit.Network.")
+        object.__setattr__(self, "network", _plain(self.network))
         rows, columns = self.network.output_dim, self.network.input_dim
         gain = np.zeros((rows, columns))
         wired = Feedback.of_gain(self.plant, gain, self.control, self.measured)
@@ -51,8 +50,7 @@ class NetworkLoop:
     ) -> "NetworkLoop":
         """The same with a plant that `as_system` reads."""
         seen = None if measured is None else tuple(measured)
-        chain = network.as_chain() if isinstance(network, Graph) else network
-        return cls(as_system(system), chain, tuple(control), seen)
+        return cls(as_system(system), network, tuple(control), seen)
 
     @property
     def wiring(self) -> Feedback:
@@ -75,3 +73,19 @@ class NetworkLoop:
 
     def __repr__(self) -> str:
         return f"<NetworkLoop: {self.plant.states} states, {self.network.hidden_neurons} neurons>"
+
+
+def _plain(network: Any) -> Network | Graph:
+    """A chain where it is one; raises InputError for what is no network of single neurons."""
+    if isinstance(network, Graph):
+        for k in network.applied:
+            function = network.nodes[k].function  # type: ignore[union-attr]
+            if not isinstance(function, Activation):
+                raise InputError(
+                    f"node {k} of the graph applies {function.name} to groups of channels; expected "
+                    "activations of one neuron each."
+                )
+        return network.as_chain() if is_chain(network) else network
+    if not isinstance(network, Network):
+        raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network or a Graph.")
+    return network

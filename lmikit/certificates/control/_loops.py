@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..._errors import InputError
-from ...network import Network
 from ...systems import NetworkLoop
-from ._arithmetic import AbstractArithmetic, Matrix
+from ._arithmetic import AbstractArithmetic, Floats, Matrix
 from ._claims import AbstractControlClaim, Arrays, Conditions, register_claim, symmetric
 from ._sectors import enclose_equilibrium, sectors
+from ._walk import network_maps, neurons_of, reading_neurons
 
-__all__ = ["LoopGain", "RegionOfAttraction", "chain_maps", "loop_maps", "neuron_terms", "storage_change"]
+__all__ = ["LoopGain", "RegionOfAttraction", "loop_maps", "neuron_terms", "slopes_of", "storage_change"]
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -38,36 +38,11 @@ def loop_maps(
     seen, direct = wired.measurement()
     direct = direct if inputs else direct[:, :0]
     N, n = loop.network.hidden_neurons, plant.states
-    V, control = chain_maps(ops, loop.network, ops.of(seen), ops.of(direct))
+    V, control = network_maps(ops, loop.network, ops.of(seen), ops.of(direct))
     F = ops.block([[ops.of(plant.A), ops.zeros(n, N), ops.of(plant.B[:, free])]])
     F = F + ops.of(plant.B[:, u]) @ control
     E = ops.block([[ops.of(plant.C[z]), ops.zeros(z.size, N), ops.of(plant.D[z][:, free])]])
     return F, E + ops.of(plant.D[z][:, u]) @ control, V
-
-
-def chain_maps(
-    ops: AbstractArithmetic[Matrix], network: Network, seen: Matrix, direct: Matrix
-) -> tuple[Matrix, Matrix]:
-    """(V, U): preactivations and outputs, without biases, as maps of z = (x, w, d); the input is
-    seen x + direct d."""
-    weights, sizes = network.weights, network.dims[1:-1]
-    N, n, m = sum(sizes), seen.shape[1], direct.shape[1]
-    first = ops.block([[seen, ops.zeros(seen.shape[0], N), direct]])
-    rows: list[list[Matrix]] = []
-    for k, W in enumerate(weights[:-1]):
-        before = sum(sizes[: max(k - 1, 0)])
-        part = ops.of(W)
-        if k == 0:
-            rows.append([part @ first])
-        else:
-            left, right = n + before, N - before - sizes[k - 1] + m
-            rows.append([ops.block([[ops.zeros(W.shape[0], left), part, ops.zeros(W.shape[0], right)]])])
-    last = ops.of(weights[-1])
-    if not rows:
-        return ops.zeros(0, n + m), last @ first
-    tail = last.shape[1]
-    ahead = ops.zeros(last.shape[0], n + N - tail)
-    return ops.block(rows), ops.block([[ahead, last, ops.zeros(last.shape[0], m)]])
 
 
 def neuron_terms(
@@ -127,7 +102,7 @@ class LoopGain(AbstractControlClaim):
         yield "the gain is positive", self.gain > 0.0
         yield "P > 0", ops.definite(P)
         D = ops.scaled(self.gain, ops.of(np.eye(F.shape[1])[F.shape[1] - m :]))
-        q = neuron_terms(ops, V, loop.network.slopes, T, n)
+        q = neuron_terms(ops, V, slopes_of(loop), T, n)
         total = storage_change(ops, loop, F, P) + E.T @ E - D.T @ D + q
         yield "the dissipation inequality", ops.definite(-total, strict=False)
 
@@ -137,9 +112,10 @@ class LoopGain(AbstractControlClaim):
 class RegionOfAttraction(AbstractControlClaim):
     """The ellipsoid (x - x*)'P (x - x*) <= 1 around an equilibrium x* is invariant and attracted to x*.
 
-    Without inputs. On the ellipsoid the first preactivations differ from those at x* by at most delta, since
-    [[delta_i^2, r_i], [r_i', P]] >= 0, r_i their rows; intervals carry that through the layers, and there the
-    activations satisfy sectors around x*. With T >= 0 and (change of x'P x) + q < 0 for these sectors, x'P x
+    Without inputs. On the ellipsoid the parts of preactivations that are linear in x, r_i x (in a chain only
+    the first layer has them), differ from those at x* by at most delta_i, since
+    [[delta_i^2, r_i], [r_i', P]] >= 0; intervals carry that through the network, and there the activations
+    satisfy sectors around x*. With T >= 0 and (change of x'P x) + q < 0 for these sectors, x'P x
     decreases. Source: Yin, Seiler, Arcak, IEEE Trans. Automat. Control 67 (2022), Theorem 1.
     """
 
@@ -157,14 +133,15 @@ class RegionOfAttraction(AbstractControlClaim):
 
     def shapes(self, subject: Any) -> dict[str, tuple[int, ...]]:
         loop = _loop(subject)
-        if loop.network.hidden_layers < 1:
+        if not loop.network.hidden_neurons:
             raise InputError("the network is linear; expected hidden layers. Use Feedback and lyapunov.")
         n = loop.plant.states
         if self.P.shape != (n, n) or self.center.shape != (n,):
             raise InputError(
                 f"P has shape {self.P.shape} and the center {self.center.shape}; the loop has {n} states."
             )
-        return {"T": (loop.network.hidden_neurons,), "delta": (loop.network.dims[1],)}
+        read = int(reading_neurons(loop.network).sum())
+        return {"T": (loop.network.hidden_neurons,), "delta": (read,)}
 
     def conditions(self, ops: AbstractArithmetic[Matrix], subject: Any, witness: Arrays) -> Conditions:
         loop, T, delta = _loop(subject), witness["T"], witness["delta"]
@@ -177,30 +154,44 @@ class RegionOfAttraction(AbstractControlClaim):
             return
         P = ops.of(self.P)
         yield "P > 0", ops.definite(P)
-        seen, _ = loop.wiring.measurement()
-        rows = ops.of(loop.network.weights[0]) @ ops.of(seen)
+        F, _, V = loop_maps(ops, loop, inputs=False)
+        reading = np.eye(V.shape[0])[reading_neurons(loop.network)]
+        rows = ops.of(reading) @ V @ ops.of(np.eye(V.shape[1], loop.plant.states))
         eye = np.eye(delta.size)
         for i, d in enumerate(delta.tolist()):
             r = ops.of(eye[[i]]) @ rows
             matrix = ops.block([[ops.number(d) @ ops.number(d), r], [r.T, P]])
             yield f"preactivation {i} stays within delta", ops.definite(matrix, strict=False)
-        F, _, V = loop_maps(ops, loop, inputs=False)
         q = neuron_terms(ops, V, found, T, loop.plant.states)
         yield "x'Px decreases", ops.definite(-(storage_change(ops, loop, F, P) + q))
 
 
+def slopes_of(loop: NetworkLoop) -> Pairs:
+    """The slopes of the neurons, one pair for each step of neurons."""
+    return [(step.alpha, step.beta) for step in neurons_of(loop.network)]
+
+
 def local_sectors(loop: NetworkLoop, center: np.ndarray, radius: float, delta: np.ndarray) -> Pairs | None:
-    """Sectors of all hidden layers around x* for |v_1 - v_1*| <= delta; None where no x* is proven."""
+    """Sectors of all neurons around x*, where the part of each preactivation that is linear in x differs by
+    at most `delta` (those that have one, in their order) from that at x*; None where no x* is proven.
+
+    |v_i - v_i*| <= delta_i + sum_j |V_ij| |w_j - w_j*|, one step of neurons after another.
+    """
     equilibrium = enclose_equilibrium(loop, center, radius)
     if equilibrium is None:
         return None
-    found = []
-    reach = delta
-    layers, weights = loop.network.layers[:-1], loop.network.weights
-    for k, (layer, (low, high)) in enumerate(zip(layers, equilibrium.preactivations, strict=True)):
-        if k:
-            reach = np.nextafter((np.abs(weights[k]) @ reach) * (1.0 + 1e-9), np.inf)
-        alpha, beta = sectors(layer, low, high, reach)
+    ops, n = Floats(), loop.plant.states
+    size = np.abs(ops.magnitudes(loop_maps(ops, loop, inputs=False)[2])[:, n:])
+    own = np.zeros(size.shape[0])
+    own[reading_neurons(loop.network)] = delta
+    found, moved, start = [], np.zeros(size.shape[0]), 0
+    for step, (low, high) in zip(neurons_of(loop.network), equilibrium.preactivations, strict=True):
+        at = slice(start, start + step.alpha.size)
+        start = at.stop
+        reach = own[at]
+        if size[at].any():
+            reach = np.nextafter((reach + size[at] @ moved) * (1.0 + 1e-9), np.inf)
+        alpha, beta = sectors(step, low, high, reach)
         found.append((alpha, beta))
-        reach = np.nextafter(np.maximum(np.abs(alpha), np.abs(beta)) * reach, np.inf)
+        moved[at] = np.nextafter(np.maximum(np.abs(alpha), np.abs(beta)) * reach, np.inf)
     return found

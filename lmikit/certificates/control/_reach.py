@@ -17,8 +17,9 @@ from ..graph._exact_matrix import ExactMatrix
 from ._arithmetic import AbstractArithmetic, Floats, Matrix
 from ._balls import BallMatrix
 from ._claims import AbstractControlClaim, Arrays, Conditions, register_claim
-from ._loops import chain_maps, loop_maps
+from ._loops import loop_maps
 from ._reach_terms import PAIRS, NeuronFacts, neuron_matrix, set_matrix
+from ._walk import network_maps
 
 __all__ = ["ReachSets", "ReachStep", "preactivation_bounds", "reach_network"]
 
@@ -36,6 +37,8 @@ def reach_network(subject: Any) -> Network:
         )
     if not subject.discrete:
         raise InputError("the loop is in continuous time; expected discrete time: sample the plant first.")
+    if not isinstance(subject.network, Network):
+        raise InputError("the loop's network has skips; expected a chain: its facts are per layer.")
     return subject.network
 
 
@@ -96,7 +99,7 @@ def _affine_maps(ops: AbstractArithmetic[Matrix], subject: Reachable) -> tuple[M
         last = ops.of(subject.plant.B[:, list(subject.control)]) @ last
     else:
         n = network.input_dim
-        V, Y = chain_maps(ops, network, ops.of(np.eye(n)), ops.zeros(n, 0))
+        V, Y = network_maps(ops, network, ops.of(np.eye(n)), ops.zeros(n, 0))
     return ops.block([[V, ops.of(hidden)]]), ops.block([[Y, last]])
 
 

@@ -6,6 +6,8 @@ phi' is below it and rises where phi' is above. Hence finitely many cells bound 
 ends where phi is convex or concave.
 """
 
+import functools
+
 import numpy as np
 
 from ...intervals import Enclosure, Profile, profile_of
@@ -15,6 +17,7 @@ from ...network import Layer
 from ...systems import NetworkLoop
 from ..sdp._enclosure import SAFE
 from ._balls import BallMatrix
+from ._walk import Neurons, steps_of
 
 __all__ = ["Equilibrium", "enclose_equilibrium", "sectors"]
 
@@ -22,7 +25,7 @@ _CELLS = 64
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def _steepest(layer: Layer) -> np.ndarray:
+def _steepest(layer: Layer | Neurons) -> np.ndarray:
     return np.maximum(np.abs(layer.alpha), np.abs(layer.beta))
 
 
@@ -47,7 +50,7 @@ def _value(profile: Profile, steepest: np.ndarray, low: np.ndarray, high: np.nda
     return Enclosure(below(at.lo - reach), above(at.hi + reach))
 
 
-def sectors(layer: Layer, low: np.ndarray, high: np.ndarray, delta: np.ndarray) -> Pair:
+def sectors(layer: Layer | Neurons, low: np.ndarray, high: np.ndarray, delta: np.ndarray) -> Pair:
     """alpha <= (phi(c + t) - phi(c))/t <= beta for all c in [low, high], 0 < |t| <= delta; arrays (n,)."""
     profile, steepest = profile_of(layer.activation), _steepest(layer)
     bounds = layer.activation.slopes_for(low.size, "sectors")
@@ -90,27 +93,30 @@ def _side(
 
 
 class Equilibrium:
-    """The preactivations (low, high) of every hidden layer at the one equilibrium in a box."""
+    """The preactivations (low, high) of every step of neurons at the one equilibrium in a box."""
 
     def __init__(self, preactivations: list[Pair]) -> None:
         self.preactivations = preactivations
 
 
-def _layers(loop: NetworkLoop, x: BallMatrix) -> tuple[list[BallMatrix], BallMatrix]:
+def _values(loop: NetworkLoop, x: BallMatrix) -> tuple[list[BallMatrix], BallMatrix]:
     """(preactivations, the network's output) for states within a ball."""
-    seen, _ = loop.wiring.measurement()
-    value = BallMatrix.of(seen) @ x
+    values = [BallMatrix.of(loop.wiring.measurement()[0]) @ x]
     preactivations = []
-    weights = loop.network.weights
-    for layer, W in zip(loop.network.layers[:-1], weights, strict=False):
-        v = BallMatrix.of(W) @ value + BallMatrix.of(layer.bias[:, None])
-        preactivations.append(v)
-        at = profile_of(layer.activation).value(v.mid[:, 0])
-        middle = 0.5 * at.lo + 0.5 * at.hi
-        spread = above(np.maximum(at.hi - middle, middle - at.lo)) + _steepest(layer) * v.rad[:, 0]
-        value = BallMatrix(middle[:, None], spread[:, None] * SAFE)
-    last = loop.network.layers[-1]
-    return preactivations, BallMatrix.of(weights[-1]) @ value + BallMatrix.of(last.bias[:, None])
+    for step in steps_of(loop.network):
+        if isinstance(step, Neurons):
+            v = values[step.parent]
+            preactivations.append(v)
+            at = profile_of(step.activation).value(v.mid[:, 0])
+            middle = 0.5 * at.lo + 0.5 * at.hi
+            spread = above(np.maximum(at.hi - middle, middle - at.lo)) + _steepest(step) * v.rad[:, 0]
+            values.append(BallMatrix(middle[:, None], spread[:, None] * SAFE))
+        else:
+            total = BallMatrix.of(step.bias[:, None])
+            for W, p in zip(step.maps, step.parents, strict=True):
+                total = BallMatrix.of(W) @ values[p] + total
+            values.append(total)
+    return preactivations, values[-1]
 
 
 def _ends(v: BallMatrix) -> Pair:
@@ -119,15 +125,19 @@ def _ends(v: BallMatrix) -> Pair:
 
 def _jacobian(loop: NetworkLoop, preactivations: list[BallMatrix]) -> BallMatrix:
     """Of the field over all states with these preactivations."""
-    seen, _ = loop.wiring.measurement()
-    J = BallMatrix.of(seen)
-    for layer, W, v in zip(loop.network.layers[:-1], loop.network.weights, preactivations, strict=False):
-        bounds = layer.activation.slopes_for(v.shape[0], "equilibrium")
-        a, b = _derivative(profile_of(layer.activation), bounds, *_ends(v))
-        middle = 0.5 * a + 0.5 * b
-        slopes = BallMatrix(np.diag(middle), np.diag(above(np.maximum(b - middle, middle - a))))
-        J = slopes @ (BallMatrix.of(W) @ J)
-    u = BallMatrix.of(loop.plant.B[:, list(loop.control)]) @ (BallMatrix.of(loop.network.weights[-1]) @ J)
+    moved, given = [BallMatrix.of(loop.wiring.measurement()[0])], iter(preactivations)
+    for step in steps_of(loop.network):
+        if isinstance(step, Neurons):
+            v = next(given)
+            bounds = step.activation.slopes_for(v.shape[0], "equilibrium")
+            a, b = _derivative(profile_of(step.activation), bounds, *_ends(v))
+            middle = 0.5 * a + 0.5 * b
+            slopes = BallMatrix(np.diag(middle), np.diag(above(np.maximum(b - middle, middle - a))))
+            moved.append(slopes @ moved[step.parent])
+        else:
+            terms = [BallMatrix.of(W) @ moved[p] for W, p in zip(step.maps, step.parents, strict=True)]
+            moved.append(functools.reduce(BallMatrix.__add__, terms))
+    u = BallMatrix.of(loop.plant.B[:, list(loop.control)]) @ moved[-1]
     return BallMatrix.of(loop.plant.A) + u
 
 
@@ -142,9 +152,9 @@ def enclose_equilibrium(loop: NetworkLoop, near: np.ndarray, radius: float) -> E
     n = near.size
     point = BallMatrix.of(near[:, None])
     box = BallMatrix(near[:, None], np.full((n, 1), radius))
-    _, u = _layers(loop, point)
+    _, u = _values(loop, point)
     value = BallMatrix.of(loop.plant.A) @ point + BallMatrix.of(loop.plant.B[:, list(loop.control)]) @ u
-    preactivations, _ = _layers(loop, box)
+    preactivations, _ = _values(loop, box)
     J = _jacobian(loop, preactivations)
     if loop.discrete:
         value, J = value - point, J - BallMatrix.of(np.eye(n))

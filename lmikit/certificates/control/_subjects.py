@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from ..._errors import InputError
+from ...graph import Graph
 from ...network import Network
 from ...systems import Feedback, NetworkLoop, System
 from ..point import point_digest
 from ._arithmetic import AbstractArithmetic, Matrix
+from ._walk import Neurons, steps_of
 
 __all__ = ["family", "one", "realised", "subject_digest"]
 
@@ -54,7 +56,7 @@ def subject_digest(subject: Any) -> str:
         text = "lmikit-family 1 " + " ".join(subject_digest(s) for s in subject)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
     if isinstance(subject, NetworkLoop):
-        network = f"{subject.network.digest} {point_digest(subject.network)}"
+        network = f"{subject.network.digest} {_values_digest(subject.network)}"
         text = f"lmikit-loop 1 {subject.plant.digest} {network} {subject.control} {subject.measured}"
         return hashlib.sha256(text.encode("ascii")).hexdigest()
     if isinstance(subject, Network):  # its own digest leaves out the biases
@@ -64,6 +66,23 @@ def subject_digest(subject: Any) -> str:
     if not isinstance(digest, str):
         raise InputError(f"the subject is a {type(subject).__name__}; expected a system or a loop.")
     return digest
+
+
+def _values_digest(network: Network | Graph) -> str:
+    """SHA-256 over the values too: biases, activations with their parameters."""
+    if isinstance(network, Network):
+        return point_digest(network)
+    sha = hashlib.sha256(b"lmikit-loop-graph-1\n")
+    for step in steps_of(network):
+        if isinstance(step, Neurons):
+            sha.update(f"{step.activation.name} ".encode())
+            for name, value in sorted(step.activation.parameters().items()):
+                given = value if isinstance(value, str) else np.asarray(value, dtype="<f8").tobytes().hex()
+                sha.update(f"{name}={given} ".encode())
+        else:
+            sha.update(np.ascontiguousarray(step.bias, dtype="<f8").tobytes().hex().encode())
+        sha.update(b"\n")
+    return sha.hexdigest()
 
 
 def realised(ops: AbstractArithmetic[Matrix], system: Linear) -> tuple[Matrix, Matrix, Matrix, Matrix]:
