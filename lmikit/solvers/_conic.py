@@ -4,7 +4,7 @@
 
 With rows A = -svec(F_i), b = svec(F0) for an LMI, A = -C, b = d for a second-order cone, and
 (G, h), (A, b) as they are, the multiplier z of A y + s = b is `Dual` piece by piece, with the
-signs of lmikit's Lagrangian. Blocks of size 0 give no rows; 1x1 LMIs and second-order cones of
+signs of lmikit's Lagrangian. Blocks of size 0 give no rows; diagonal LMIs and second-order cones of
 dimension 1 are nonnegative rows. Exponential and power cones of a `ConicProgram` come last.
 """
 
@@ -25,6 +25,7 @@ class ConicForm:
 
     sdp: SDP
     order: SvecOrder
+    diagonal: tuple[bool, ...]  # which LMIs are rows of the orthant
     P: sp.csc_array | None
     q: np.ndarray
     A: sp.csc_array
@@ -42,19 +43,23 @@ class ConicForm:
         program = ConicProgram(program) if isinstance(program, SDP) else program
         sdp = program.sdp
         m = sdp.variables
-        scalar = [lmi for lmi in sdp.lmis if lmi.size == 1]
-        big = [lmi for lmi in sdp.lmis if lmi.size > 1]
+        diagonal = tuple(_is_diagonal(lmi) for lmi in sdp.lmis)
+        lists = [lmi for lmi, flat in zip(sdp.lmis, diagonal, strict=True) if flat and lmi.size]
+        big = [lmi for lmi, flat in zip(sdp.lmis, diagonal, strict=True) if not flat]
         lines = [soc for soc in sdp.socs if soc.d.size == 1]
         cones = [soc for soc in sdp.socs if soc.d.size > 1]
         rows, rhs = [sdp.A, sdp.G], [sdp.b, sdp.h]
-        for lmi in scalar:
-            _append(rows, rhs, lmi, order)
+        for lmi in lists:
+            rows.append(-_diagonal_rows(lmi))
+            rhs.append(lmi.F0.diagonal())
         for soc in (*lines, *cones):
             rows.append(-soc.C)
             rhs.append(soc.d)
-        nonneg = sdp.h.size + len(scalar) + len(lines)
+        nonneg = sdp.h.size + sum(lmi.size for lmi in lists) + len(lines)
         for lmi in big:
-            _append(rows, rhs, lmi, order)
+            F0, F = to_svec(lmi, order)
+            rows.append(-F)
+            rhs.append(F0)
         for cone in program.cones:
             rows.append(-cone.C)
             rhs.append(cone.d)
@@ -67,6 +72,7 @@ class ConicForm:
         return cls(
             sdp=sdp,
             order=order,
+            diagonal=diagonal,
             P=None if sdp.H is None else sp.csc_array(sp.triu(sdp.H, format="csc")),
             q=np.array(sdp.c),
             A=A,
@@ -85,16 +91,16 @@ class ConicForm:
         at_nonneg, at_soc = self.zero, self.zero + self.nonneg
         at_psd = at_soc + sum(self.socs)
         equality, inequality = z[:at_nonneg], z[at_nonneg : at_nonneg + sdp.h.size]
-        at_scalar = at_nonneg + sdp.h.size
-        at_line = at_scalar + sum(1 for lmi in sdp.lmis if lmi.size == 1)
+        at_list = at_nonneg + sdp.h.size
         X, s = [], []
-        for lmi in sdp.lmis:
-            if lmi.size <= 1:
-                X.append(np.array(z[at_scalar : at_scalar + lmi.size]).reshape(lmi.size, lmi.size))
-                at_scalar += lmi.size
+        for lmi, flat in zip(sdp.lmis, self.diagonal, strict=True):
+            if flat:
+                X.append(np.diag(z[at_list : at_list + lmi.size]))
+                at_list += lmi.size
             else:
                 X.append(smat(z[at_psd : at_psd + svec_size(lmi.size)], self.order))
                 at_psd += svec_size(lmi.size)
+        at_line = at_list
         for soc in sdp.socs:
             k = soc.d.size
             start = at_line if k <= 1 else at_soc
@@ -109,17 +115,32 @@ class ConicForm:
 
     def multipliers(self, dual: Dual) -> np.ndarray:
         """The inverse of `dual`: the multipliers of A y + s = b."""
-        sdp = self.sdp
-        scalars = [X.ravel() for lmi, X in zip(sdp.lmis, dual.X, strict=True) if lmi.size == 1]
+        lists = [X.diagonal() for X, flat in zip(dual.X, self.diagonal, strict=True) if flat]
         lines = [s for s in dual.s if s.size == 1]
         cones = [s for s in dual.s if s.size > 1]
-        big = [svec(X, self.order) for lmi, X in zip(sdp.lmis, dual.X, strict=True) if lmi.size > 1]
-        parts = [dual.v, dual.z, *scalars, *lines, *cones, *big, *dual.e, *dual.p]
+        big = [svec(X, self.order) for X, flat in zip(dual.X, self.diagonal, strict=True) if not flat]
+        parts = [dual.v, dual.z, *lists, *lines, *cones, *big, *dual.e, *dual.p]
         z = np.concatenate(parts)
         return z if z.size == self.b.size else np.append(z, 0.0)  # the row 0'y <= 1 of `of`
 
 
-def _append(rows: list, rhs: list, lmi: LMI, order: SvecOrder) -> None:
-    F0, F = to_svec(lmi, order)
-    rows.append(-F)
-    rhs.append(F0)
+def _is_diagonal(lmi: LMI) -> bool:
+    """Whether F(y) is diagonal by its pattern."""
+    if lmi.size <= 1:
+        return True
+    F0 = lmi.F0
+    constant = F0.nnz <= lmi.size and np.array_equal(
+        F0.indices, np.repeat(np.arange(lmi.size), np.diff(F0.indptr))
+    )
+    return bool(constant and lmi.has_entries and np.array_equal(lmi.P.indices, lmi.Q.indices))
+
+
+def _diagonal_rows(lmi: LMI) -> sp.csc_array:
+    """F, shape (n, m), with diag(F(y)) = diag(F0) + F y, for a diagonal LMI."""
+    if not lmi.has_entries:
+        return to_svec(lmi, SvecOrder.TRIPLETS)[1]  # of order 1
+    E, weight = lmi.E, lmi.P.data * lmi.Q.data
+    rows = lmi.P.indices[E.indices]
+    F = sp.csc_array((E.data * weight[E.indices], rows, E.indptr.copy()), shape=(lmi.size, E.shape[1]))
+    F.sum_duplicates()
+    return F
