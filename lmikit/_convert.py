@@ -6,6 +6,7 @@ the argument. What comes out is owned by nobody else and cannot be written to: i
 a `bytes` object, so that no view taken earlier or later changes what was proven.
 """
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ __all__ = ["as_csc", "as_csr", "as_float64", "as_number", "floats", "sealed"]
 
 _FLOATS = {("f", 2): "F16", ("f", 4): "F32", ("f", 8): "F64"}
 _EXACT_INTEGER = 2**53
+_INDEX_TYPES = {np.dtype(np.int32), np.dtype(np.int64)}
+_MOST_INDEX = 2**31 - 1
 
 
 def sealed(array: np.ndarray) -> np.ndarray:
@@ -107,14 +110,17 @@ def _canonical(name: str, matrix: Any, kind: Any) -> Any:
             raise InputError(f"{name} has shape {dense.shape}; expected a matrix.")
         result = kind(dense)
     else:
+        if type(matrix) is kind and _went_through(matrix):
+            return copy.copy(matrix)  # shares the sealed arrays
         if matrix.ndim != 2:
             raise InputError(f"{name} has shape {matrix.shape}; expected a matrix.")
         given = matrix.tocoo() if matrix.format in ("lil", "dok") else matrix
         values = floats(name, given.data)  # before any sum of duplicates, which keeps the dtype
         if type(given) is kind and _has_canonical_form(given) and values.all():
-            result = kind((values, sealed(given.indices), sealed(given.indptr)), shape=given.shape)
-            result.has_canonical_format = True
-            return result
+            result = copy.copy(given)  # several times cheaper than SciPy's constructor
+            indices, indptr = (a.astype(np.int32, copy=False) for a in (given.indices, given.indptr))
+            result.data, result.indices, result.indptr = values, sealed(indices), sealed(indptr)
+            return _marked(result)
         copied = given.copy()
         copied.data = values.copy()
         try:
@@ -128,17 +134,37 @@ def _canonical(name: str, matrix: Any, kind: Any) -> Any:
         raise InputError(f"{name} has duplicate entries whose sum overflows; expected finite numbers.")
     result.data = sealed(result.data)
     result.indices, result.indptr = sealed(result.indices), sealed(result.indptr)
+    return _marked(result)
+
+
+def _marked(result: Any) -> Any:
+    """The canonical matrix with its sealed arrays noted, so that this seam knows it again."""
     result.has_canonical_format = True
+    result._lmikit_sealed = (result.shape, result.data, result.indices, result.indptr)
     return result
 
 
+def _went_through(matrix: Any) -> bool:
+    """Whether the arrays are the ones that this seam checked and sealed."""
+    noted = getattr(matrix, "_lmikit_sealed", None)
+    if noted is None or matrix.shape != noted[0]:
+        return False
+    arrays = zip((matrix.data, matrix.indices, matrix.indptr), noted[1:], strict=True)
+    return all(a is b and (not a.size or _is_sealed(a)) for a, b in arrays)  # copies of the mark say nothing
+
+
 def _has_canonical_form(matrix: Any) -> bool:
-    """Whether CSC or CSR arrays are sorted, without duplicates and in range, whatever the flags say."""
+    """Whether CSC or CSR arrays are sorted, without duplicates and in range, whatever the flags say.
+
+    False too where 32 bits do not hold the indices.
+    """
     data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
     major, minor = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
     if data.ndim != 1 or data.shape != indices.shape or indptr.shape != (major + 1,):
         return False
-    if indices.dtype != np.int32 or indptr.dtype != np.int32 or indptr[0] != 0 or indptr[-1] != data.size:
+    if max(data.size, minor, major) > _MOST_INDEX or {indices.dtype, indptr.dtype} - _INDEX_TYPES:
+        return False
+    if indptr[0] != 0 or indptr[-1] != data.size:
         return False
     if (indptr[1:] < indptr[:-1]).any():
         return False

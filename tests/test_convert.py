@@ -1,5 +1,8 @@
 """Numbers come in exactly or not at all, and nothing that is kept can be changed from outside."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -292,3 +295,22 @@ def test_a_region_cannot_be_written_to():
     assert ball.x0[0] == 1.0
     with pytest.raises(ValueError, match=r"WRITEABLE|writeable"):
         ball.x0.setflags(write=True)
+
+
+def test_what_went_through_the_seam_is_known_again_only_as_it_was():
+    """Taken again at once; a copy, a pickle or other arrays are looked at anew and own their memory."""
+    once = as_csc("A", sp.csc_array(np.arange(6.0).reshape(2, 3)))
+    again = as_csc("A", once)
+    assert again is not once
+    assert again.data is once.data
+    once.data = np.array([np.nan, 1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(InputError, match="NaN or infinity"):
+        as_csc("A", once)
+    assert np.isfinite(again.data).all()
+    for other in (again.copy(), copy.deepcopy(again), pickle.loads(pickle.dumps(again))):
+        taken = as_csc("A", other)
+        assert not np.shares_memory(taken.data, other.data)
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            taken.data.setflags(write=True)
+    wide = as_csc("A", sp.csc_array(([1.0], np.array([1], dtype=np.int64), np.array([0, 1])), shape=(3, 1)))
+    assert wide.indices.dtype == wide.indptr.dtype == np.int32

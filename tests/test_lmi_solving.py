@@ -386,3 +386,23 @@ def test_symmetric_parts_and_labels_of_scalars():
     assert str(sym(K)) == "0.5 (K + K')"
     assert str(2 * K[0, 1] - 3) == "2 K[0, 1] - 3"
     assert str(-K.trace()) == "-trace(K)"
+
+
+@pytest.mark.parametrize("solver", [Clarabel(), SCS(tol=1e-9)], ids=repr)
+def test_diagonal_inequalities_keep_their_matrix_multipliers(solver):
+    """They go to the solvers as rows; X is diagonal, and the optimum that of the full cone."""
+    problem = Problem()
+    x, P = problem.diagonal(3, "x"), problem.symmetric(2, "P")
+    order, shifted = x >> np.diag([1.0, 2.0, 0.5]), P - np.diag([0.5, 1.0]) >> x[:2, :2] * 0.25
+    problem.add(order)
+    problem.add(shifted)
+    problem.minimize(2.0 * x.trace() + P.trace())
+    solution = problem.solve(solver)
+    assert solution.status is Status.SOLVED
+    close(solution.objective, 7.0 + 1.5 + 0.75, 1e-7)
+    close(order.dual, np.diag([2.25, 2.25, 2.0]), 1e-6)
+    close(shifted.dual, np.eye(2), 1e-6)
+    sdp = problem.compile()
+    raw = solver.solve(sdp)
+    gap = sdp.dual_residuals(raw.y, raw.dual)
+    assert max(gap.violation, abs(gap.gap)) < 1e-6

@@ -52,7 +52,7 @@ def assemble_lmi(
         P = sp.hstack([P, *(t.P.scipy() for t in kept)], "csc")
         Q = sp.hstack([Q, *(t.Q.scipy() for t in kept)], "csc")
         E = sp.vstack([E, *(x for x, _ in maps)], "csc")
-    return LMI(sp.csc_array(F0), P, Q, E, name=name)
+    return LMI(F0, P, Q, E, name=name)
 
 
 def _key(matrix: Columns) -> tuple[tuple[int, ...], bytes, bytes, bytes]:

@@ -12,6 +12,8 @@ from ._triplets import CONSTANT, Columns, Triplets, sorted_runs
 
 __all__ = ["entry_terms", "lmi_from_entries", "symmetric_part", "upper_entries"]
 
+_FEW = 5000  # records up to which SciPy's checks cost more than a sort
+
 
 def symmetric_part(entries: Triplets) -> tuple[Triplets, np.ndarray]:
     """Upper entries of (M + M')/2, zeros included, and M_ij - M_ji for each of them."""
@@ -79,17 +81,29 @@ def entry_terms(upper: Triplets, variables: int) -> tuple[sp.csc_array, ...]:
     fixed = var == CONSTANT
     i, j, constant = row[fixed], col[fixed], val[fixed]
     off = i != j
-    F0 = sp.csc_array(
-        (np.r_[constant, constant[off]], (np.r_[i, j[off]], np.r_[j, i[off]])), shape=upper.shape
+    F0 = _by_columns(
+        np.r_[i, j[off]], np.r_[j, i[off]], np.concatenate([constant, constant[off]]), upper.shape
     )
     row, col, var, val = (a[~fixed] for a in (row, col, var, val))
     new = np.r_[True, (np.diff(row) != 0) | (np.diff(col) != 0)][: row.size]
     index, starts = np.cumsum(new) - 1, np.flatnonzero(new)
     r, n = starts.size, upper.shape[0]
-    P, Q = (sp.csc_array((np.ones(r), side[starts], np.arange(r + 1)), shape=(n, r)) for side in (row, col))
+    counts = np.arange(r + 1, dtype=np.int32)
+    P, Q = (
+        sp.csc_array((np.ones(r), side[starts].astype(np.int32), counts), shape=(n, r)) for side in (row, col)
+    )
     weight = np.where(row == col, val, 2.0 * val)
-    E = sp.csc_array((weight, (index, var)), shape=(r, variables))
-    return F0, P, Q, E
+    return F0, P, Q, _by_columns(index, var, weight, (r, variables))
+
+
+def _by_columns(row: np.ndarray, col: np.ndarray, val: np.ndarray, shape: tuple[int, int]) -> sp.csc_array:
+    """The matrix of records without duplicates; cheaper than SciPy's way for small ones."""
+    if val.size > _FEW:
+        return sp.csc_array((val, (row, col)), shape=shape)
+    order = np.lexsort((row, col))
+    indptr = np.zeros(shape[1] + 1, dtype=np.int32)
+    np.cumsum(np.bincount(col, minlength=shape[1]), out=indptr[1:])
+    return sp.csc_array((val[order], row[order].astype(np.int32), indptr), shape=shape)
 
 
 def upper_entries(lmi: LMI) -> Triplets:

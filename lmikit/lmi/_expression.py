@@ -24,6 +24,8 @@ from ._triplets import Triplets
 
 __all__ = ["Expression"]
 
+_PLAIN = 2**53  # numbers up to which float64 holds every integer
+
 
 class Expression(AbstractComparable):
     """An affine function of the variables of one problem, with matrix values; always two-dimensional.
@@ -197,6 +199,8 @@ class Expression(AbstractComparable):
         )
 
     def __mul__(self, other: Any) -> "Expression":
+        if type(other) in (int, float) and abs(other) <= _PLAIN and not self.is_constant:
+            return self._scaled(float(other))  # what follows does the same, as a matrix
         right = Expression.lift(other)
         if right is None:
             return NotImplemented

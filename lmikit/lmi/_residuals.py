@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 _DENSE = 60  # order up to which dense arithmetic is faster than sparse
+_MOST = 200_000  # numbers of P up to which it is dense then
 _SMALL = 200  # below this order, more BLAS threads only cost time
 
 
@@ -153,6 +154,8 @@ def relative_violations(sdp: "SDP", y: np.ndarray, *, recession: bool = False) -
         size = float(np.linalg.norm(scale.of(np.full(1, np.linalg.norm(d)), abs(soc.C))))
         values.append(_ratio(-_cone_margin(soc.C @ y + d), size))
     for matrix, vector, equality in ((sdp.G, sdp.h, False), (sdp.A, sdp.b, True)):
+        if not vector.size:
+            continue
         excess = matrix @ y - scale.constants * vector
         sizes = scale.of(scale.constants * np.abs(vector), abs(matrix))
         values += [_ratio(e, s) for e, s in zip(np.abs(excess) if equality else excess, sizes, strict=True)]
@@ -189,7 +192,7 @@ def _ratio(excess: float, scale: float) -> float:
 
 
 def _lmi_violation(lmi: Any, y: np.ndarray, scale: _Scale) -> float:
-    if lmi.size <= _DENSE:
+    if lmi.size <= _DENSE and lmi.size * lmi.P.shape[1] <= _MOST:
         return _small_violation(lmi, y, scale)
     F = lmi.evaluate(y) if scale.constants else lmi.evaluate(y) - lmi.F0
     if not F.nnz:
@@ -204,37 +207,46 @@ def _lmi_violation(lmi: Any, y: np.ndarray, scale: _Scale) -> float:
 
 def _small_violation(lmi: Any, y: np.ndarray, scale: _Scale) -> float:
     """`_lmi_violation` in dense arithmetic."""
-    F0 = lmi.F0.toarray() * scale.constants
-    F = F0 + _dense_terms(lmi, lmi.E @ y)
+    F0, terms = lmi.F0.toarray() * scale.constants, _DenseTerms(lmi)
+    F = F0 + terms.matrix(lmi.E @ y)
     rows = np.abs(F).max(axis=1, initial=0.0)
     if not rows.any():
         return 0.0
-    size = np.abs(F0.diagonal())
-    near, wide = (_dense_diagonal(lmi, np.abs(v)) for v in (scale.y, scale.wide))
+    size, E = np.abs(F0.diagonal()), lmi.E
+    absolute, columns = np.abs(E.data), np.repeat(np.arange(E.shape[1]), np.diff(E.indptr))
+    near, wide = (
+        terms.diagonal(np.bincount(E.indices, absolute * v[columns], minlength=E.shape[0]))
+        for v in (scale.y, scale.wide)
+    )
     sizes = np.where(size > 0, size + near, wide)
     sizes = np.where(sizes > 0, sizes, np.where(rows > 0, rows, 1.0))
     d = 1.0 / np.sqrt(sizes)
     return max(0.0, -minimum_eigenvalue(F * d * d[:, None]))
 
 
-def _dense_terms(lmi: Any, x: np.ndarray) -> np.ndarray:
-    """sym(P diag(x) Q'), dense."""
-    n, P, Q = lmi.size, lmi.P, lmi.Q
-    if lmi.has_entries:
-        flat = P.indices.astype(np.int64) * n + Q.indices
-        half = np.bincount(flat, P.data * x * Q.data, minlength=n * n).reshape(n, n)
-    else:
-        half = ((P @ sp.diags_array(x)) @ Q.T).toarray()
-    return np.asarray(0.5 * (half + half.T))
+class _DenseTerms:
+    """P and Q of a small LMI as positions, where every term is an entry, or as dense arrays."""
 
+    def __init__(self, lmi: Any) -> None:
+        self.n, self.entries = lmi.size, lmi.has_entries
+        if self.entries:
+            self.i, self.j = lmi.P.indices.astype(np.int64), lmi.Q.indices
+            self.weight = lmi.P.data * lmi.Q.data
+        else:
+            self.P, self.Q = lmi.P.toarray(), lmi.Q.toarray()
 
-def _dense_diagonal(lmi: Any, sizes: np.ndarray) -> np.ndarray:
-    """sum over terms of |P_it Q_it| (|E| sizes)_t for each row i."""
-    E, P, Q = lmi.E, lmi.P, lmi.Q
-    columns = np.repeat(np.arange(E.shape[1]), np.diff(E.indptr))
-    x = np.bincount(E.indices, np.abs(E.data) * sizes[columns], minlength=E.shape[0])
-    if lmi.has_entries:
-        on = P.indices == Q.indices
-        return np.bincount(P.indices[on], np.abs(P.data * Q.data * x)[on], minlength=lmi.size)
-    product = abs(P.multiply(Q)).tocoo()
-    return np.bincount(product.row, product.data * x[product.col], minlength=lmi.size)
+    def matrix(self, x: np.ndarray) -> np.ndarray:
+        """sym(P diag(x) Q')."""
+        if self.entries:
+            n = self.n
+            half = np.bincount(self.i * n + self.j, self.weight * x, minlength=n * n).reshape(n, n)
+        else:
+            half = (self.P * x) @ self.Q.T
+        return np.asarray(0.5 * (half + half.T))
+
+    def diagonal(self, x: np.ndarray) -> np.ndarray:
+        """sum over terms of |P_it Q_it| x_t for each row i."""
+        if self.entries:
+            on = self.i == self.j
+            return np.bincount(self.i[on], (np.abs(self.weight) * x)[on], minlength=self.n)
+        return np.asarray(np.abs(self.P * self.Q) @ x)

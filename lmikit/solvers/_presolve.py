@@ -18,6 +18,7 @@ from ..lmi._svec import SvecOrder, svec_index, svec_pairs, to_svec
 __all__ = ["Presolved", "presolve"]
 
 _ROUNDS = 10
+_DENSE = 200_000  # numbers of P up to which dense arithmetic is the faster
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,6 +169,10 @@ def _zero_rows(lmi: LMI, rows: np.ndarray, fixed: np.ndarray, values: np.ndarray
         return rows[:0]
     if lmi.has_entries:
         free, constant = _entry_diagonal(lmi, fixed, values)
+        return rows[(free[rows] == 0) & (constant[rows] == 0)]
+    if lmi.P.shape[0] * lmi.P.shape[1] <= _DENSE:
+        dense = (lmi.P.toarray() * lmi.Q.toarray()) @ lmi.E
+        free, constant = np.abs(dense) @ ~fixed, lmi.F0.diagonal() + dense @ np.where(fixed, values, 0.0)
         return rows[(free[rows] == 0) & (constant[rows] == 0)]
     linear = sp.csr_array(lmi.P.multiply(lmi.Q)) @ lmi.E
     free = np.asarray(abs(linear)[:, np.flatnonzero(~fixed)].sum(axis=1)).ravel()
