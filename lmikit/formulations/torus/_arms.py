@@ -1,14 +1,16 @@
 """The frequencies' own matrices M(w) = E_0'E_0 + sum_a T_a (p'q + q'p), and products with their rows.
 
 Channel a has, at each of its phases, the rows p = e - alpha v and q = e - beta v. An opposite pair of
-frequencies counts twice (`weights`).
+frequencies counts twice (`weights`). M(w) is block tridiagonal by levels.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
 from ._model import TorusModel, conjugate
+from ._tridiagonal import Covariance, Tridiagonal, inverted
 
 __all__ = ["Arms", "Forms", "chunks"]
 
@@ -40,6 +42,7 @@ class Arms:
         place = {s: slice(int(a), int(b)) for s, a, b in zip(model.sources, ends, ends[1:], strict=False)}
         self.order, self.inputs, self.weights = int(ends[-1]), form.size(0), model.weights
         self._place = place
+        self._levels = tuple(slice(place[level[0]].start, place[level[-1]].stop) for level in model.partition)
         self._nodes = [
             _ArmNode(place[k], slice(place[k].start - self.inputs, place[k].stop - self.inputs), rows)
             for k, rows in model.V.items()
@@ -75,6 +78,16 @@ class Arms:
                         M[:, self._place[s], self._place[other]] += conjugate(a) @ (square[:, None] * b)
         return M
 
+    def inverse(self, T: np.ndarray) -> Covariance | None:
+        """M^-1; None where a matrix is not definite."""
+        M, own = self.matrix(T), self._levels
+        side = tuple(M[:, b, a] for a, b in itertools.pairwise(own))
+        return inverted(Tridiagonal(tuple(M[:, a, a] for a in own), side), own, np)
+
+    def log_det(self, inverse: Covariance) -> float:
+        """Of all matrices together, from their inverses."""
+        return -float(self.weights @ sum(np.linalg.slogdet(noise)[1] for noise in inverse.noise))
+
     def summed(self, values: np.ndarray) -> np.ndarray:
         """Over all frequencies of the torus, (J, ...) to (...); real."""
         return np.tensordot(self.weights, values.real, axes=(0, 0))
@@ -95,36 +108,51 @@ class Arms:
 
     def forms(self, R: np.ndarray) -> Forms:
         """P R P', P R Q', Q R Q' of all channels and phases, for Hermitian R (J, n, n)."""
-        left = self.rows(R)
-        pp, qp = self.rows(conjugate(left[0]))  # P (P R)', Q (P R)'
-        _, qq = self.rows(conjugate(left[1]))
-        return conjugate(pp), conjugate(qp), conjugate(qq)
+        left = self.read(R)
+        ee, ve, vv = R[:, self.inputs :, self.inputs :], left[:, :, self.inputs :], self.read(conjugate(left))
+        ev, (a, b) = conjugate(ve), (self._alpha, self._beta)
+        qq = ee - b[:, None] * ve - ev * b + b[:, None] * vv * b
+        if not a.any():
+            return ee, ee - ev * b, qq
+        pp = ee - a[:, None] * ve - ev * a + a[:, None] * vv * a
+        return pp, ee - a[:, None] * ve - ev * b + a[:, None] * vv * b, qq
 
     def by_channel(self, values: np.ndarray, axis: int = 0) -> np.ndarray:
         """Sums over the phases of each channel."""
         return np.asarray(np.add.reduceat(values, self._starts, axis=axis))
 
-    def log_det(self, factor: np.ndarray) -> float:
-        """Of all matrices together, from their Cholesky factors."""
-        return 2.0 * float(self.weights @ np.log(np.diagonal(factor, axis1=1, axis2=2).real).sum(axis=1))
-
     def local(self, own: Forms, low: Forms, weight: float) -> np.ndarray:
         """weight tr(K A_a K A_b) + 2 tr(K A_a B A_b) of each two channels, from the forms of K and B."""
         (pp, pq, qq), (bpp, bpq, bqq) = own, low
-        right = (weight * pq + 2.0 * bpq).swapaxes(1, 2)
-        cross = self.summed(pq.real * right.real - pq.imag * right.imag)
-        total = cross + cross.T
-        for a, b in ((qq, 2.0 * weight * pp + 2.0 * bpp), (2.0 * bqq, pp)):
-            total += self.summed(a.real * b.real + a.imag * b.imag)
-        total = self.by_channel(self.by_channel(total, 0), 1)
+        cross = self._traced(pq, conjugate(weight * pq + 2.0 * bpq))
+        inner = self._traced(qq, 2.0 * weight * pp + 2.0 * bpp) + 2.0 * self._traced(bqq, pp)
+        total = self.by_channel(self.by_channel(cross + cross.T + inner, 0), 1)
         return np.asarray(0.5 * (total + total.T))
+
+    def _traced(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Re a conj(b), entry by entry, over all frequencies of the torus."""
+        pairs = np.zeros((a.shape[1], 2 * a.shape[2]))  # real and imaginary parts beside each other
+        for weight, x, y in zip(self.weights, a, b, strict=True):
+            x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+            pairs += weight * (x.view(float) * y.view(float))
+        return np.asarray(pairs[:, ::2] + pairs[:, 1::2])
 
     def between(self, p: np.ndarray, q: np.ndarray) -> np.ndarray:
         """The sum of p'q + q'p over frequencies and phases of each channel, p and q (J, c, r)."""
         r = p.shape[2]
         found = np.empty((len(self._starts), r, r))
-        for a, (i, j) in enumerate(zip(self._starts, self._stops, strict=True)):
-            left, right = p[:, i:j].reshape(-1, r), (self.weights[:, None, None] * q[:, i:j]).reshape(-1, r)
-            half = left.real.T @ right.real + left.imag.T @ right.imag
-            found[a] = half + half.T
+        left, right = (np.concatenate([a.real, a.imag]) for a in (p, q))
+        right *= np.tile(self.weights, 2)[:, None, None]
+        for repeats, group in itertools.groupby(range(len(self.repeats)), self.repeats.__getitem__):
+            a = list(group)
+            rows = slice(self._starts[a[0]], self._stops[a[-1]])
+            x, y = (_stacked(b[:, rows], int(repeats)) for b in (left, right))
+            half = x.swapaxes(1, 2) @ y
+            found[a] = half + half.swapaxes(1, 2)
         return found
+
+
+def _stacked(a: np.ndarray, repeats: int) -> np.ndarray:
+    """(J, channels x phases, r) as (channels, J x phases, r)."""
+    J, _, r = a.shape
+    return a.reshape(J, -1, repeats, r).swapaxes(0, 1).reshape(-1, J * repeats, r)

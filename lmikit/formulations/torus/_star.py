@@ -80,10 +80,11 @@ class Star:
         G = np.zeros((self._root.first, self._root.first))
         try:
             for arms in self._arms:
-                factor = np.linalg.cholesky(arms.matrix(T))
-                own += arms.log_det(factor)
-                half = np.linalg.solve(factor, conjugate(arms.U))
-                G += arms.summed(conjugate(half) @ half)
+                inverse = arms.inverse(T)
+                if inverse is None:
+                    return None
+                own += arms.log_det(inverse)
+                G += arms.summed(arms.U @ inverse.times(conjugate(arms.U)))
             lower = np.linalg.cholesky(self._reduced(rest, G))
         except np.linalg.LinAlgError:
             return None
@@ -104,8 +105,10 @@ class Star:
         K, KU = [], []
         G = np.zeros((self._root.first, self._root.first))
         for arms in self._arms:
-            half = np.linalg.inv(np.linalg.cholesky(arms.matrix(T)))
-            K.append(conjugate(half) @ half)
+            found = arms.inverse(T)
+            if found is None:
+                raise np.linalg.LinAlgError("an arm's matrix is not positive definite")
+            K.append(found.dense(np))
             KU.append(K[-1] @ conjugate(arms.U))
             G += arms.summed(arms.U @ KU[-1])
         inverse = self._inverse(rest, 0.5 * (G + G.T))
