@@ -20,6 +20,25 @@ from ._errors import BackendMissing
 __all__ = ["ArrayModule", "array_module", "available_array_modules", "blas_threads"]
 
 
+class _ByType(dict[Any, Any]):
+    """A BLAS or LAPACK routine by the dtype of its matrices; the double one converts all others."""
+
+    def __init__(self, single: Any, double: Any) -> None:
+        super().__init__({np.dtype(np.float32): single, np.dtype(np.float64): double})
+
+    def __missing__(self, dtype: Any) -> Any:
+        return self[np.dtype(np.float64)]
+
+
+_blas, _lapack = scipy.linalg.blas, scipy.linalg.lapack
+_GEMM = _ByType(_blas.sgemm, _blas.dgemm)
+_SYRK = _ByType(_blas.ssyrk, _blas.dsyrk)
+_TRSV = _ByType(_blas.strsv, _blas.dtrsv)
+_TRSM = _ByType(_blas.strsm, _blas.dtrsm)
+_POTRF = _ByType(_lapack.spotrf, _lapack.dpotrf)
+_POTRS = _ByType(_lapack.spotrs, _lapack.dpotrs)
+
+
 class ArrayModule:
     """NumPy on the CPU; subclasses serve other devices with the same meaning."""
 
@@ -39,30 +58,28 @@ class ArrayModule:
 
     def product(self, a: Any, b: Any) -> Any:
         """A B for matrices."""
-        if a.dtype != np.float64 or b.dtype != np.float64 or 0 in a.shape or 0 in b.shape:
+        if a.dtype != b.dtype or a.dtype not in _GEMM or 0 in a.shape or 0 in b.shape:
             return a @ b
         # SciPy's BLAS, like the factorisations below: where NumPy brings its own, the idle threads of
         # either spin while the other works. The routine reads columns, so it forms B'A'.
         right, right_flipped = _by_columns(b)
         left, left_flipped = _by_columns(a)
-        return scipy.linalg.blas.dgemm(
-            1.0, right, left, trans_a=not right_flipped, trans_b=not left_flipped
-        ).T
+        return _GEMM[a.dtype](1.0, right, left, trans_a=not right_flipped, trans_b=not left_flipped).T
 
     def less_gram(self, s: Any, v: Any) -> Any:
         """S - V'V; only its lower triangle is meaningful."""
         if 0 in v.shape:
             return s.copy()
         by_columns, flipped = _by_columns(v)
-        return scipy.linalg.blas.dsyrk(-1.0, by_columns, beta=1.0, c=s.T, trans=not flipped, lower=0).T
+        return _SYRK[v.dtype](-1.0, by_columns, beta=1.0, c=s.T, trans=not flipped, lower=0).T
 
     def cholesky(self, a: Any) -> Any | None:
         """Lower factor of a symmetric matrix (lower triangle read), or None if it is not PD."""
         if a.flags.c_contiguous:
-            factor, info = scipy.linalg.lapack.dpotrf(a.T, lower=0, clean=1)
+            factor, info = _POTRF[a.dtype](a.T, lower=0, clean=1)
             factor = factor.T
         else:
-            factor, info = scipy.linalg.lapack.dpotrf(a, lower=1, clean=1)
+            factor, info = _POTRF[a.dtype](a, lower=1, clean=1)
         # what is not finite in a row reaches its diagonal entry
         return factor if info == 0 and np.isfinite(factor.diagonal()).all() else None
 
@@ -79,7 +96,7 @@ class ArrayModule:
         """(L L')^-1 b."""
         if isinstance(b, np.ndarray) and b.ndim == 1 and b.size:
             by_columns, flipped = _by_columns(factor)
-            return scipy.linalg.lapack.dpotrs(by_columns, b, lower=not flipped)[0]
+            return _POTRS[factor.dtype](by_columns, b, lower=not flipped)[0]
         return self.solve_triangular(factor, self.solve_triangular(factor, b), transposed=True)
 
     def solve_triangular(self, factor: Any, b: Any, *, transposed: bool = False) -> Any:
@@ -91,12 +108,13 @@ class ArrayModule:
         by_columns, flipped = _by_columns(factor)
         if b.ndim == 1:
             turned = bool(flipped) != transposed
-            return scipy.linalg.blas.dtrsv(by_columns, b, lower=not flipped, trans=turned)
+            return _TRSV[factor.dtype](by_columns, b, lower=not flipped, trans=turned)
+        trsm = _TRSM[factor.dtype]
         if b.flags.c_contiguous:  # (L^-1 B)' = B' L^-T: no copy into columns
             turned = bool(flipped) == transposed
-            return scipy.linalg.blas.dtrsm(1.0, by_columns, b.T, side=1, lower=not flipped, trans_a=turned).T
+            return trsm(1.0, by_columns, b.T, side=1, lower=not flipped, trans_a=turned).T
         turned = bool(flipped) != transposed
-        return scipy.linalg.blas.dtrsm(1.0, by_columns, b, lower=not flipped, trans_a=turned)
+        return trsm(1.0, by_columns, b, lower=not flipped, trans_a=turned)
 
     def sparse(self, matrix: Any) -> Any:
         """A SciPy sparse matrix as a sparse matrix of this module (CSR)."""
@@ -116,7 +134,7 @@ class ArrayModule:
 
         The rest of `a` is left undefined.
         """
-        _, info = scipy.linalg.lapack.dpotrf(a.T, lower=0, clean=0, overwrite_a=1)
+        _, info = _POTRF[a.dtype](a.T, lower=0, clean=0, overwrite_a=1)
         return bool(info == 0)
 
     def solve_in_place_factor(self, a: Any, b: Any) -> Any:

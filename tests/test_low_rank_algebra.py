@@ -10,6 +10,7 @@ from lmikit import Slopes
 from lmikit._arrays import array_module
 from lmikit.solvers.low_rank import _chain as chain_ops
 from lmikit.solvers.low_rank._compile import compile_sdp
+from lmikit.solvers.low_rank._sandwich import Products, gains_of_inverse, sandwich
 from lmikit.solvers.low_rank._schur import schur_complement, window
 from lmikit.solvers.low_rank._start import level_by_level
 from lmikit.solvers.low_rank._state import dual_at, point_at
@@ -94,7 +95,9 @@ def test_direction_and_schur_complement_are_those_of_dense_algebra(case):
     step = (lmi.evaluate(dy) - lmi.F0).toarray()
     K = completed(dual.X[0], sizes) @ step @ completed(R, sizes)
     K = 0.5 * (K + K.T)
-    found = chain_ops.sandwich(problem.am, dual.X[0], chain.linear(problem.internal(dy)), R)
+    left = Products.left(AM, dual.X[0], chain.across)
+    right = Products.right(AM, R, chain.across, gains_of_inverse(AM, point.Z[0]))
+    found = sandwich(AM, left, chain.linear(problem.internal(dy)), right)
     assert close(dense(found, sizes), np.where(pattern(sizes), K, 0.0))
     schur = np.zeros((m, m))
     schur_complement(problem, dual.X, [R], schur)

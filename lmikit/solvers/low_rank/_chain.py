@@ -25,7 +25,7 @@ __all__ = [
     "invert",
     "log_determinant",
     "mirrored",
-    "sandwich",
+    "symmetric",
 ]
 
 
@@ -118,7 +118,7 @@ def invert(am: ArrayModule, factor: Factor) -> Markov:
     for k in range(1, levels):
         G[k] = -am.solve_triangular(factor.L[k], factor.V[k], transposed=True)
         low[k] = am.product(G[k], diag[k - 1])
-        diag[k] = _symmetric(C[k] + am.product(low[k], G[k].T))
+        diag[k] = symmetric(C[k] + am.product(low[k], G[k].T))
     return Markov(diag, low, G, C)
 
 
@@ -162,55 +162,6 @@ def mirrored(am: ArrayModule, lower: Any) -> Any:
     return am.xp.tril(lower) + am.xp.tril(lower, -1).T
 
 
-def _symmetric(a: Any) -> Any:
+def symmetric(a: Any) -> Any:
+    """Its symmetric part."""
     return 0.5 * (a + a.T)
-
-
-def _is_diagonal(am: ArrayModule, M: Any) -> bool:
-    """Whether M is; the diagonal blocks of LipSDP are for slopes [0, 1], and most of the work is here."""
-    return int(am.xp.count_nonzero(M)) == int(am.xp.count_nonzero(am.xp.diagonal(M)))
-
-
-def _times(am: ArrayModule, M: Any, B: Any) -> Any:
-    """M B."""
-    return am.xp.diagonal(M)[:, None] * B if _is_diagonal(am, M) else am.product(M, B)
-
-
-def _backward(am: ArrayModule, A: Markov, M: LevelBlocks, B: Markov) -> tuple[list[Any], list[Any]]:
-    """V_i = sum over a, b >= i of (G_a..G_{i+1})' M_ab (G_b..G_{i+1}), and U_i = M_{i,i-1} + V_i G_i of B."""
-    V, U = list(M.diag), [None] * len(M.diag)
-    for i in range(len(A.diag) - 1, 0, -1):
-        U[i] = M.low[i] + _times(am, V[i], B.G[i])
-        V[i - 1] = M.diag[i - 1] + am.product(M.low[i].T, B.G[i]) + am.product(A.G[i].T, U[i])
-    return V, U
-
-
-def sandwich(am: ArrayModule, A: Markov, M: LevelBlocks, B: Markov) -> LevelBlocks:
-    """sym(A M B) on the pattern, in O(sum n_k^3): at most 16 products per level.
-
-    Y = A M B is a sum of A_ia M_ab B_bj over a, b that splits at the levels below i and those from i on.
-    With T_i the part a, b <= i of Y_ii, V_i the sum from i on, U_i that of M_ij + V_i G_i, and j = i - 1,
-
-        Y_ji = S_1 + A_ji S_2,         S_1 = T_j G_i' + A_jj M_ji B_ii,
-        Y_ii = G_i S_1 + A_ii S_2,     S_2 = M_ij B_ji + V_i B_ii,
-        Y_ij = G_i Y_jj + C_i U_i B_jj.
-
-    T is carried on and not Y: A_ii (V_i - M_ii) B_ii cancels, and from level to level its rounding grows.
-    """
-    product = am.product
-    V, U = _backward(am, A, M, B)
-    T = product(A.diag[0], _times(am, M.diag[0], B.diag[0]))
-    last = len(A.diag) - 1
-    Y = T if last == 0 else T + product(A.diag[0], product(V[0] - M.diag[0], B.diag[0]))
-    diag, low = [_symmetric(Y)], [None]
-    for i in range(1, last + 1):
-        own = product(M.low[i], B.low[i].T) + _times(am, M.diag[i], B.diag[i])
-        beyond = None if i == last else product(V[i] - M.diag[i], B.diag[i])
-        S1 = product(T, B.G[i].T) + product(product(A.diag[i - 1], M.low[i].T), B.diag[i])
-        upper = S1 + product(A.low[i].T, own if beyond is None else own + beyond)
-        lower = product(A.G[i], Y) + product(A.C[i], product(U[i], B.diag[i - 1]))
-        T = product(A.G[i], S1) + product(A.diag[i], own)
-        Y = T if beyond is None else T + product(A.diag[i], beyond)
-        diag.append(_symmetric(Y))
-        low.append(0.5 * (lower + upper.T))
-    return LevelBlocks(diag, low)

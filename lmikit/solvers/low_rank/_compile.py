@@ -1,6 +1,7 @@
 """An `SDP` compiled for the low-rank method: levels, term groups, variables in a convenient order."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -13,8 +14,9 @@ import scipy.sparse as sp
 from ..._arrays import ArrayModule
 from ...lmi import LMI, SDP
 from .._interrupt import OutOfTime
-from ._chain import AbstractLevelBlocks, LevelBlocks
+from ._chain import AbstractLevelBlocks, LevelBlocks, symmetric
 from ._ordering import levels_of
+from ._sandwich import Structured, diagonal_of
 from ._terms import Group, factor_of
 
 __all__ = ["Compiled", "LevelLMI", "compile_sdp"]
@@ -47,18 +49,35 @@ class LevelLMI:
         """D."""
         return int(self.sizes.sum())
 
-    def linear(self, y: Any) -> LevelBlocks:
+    def linear(self, y: Any) -> Structured:
         """F(y) - F0."""
-        xp = self.am.xp
+        xp, levels = self.am.xp, range(len(self.levels))
         diag = [xp.zeros((n, n)) for n in self.sizes]
         low = [None, *(xp.zeros((n, m)) for n, m in zip(self.sizes[1:], self.sizes[:-1], strict=True))]
-        for level in self.levels:
+        scales: list[Any] = [None for _ in levels]
+        thin: list[Any] = [None for _ in levels]
+        for k, level in enumerate(self.levels):
             if level.simple is not None:
                 level.simple.add_to(self.am, diag, low, y[level.simple_variables])
+                scales[k] = y[level.simple_variables]
             if level.shared is not None:
                 weights = level.shared_weights @ y[level.shared_variables]
-                level.shared.add_to(self.am, diag, low, weights)
-        return LevelBlocks(diag, low)
+                thin[k] = level.shared.thin(weights)
+                if thin[k] is None:
+                    level.shared.add_to(self.am, diag, low, weights)
+        bare = [diagonal_of(self.am, block) for block in diag]
+        for k in levels:
+            if thin[k] is not None:
+                p, q = thin[k]
+                diag[k] = diag[k] + symmetric(self.am.product(p, q.T))
+        return Structured(diag, low, scales, bare, thin)
+
+    @functools.cached_property
+    def across(self) -> list[Any]:
+        """U_k with low[k] = diag(y_k) U_k in `linear(y)`, y_k the level's own variables; None without one."""
+        found = [None if k.simple is None else k.simple.across() for k in self.levels]
+        shared = [k.shared is not None and k.shared.reaches_below for k in self.levels]
+        return [None if below else u for u, below in zip(found, shared, strict=True)]
 
     def evaluate(self, y: Any) -> LevelBlocks:
         """F(y)."""

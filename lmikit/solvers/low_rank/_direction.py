@@ -3,19 +3,20 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._errors import SolveFailed
-from ._chain import LevelBlocks, Markov, complete, sandwich
+from ._chain import LevelBlocks, Markov, complete
 from ._compile import Compiled
 from ._iterative import IterativeSchur
+from ._sandwich import Products, gains_of_inverse, sandwich
 from ._schur import add_inequalities, schur_complement
 from ._state import DualPoint, PrimalPoint
 
 __all__ = ["Direction", "Iterate", "SchurFactor"]
 
-_Moved = tuple[Any, list[LevelBlocks], Any, list[LevelBlocks]]
+_Moved = tuple[Any, Sequence[LevelBlocks], Any, list[LevelBlocks]]
 Context = contextlib.AbstractContextManager[None]
 
 _REFINEMENTS = 3
@@ -36,13 +37,13 @@ class SchurFactor:
         self.problem, self.matrix = problem, problem.am.xp.empty((m, m))
         self.scale: Any = None
 
-    def form(self, X: list[Markov], R: list[Markov], z_over_s: Any) -> None:
+    def form(self, X: list[Products], R: list[Products], z_over_s: Any) -> None:
         """Form and factorise; a ridge, relative to the diagonal, grows until the factorisation succeeds."""
         problem, out = self.problem, self.matrix
         xp = problem.am.xp
         with self.threads():
             for ridge in _RIDGES:
-                schur_complement(problem, X, R, out)
+                schur_complement(problem, [x.A for x in X], [r.A for r in R], out)
                 add_inequalities(problem, z_over_s, out)
                 diagonal = xp.diagonal(out).copy()
                 positive = diagonal > 0
@@ -66,7 +67,7 @@ class Direction:
     """A step (dy, dZ, ds; dX, dz), without the d."""
 
     y: Any
-    Z: list[LevelBlocks]
+    Z: Sequence[LevelBlocks]
     s: Any
     X: list[LevelBlocks]
     z: Any
@@ -86,6 +87,14 @@ class Iterate:
     ) -> None:
         """Solves are refined until their residual r has sum |r_i y_i| <= `exact` (None: never)."""
         self.problem, self.point, self.dual, self.R, self.exact = problem, point, dual, R, exact
+        am = problem.am
+        self.right = [
+            Products.right(am, r, chain.across, gains_of_inverse(am, Z))
+            for chain, r, Z in zip(problem.chains, R, point.Z, strict=True)
+        ]
+        self.left = [
+            Products.left(am, x, chain.across) for chain, x in zip(problem.chains, dual.X, strict=True)
+        ]
         self.inverse_s = 1.0 / point.s
         self.z_over_s = dual.z * self.inverse_s
         self.barrier_gradient = problem.adjoint(R, self.inverse_s)
@@ -102,7 +111,7 @@ class Iterate:
         ]
         if problem.h.size:
             self.missing_s = problem.h - problem.G @ point.y - point.s
-        K = [sandwich(problem.am, x, m, r) for x, m, r in zip(self.dual.X, self.missing, self.R, strict=True)]
+        K = self._products(self.missing)
         self.missing_rhs = -problem.adjoint(K, self.z_over_s * self.missing_s)
 
     def direction(
@@ -126,13 +135,18 @@ class Iterate:
     def _moved(self, dy: Any) -> _Moved:
         """(dy, dZ, ds, sym(X dZ R))."""
         problem, missing = self.problem, self.missing
-        dZ = [chain.linear(dy) for chain in problem.chains]
+        dZ: list[LevelBlocks] = [chain.linear(dy) for chain in problem.chains]
         ds = -(problem.G @ dy) if problem.h.size else 0.0 * self.point.s
         if missing is not None:
             dZ = [a.plus(1.0, b) for a, b in zip(dZ, missing, strict=True)]
             ds = ds + self.missing_s
-        K = [sandwich(problem.am, x, dz, r) for x, dz, r in zip(self.dual.X, dZ, self.R, strict=True)]
+        K = self._products(dZ)
         return dy, dZ, ds, K
+
+    def _products(self, dZ: Sequence[LevelBlocks]) -> list[LevelBlocks]:
+        """sym(X dZ R)."""
+        both = zip(self.left, dZ, self.right, strict=True)
+        return [sandwich(self.problem.am, left, M, right) for left, M, right in both]
 
     def _refined(
         self, schur: "SchurFactor | IterativeSchur", rhs: Any, moved: _Moved, exact: float
@@ -157,13 +171,14 @@ class Iterate:
         X + t dX is completed at the feasible t = `length`, and sym(X_t dZ R) - sym(X dZ R) is
         divided by t: the term uses the matrix that the next iterate will really be completed to.
         """
-        problem = self.problem
-        parts = []
-        for x, dx, dz, r, k in zip(self.dual.X, affine.X, affine.Z, self.R, affine.K, strict=True):
-            moved = complete(problem.am, x.plus(length, dx))
+        am, parts = self.problem.am, []
+        for k, chain in enumerate(self.problem.chains):
+            moved = complete(am, self.dual.X[k].plus(length, affine.X[k]))
             if moved is None:
                 return None
-            parts.append(sandwich(problem.am, moved, dz, r).plus(-1.0, k).times(1.0 / length))
+            left = Products.left(am, moved, chain.across)
+            product = sandwich(am, left, affine.Z[k], self.right[k])
+            parts.append(product.plus(-1.0, affine.K[k]).times(1.0 / length))
         return Correction(parts, affine.z * affine.s * self.inverse_s)
 
 

@@ -138,7 +138,7 @@ class _InteriorRun:
         gap = measures.mu * problem.degree
         late = self.unmet <= _UNMET and gap <= _LATE * measures.scale
         iterate = Iterate(problem, point, self.dual, R, _EXACT * gap if late else None)
-        self.schur.form(self.dual.X, R, iterate.z_over_s)
+        self.schur.form(iterate.left, iterate.right, iterate.z_over_s)
         around = Neighbourhood(problem, point, self.dual)
         return self._move(around, corrected_step(around, iterate, self.schur, measures.mu, self.lengths))
 

@@ -12,8 +12,8 @@ products.
 from collections.abc import Iterator
 from typing import Any
 
-from ._chain import Markov, sandwich
 from ._compile import Compiled, LevelLMI
+from ._sandwich import Products, sandwich
 from ._schur import shared_diagonal, window
 
 __all__ = ["IterativeSchur", "schur_product"]
@@ -22,7 +22,7 @@ _WINDOW, _STRIDE = 12, 6  # levels
 _RIDGES = (1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1.0)
 
 
-def schur_product(problem: Compiled, X: list[Markov], R: list[Markov], z_over_s: Any, v: Any) -> Any:
+def schur_product(problem: Compiled, X: list[Products], R: list[Products], z_over_s: Any, v: Any) -> Any:
     """O v without O: F*(sym(X F(v) R)) + G'diag(z/s)G v."""
     K = [sandwich(problem.am, x, c.linear(v), r) for x, c, r in zip(X, problem.chains, R, strict=True)]
     return problem.adjoint(K, -z_over_s * (problem.G @ v) if problem.h.size else z_over_s)
@@ -48,13 +48,13 @@ class IterativeSchur:
     def __init__(self, problem: Compiled, tol: float = 1e-5, steps: int = 400) -> None:
         self.problem, self.tol, self.steps = problem, tol, steps
         self.products = 0
-        self.X: list[Markov] = []
-        self.R: list[Markov] = []
+        self.X: list[Products] = []
+        self.R: list[Products] = []
         self.z_over_s: Any = None
         self.blocks: list[tuple[slice, int, Any, Any]] = []
         self.others: Any = None
 
-    def form(self, X: list[Markov], R: list[Markov], z_over_s: Any) -> None:
+    def form(self, X: list[Products], R: list[Products], z_over_s: Any) -> None:
         """Factorise the preconditioner's blocks."""
         problem, xp = self.problem, self.problem.am.xp
         self.X, self.R, self.z_over_s, self.blocks = X, R, z_over_s, []
@@ -63,10 +63,10 @@ class IterativeSchur:
             diagonal += problem.G.multiply(problem.G).T @ z_over_s
         covered = xp.zeros(problem.c.size, dtype=bool)
         for chain, x, r in zip(problem.chains, X, R, strict=True):
-            shared_diagonal(chain, x, r, diagonal)
+            shared_diagonal(chain, x.A, r.A, diagonal)
             done = 0
             for first, last in _windows(chain):
-                rows, tile = window(chain, x, r, first, last)
+                rows, tile = window(chain, x.A, r.A, first, last)
                 self.blocks.append((rows, max(0, done - rows.start), *self._factor(tile, diagonal[rows])))
                 covered[rows], done = True, rows.stop
         self.others = xp.where(covered | (diagonal <= 0), 0.0, 1.0 / xp.where(diagonal > 0, diagonal, 1.0))

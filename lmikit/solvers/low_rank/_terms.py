@@ -133,6 +133,30 @@ class Group:
         if below is not None:
             diag[k - 1] = diag[k - 1] + 0.5 * (below + below.T)
 
+    @property
+    def reaches_below(self) -> bool:
+        """Whether terms touch the level before."""
+        return self.P_low is not None or self.Q_low is not None
+
+    def thin(self, w: Any) -> tuple[Any, Any] | None:
+        """(p, q) with sym(p q') = sum_a w_a sym(p_a q_a'), where they are few and on one level alone."""
+        P, Q = self.P_top, self.Q_top
+        if not (isinstance(P, DenseFactor) and isinstance(Q, DenseFactor)):
+            return None
+        return None if self.reaches_below or 4 * self.size > P.rows else (P.matrix * w, Q.matrix)
+
+    def across(self) -> Any | None:
+        """U with diag(w) U = the block below the diagonal, where term a touches row a alone of its level."""
+        P, Q = self.P_top, self.Q_top
+        if not (isinstance(P, SelectionFactor) and P.whole and isinstance(Q, SelectionFactor) and Q.whole):
+            return None
+        parts: list[Any | None] = []
+        for top, low in ((P, self.Q_low), (Q, self.P_low)):
+            if isinstance(low, SelectionFactor):
+                return None
+            parts.append(None if low is None else 0.5 * top.scale[:, None] * low.transpose)
+        return _total(parts)
+
     def products(self, am: ArrayModule, diag: list[Any], low: list[Any]) -> Any:
         """p_a'A q_a for every term, from the pattern blocks of symmetric A."""
         k = self.level
