@@ -13,8 +13,9 @@ from lmikit import BackendMissing, InputError, OptionError, training
 from lmikit.formulations.rs_lmi import Hinge, slope_gains
 from lmikit.sketching import Gaussian, PowerRefined, as_operator
 from lmikit.training._certify import certified
-from lmikit.training._rs_lmi_penalties import sketched_pulls
+from lmikit.training._rs_lmi_penalties import first_sketches, sketched_pulls
 from lmikit.training._rs_lmi_taus import TauState
+from lmikit.training._weights import Layout
 
 DIMS = (3, 6, 5, 2)
 
@@ -41,7 +42,7 @@ def quick(**changes):
 @given(
     st.sampled_from(["relu", "tanh", "abs", "gelu"]),
     st.sampled_from([None, 0.5, 3.0]),
-    st.sampled_from([Gaussian(), PowerRefined(power=1)]),
+    st.sampled_from([Gaussian(), PowerRefined(power=1), None]),
     st.sampled_from([np.float32, np.float64]),
     st.integers(0, 1000),
 )
@@ -227,15 +228,18 @@ def test_a_state_of_another_run_is_refused(tmp_path):
 
 
 @settings(max_examples=20)
-@given(st.booleans(), st.sampled_from([Gaussian(), PowerRefined(power=1)]), st.integers(0, 99))
+@given(st.booleans(), st.sampled_from([Gaussian(), PowerRefined(power=1), None]), st.integers(0, 99))
 def test_pulls_are_the_gradient_of_the_penalised_objective(wide, sketch, seed):
     rng = np.random.default_rng(seed)
     W = rng.standard_normal((3, 7) if wide else (7, 3))
     options = training.RSLMIOptions(m=2, sketch=sketch, price=0.3, alpha=2.0)
     taus = TauState.initial(np.array([1.5]), options, math.nan)
-    found = sketched_pulls([W], taus, options, 4)
+    maps = Layout.of([W]).sketched_maps()
+    kept = first_sketches(maps, [W], options)
+    found = sketched_pulls(maps, [W], kept, taus, options, 4)
     a = W.T if wide else W
-    S = sketch.draw(as_operator(a), 2, seed=0, block=4).matrix  # held fixed: the sketch is not differentiated
+    # held fixed: the sketch is not differentiated
+    S = kept[0] if sketch is None else sketch.draw(as_operator(a), 2, seed=0, block=4).matrix
 
     def objective(weight, tau):
         b = weight.T if wide else weight
@@ -244,9 +248,25 @@ def test_pulls_are_the_gradient_of_the_penalised_objective(wide, sketch, seed):
 
     move, h = rng.standard_normal(W.shape), 1e-6
     slope = (objective(W + h * move, 1.5) - objective(W - h * move, 1.5)) / (2 * h)
-    assert float((found.pulls[0] * move).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-6)
+    pull = np.zeros_like(W) if found.pulls[0] is None else found.pulls[0]
+    assert float((pull * move).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-6)
     slope = (objective(W, 1.5 + h) - objective(W, 1.5 - h)) / (2 * h)
     assert found.tau_gradients[0] == pytest.approx(slope, rel=1e-4, abs=1e-6)
+
+
+@settings(max_examples=10)
+@given(st.sampled_from([(9, 5), (5, 9), (6, 6)]), st.integers(0, 99))
+def test_a_kept_sketch_finds_the_largest_singular_values(shape, seed):
+    W = np.random.default_rng(seed).standard_normal(shape)
+    options = training.RSLMIOptions(m=4, seed=seed)
+    taus = TauState.initial(np.ones(1), options, math.nan)
+    maps = Layout.of([W]).sketched_maps()
+    kept = first_sketches(maps, [W], options)
+    for step in range(400):
+        found = sketched_pulls(maps, [W], kept, taus, options, step)
+        kept = found.sketches
+        assert kept[0].T @ kept[0] == pytest.approx(np.eye(4), abs=1e-12)
+    assert found.violation[0] == pytest.approx(np.linalg.norm(W, 2) ** 2 - 1.0, rel=1e-3)
 
 
 def test_a_diverging_tau_raises_alpha_and_where_the_lmi_holds_its_price():
@@ -281,7 +301,7 @@ def test_weights_that_grow_without_end_are_noticed_and_stopped():
     assert np.isfinite(r.certificate.bound)
 
 
-@pytest.mark.parametrize("sketch", [Gaussian(), PowerRefined(power=1)])
+@pytest.mark.parametrize("sketch", [Gaussian(), PowerRefined(power=1), None])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_full_steps_on_the_penalty_are_stable_from_far_outside(sketch, scale):
     def still(weights):

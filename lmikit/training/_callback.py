@@ -4,6 +4,7 @@
 same shapes, in an order that is the caller's. Any framework can sit behind it.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -89,7 +90,7 @@ def evaluate(
 
     Raises CallbackError where the answer has a wrong form, TrainingDiverged where it is not finite.
     """
-    if step is not None and isinstance(callback, Stepped):
+    if step is not None and hasattr(callback, "seek"):  # `Stepped`, which costs more to ask for
         callback.seek(step)
     answer = callback(weights)
     if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
@@ -113,17 +114,18 @@ def evaluate(
 
 
 def _checked(i: int, gradient: Any, weight: np.ndarray, step: int | None) -> np.ndarray:
-    array = np.asarray(gradient)
+    array = gradient if type(gradient) is np.ndarray else np.asarray(gradient)
     if array.shape != weight.shape:
         raise CallbackError(
             f"gradients[{i}] has shape {array.shape}; expected {weight.shape}, that of weights[{i}]."
         )
-    if not np.isfinite(array).all():
+    # a finite sum of squares, one pass without a temporary, is the common case
+    if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
         raise TrainingDiverged(
             f"gradients[{i}] holds NaN or infinity{_at(step)}; expected finite numbers. The last good "
             "weights are in this error's `state`."
         )
-    return array.astype(weight.dtype, copy=False)
+    return array if array.dtype is weight.dtype else array.astype(weight.dtype, copy=False)
 
 
 def _at(step: int | None) -> str:

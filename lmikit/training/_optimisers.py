@@ -58,13 +58,13 @@ class AbstractOptimiser(abc.ABC):
         kept: list[np.ndarray] = []
         for i, (w, g) in enumerate(zip(weights, gradients, strict=True)):
             own = memory[self.slots * i : self.slots * (i + 1)]
-            move, own = self._direction(g, own, t)
+            move, own = self.direction(g, own, t)
             moved.append(read_only(w - w.dtype.type(rate) * move))
             kept.extend(read_only(a) for a in own)
         return tuple(moved), tuple(kept)
 
     @abc.abstractmethod
-    def _direction(self, gradient: np.ndarray, own: Arrays, t: int) -> tuple[np.ndarray, Arrays]: ...
+    def direction(self, gradient: np.ndarray, own: Arrays, t: int) -> tuple[np.ndarray, Arrays]: ...
 
 
 def cosine(t: int, steps: int) -> float:
@@ -85,7 +85,7 @@ class Momentum(AbstractOptimiser):
         if not 0.0 <= self.momentum < 1.0:
             raise OptionError(f"momentum is {self.momentum!r}; expected a number in [0, 1).")
 
-    def _direction(self, gradient: np.ndarray, own: Arrays, t: int) -> tuple[np.ndarray, Arrays]:
+    def direction(self, gradient: np.ndarray, own: Arrays, t: int) -> tuple[np.ndarray, Arrays]:
         velocity = gradient.dtype.type(self.momentum) * own[0] + gradient
         return velocity, (velocity,)
 
@@ -105,7 +105,7 @@ class Adam(AbstractOptimiser):
         if not (0.0 <= self.beta1 < 1.0 and 0.0 <= self.beta2 < 1.0 and self.eps > 0.0):
             raise OptionError(f"beta1={self.beta1!r}, beta2={self.beta2!r}, eps={self.eps!r}; see Adam.")
 
-    def _direction(self, gradient: np.ndarray, own: Arrays, t: int) -> tuple[np.ndarray, Arrays]:
+    def direction(self, gradient: np.ndarray, own: Arrays, t: int) -> tuple[np.ndarray, Arrays]:
         real = gradient.dtype.type
         mean = real(self.beta1) * own[0] + real(1.0 - self.beta1) * gradient
         square = real(self.beta2) * own[1] + real(1.0 - self.beta2) * (gradient * gradient)

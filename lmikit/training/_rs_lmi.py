@@ -28,7 +28,7 @@ from ._callback import Arrays, CallbackError, LossAndGrad, TrainingDiverged, eva
 from ._certify import certified, check_target, within_target
 from ._result import TrainingResult
 from ._rs_lmi_options import RSLMIOptions
-from ._rs_lmi_penalties import sketched_pulls
+from ._rs_lmi_penalties import first_sketches, sketched_pulls
 from ._rs_lmi_taus import TauState
 from ._state import TrainingState, saved
 from ._weights import ChainModel, Layout
@@ -109,8 +109,11 @@ class _RSLMIRun:
         if target is not None and options.clip:
             self.weights = self.layout.clipped(self.weights, np.sqrt(self.taus.tau))
         self.memory = options.optimiser.start(self.weights)
+        self.maps = self.layout.sketched_maps()
+        self.sketches = first_sketches(self.maps, self.layout.maps(self.weights), options)
         self.step, self.loss_sum, self.loss_count = 0, 0.0, 0
         self.worst = 0.0
+        self.runaway: int | None = None  # the layer whose tau left all bounds, looked for once a window
         self.rows: list[np.ndarray] = []
         self.events: list[str] = []
         self.reason = f"all {steps} steps were taken"
@@ -122,7 +125,7 @@ class _RSLMIRun:
         state = resume if isinstance(resume, TrainingState) else TrainingState.load(resume)
         state.require(_METHOD, self._text())
         self.weights = self.layout.own(state.weights)
-        self.memory = state.arrays["memory"]
+        self.memory, self.sketches = state.arrays["memory"], state.arrays["sketches"]
         self.taus = TauState.of(state.arrays)
         self.rows = list(state.one("rows"))
         self.events = [str(e) for e in state.one("events")]
@@ -142,6 +145,7 @@ class _RSLMIRun:
         arrays = {
             "weights": self.weights,
             "memory": self.memory,
+            "sketches": self.sketches,
             "rows": (rows,),
             "events": (events,),
             "loss": (np.array([self.loss_sum, self.loss_count]),),
@@ -173,6 +177,7 @@ class _RSLMIRun:
             self.step += 1
             if self.taus.counted >= options.window:
                 self._adapt()
+                self.runaway = self.taus.diverged(options)
                 if progress is not None:
                     progress(
                         Progress(_METHOD, self.step, self.steps, loss, seconds=time.monotonic() - started)
@@ -186,9 +191,10 @@ class _RSLMIRun:
                 self.state().save(save_to)
 
     def _diverged(self) -> bool:
-        layer = self.taus.diverged(self.options)
-        if layer is not None:
-            self.reason = f"tau_{layer} diverged at step {self.step}: raise price or alpha, or set a target"
+        if self.runaway is not None:
+            self.reason = (
+                f"tau_{self.runaway} diverged at step {self.step}: raise price or alpha, or set a target"
+            )
         elif not self.worst < self.options.divergence:
             self.reason = f"the weights diverged at step {self.step}: lower the learning rate or alpha"
         else:
@@ -210,18 +216,21 @@ class _RSLMIRun:
         self.loss_count += 1
         return loss
 
-    def _plus(self, arrays: Arrays, pulls: Arrays, sign: float) -> Arrays:
+    def _plus(self, arrays: Arrays, pulls: Sequence[np.ndarray | None], sign: float) -> Arrays:
         result = list(arrays)
         for i, pull in zip(self.layout.matrices, pulls, strict=True):
-            result[i] = read_only(result[i] + pull if sign > 0.0 else result[i] - pull)
+            if pull is not None:
+                (np.add if sign > 0.0 else np.subtract)(result[i], pull, out=pull)
+                result[i] = read_only(pull)
         return tuple(result)
 
-    def _pulls(self, rate: float | None = None) -> Arrays:
+    def _pulls(self, rate: float | None = None) -> tuple[np.ndarray | None, ...]:
         """What the penalties do to the W_k at this step; moves tau by its own gradient."""
-        maps = self.layout.maps(self.weights)
-        found = sketched_pulls(maps, self.taus, self.options, self.step, rate)
+        weights = self.layout.maps(self.weights)
+        found = sketched_pulls(self.maps, weights, self.sketches, self.taus, self.options, self.step, rate)
+        self.sketches = found.sketches
         self.worst = float(found.violation.max())
-        self.taus.move(found.tau_gradients, found.violation, self.options, self.steps)
+        self.taus.move(found.tau_gradients, found.violation, self.options)
         return found.pulls
 
     def _adapt(self) -> None:
@@ -274,13 +283,13 @@ class _Snapshot:
 
     def __init__(self, run: _RSLMIRun) -> None:
         self._run = run
-        self._kept = (run.weights, run.memory, run.step, run.loss_sum, run.loss_count)
-        self._taus = dataclasses.replace(run.taus)
+        self._kept = (run.weights, run.memory, run.sketches, run.step, run.loss_sum, run.loss_count)
+        self._taus = run.taus.copy()
         self._lengths = len(run.rows), len(run.events)
 
     def restore(self) -> None:
         run = self._run
-        run.weights, run.memory, run.step, run.loss_sum, run.loss_count = self._kept
+        run.weights, run.memory, run.sketches, run.step, run.loss_sum, run.loss_count = self._kept
         run.taus = self._taus
         del run.rows[self._lengths[0] :], run.events[self._lengths[1] :]
 

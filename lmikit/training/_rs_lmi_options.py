@@ -5,7 +5,7 @@ import math
 
 from .._errors import OptionError
 from ..formulations.rs_lmi import AbstractPenalty, SquaredHinge
-from ..sketching import AbstractSketch, PowerRefined
+from ..sketching import AbstractSketch
 from ._optimisers import AbstractOptimiser, Adam
 
 __all__ = ["RSLMIOptions"]
@@ -16,12 +16,14 @@ class RSLMIOptions:
     """loss + sum_k price_k [tau_k + alpha_k P_k(W_k, tau_k; S_k)], by first-order steps.
 
     `optimiser` moves the weights; `tau_rate` is Adam's rate for log tau_k; `price` is the price of tau where
-    no target is given (with one it is 1, for prod tau_k is fixed). Sketches of m columns are drawn
-    afresh from `sketch` at every `every`-th step, on the smaller side of each W_k, and the penalty acts
-    with `every` times its weight. `decoupled`: it moves the weights after the optimiser's step, at the
-    learning rate and by no more than its own curvature bears, instead of adding to the gradient that Adam
-    rescales (as weight decay does in AdamW); that is what `every` > 1 wants. None: where there is a target
-    and the penalty is SquaredHinge; without a target the gradients have to add up.
+    no target is given (with one it is 1, for prod tau_k is fixed). At every `every`-th step, on sketches of m
+    columns on the smaller side of each W_k, the penalty acts with `every` times its weight. Sketches are
+    drawn afresh from `sketch`, or (None) kept and refined by one subspace iteration S <- orth(W'W S) at each
+    such step: cheaper, and they see the largest singular values. `decoupled`: the penalty moves the weights
+    after the optimiser's step, at the learning rate and by no more than its own curvature bears, instead of
+    adding to the gradient that Adam rescales (as weight decay does in AdamW); that is what `every` > 1
+    wants. None: where there is a target and the penalty is SquaredHinge; without a target the gradients
+    have to add up.
 
     After `window` sketched steps, alpha_k is doubled where the mean of max(lambda_max(S'(W'W - tau
     I)S), 0)/tau was above `tolerance` (up to `alpha_max`) and relaxed towards `alpha` where it was below a
@@ -36,8 +38,8 @@ class RSLMIOptions:
     """
 
     optimiser: AbstractOptimiser = dataclasses.field(default_factory=Adam)
-    sketch: AbstractSketch = dataclasses.field(default_factory=lambda: PowerRefined(power=1))
-    m: int = 16
+    sketch: AbstractSketch | None = None
+    m: int = 8
     penalty: AbstractPenalty = dataclasses.field(default_factory=SquaredHinge)
     price: float = 1e-2
     alpha: float = 10.0
@@ -79,6 +81,8 @@ class RSLMIOptions:
             ("sketch", AbstractSketch),
             ("penalty", AbstractPenalty),
         ):
+            if name == "sketch" and self.sketch is None:
+                continue
             if not isinstance(getattr(self, name), kind):
                 raise OptionError(f"{name} is {getattr(self, name)!r}; expected an {kind.__name__}.")
 

@@ -1,60 +1,123 @@
-"""The sketched penalties of all layers at one step: what they do to the weights and to tau."""
+"""The sketched penalties of all layers at one step: what they do to the weights and to tau.
+
+A sketch lives on the smaller side of its W_k, for W_k W_k' has the spectrum of W_k'W_k. A kept one goes from
+step to step, and every few of them S <- orth(W_k'W_k S): subspace iteration for weights that move little
+between steps, which costs one product and no random numbers, and forgets its Gaussian start.
+"""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.linalg import lapack
 
-from ..formulations.rs_lmi import sketched_penalty
-from ..sketching import as_operator
-from ._callback import Arrays
+from ..formulations.rs_lmi import spectrum
+from ..sketching import Gaussian
+from ._callback import Arrays, read_only
 from ._rs_lmi_options import RSLMIOptions
 from ._rs_lmi_taus import TauState
+from ._sketched_maps import AbstractSketchedMap
 
-__all__ = ["Pulls", "sketched_pulls"]
+__all__ = ["Pulls", "first_sketches", "sketched_pulls"]
+
+_REFINE = 4  # sketched steps between two refinements of a kept sketch; the layers take turns
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pulls:
-    """An array per W_k, d/dtau_k of price_k [tau_k + alpha_k P_k], and max(lambda_max, 0)/tau_k per layer."""
+    """An array per W_k, d/dtau_k of price_k [tau_k + alpha_k P_k], and max(lambda_max, 0)/tau_k per layer.
 
-    pulls: Arrays
+    None stands for zeros, the array of a layer whose sketched LMI holds. `sketches` are those of the next
+    step, none where they are drawn afresh.
+    """
+
+    pulls: tuple[np.ndarray | None, ...]
     tau_gradients: np.ndarray
     violation: np.ndarray
+    sketches: Arrays
+
+
+def first_sketches(
+    maps: Sequence[AbstractSketchedMap], weights: Sequence[np.ndarray], options: RSLMIOptions
+) -> Arrays:
+    """Orthonormal S_k (n, m) that `seed` determines; none where a sketch is drawn at each step."""
+    if options.sketch is not None:
+        return ()
+    found = []
+    for k, (each, w) in enumerate(zip(maps, weights, strict=True)):
+        operator = each.operator(w)
+        m = min(options.m, operator.shape[1])
+        drawn = Gaussian().draw(operator, m, seed=options.seed, block=k).matrix
+        found.append(read_only(_orthonormal(drawn)))
+    return tuple(found)
 
 
 def sketched_pulls(
-    maps: Sequence[np.ndarray], taus: TauState, options: RSLMIOptions, step: int, rate: float | None = None
+    maps: Sequence[AbstractSketchedMap],
+    weights: Sequence[np.ndarray],
+    sketches: Arrays,
+    taus: TauState,
+    options: RSLMIOptions,
+    step: int,
+    rate: float | None = None,
 ) -> Pulls:
-    """`every` times the gradients of price_k alpha_k P_k in W_k, at sketches that (seed, step, k) determines.
+    """`every` times the gradients of price_k alpha_k P_k in W_k, at `sketches` or, without, fresh ones.
 
     With a `rate`, steps instead: rate times that, at most the step that ends a small violation at once.
     """
-    tau = taus.tau
-    tau_gradients, violation = np.ones_like(tau), np.zeros_like(tau)
-    pulls: list[np.ndarray] = []
-    for k, w in enumerate(maps):
-        flip = w.shape[1] > w.shape[0]
-        a = w.T if flip else w
-        m = min(options.m, a.shape[1])
-        projection = options.sketch.draw(as_operator(a), m, seed=options.seed, block=step * tau.size + k)
-        term = sketched_penalty(a, w.dtype.type(tau[k]), projection, options.penalty)
-        weight = float(taus.price[k] * taus.alpha[k])
-        size, top = options.every * weight, max(float(term.eigenvalues[-1]), 0.0)
-        if rate is not None:
-            size = min(rate * size, _largest_step(tau[k] + top, projection.matrix))
-        left = term.left * w.dtype.type(size)
-        pulls.append(term.right @ left.T if flip else left @ term.right.T)
-        tau_gradients[k] = taus.price[k] + weight * float(term.tau_gradient)
+    tau, turn, count = taus.tau.tolist(), step // options.every, len(maps)
+    tau_gradients, violation = taus.price.tolist(), [0.0] * count
+    pulls: list[np.ndarray | None] = [None] * count
+    kept, exact = list(sketches), options.penalty.exact
+    weighs = (taus.price * taus.alpha).tolist()
+    for k, (each, w) in enumerate(zip(maps, weights, strict=True)):
+        s = sketches[k] if sketches else _drawn(each, w, options, step * count + k)
+        image = each.image(w, s)
+        metric = None if sketches else s.T @ s
+        values, vectors, norms = spectrum(image, tau[k], metric)
+        size, top = options.every * weighs[k], max(float(values[-1]), 0.0)
         violation[k] = top / tau[k]
-    return Pulls(tuple(pulls), tau_gradients, violation)
+        if sketches and (turn + k) % _REFINE == 0:
+            kept[k] = read_only(_orthonormal(each.adjoint(w, image)))
+        if top == 0.0 and exact:
+            continue
+        if rate is not None:
+            size = min(rate * size, _largest_step(tau[k] + top, metric))
+        slope = options.penalty.derivative(np, values)
+        tau_gradients[k] -= weighs[k] * float((slope * norms).sum())
+        if exact:  # ascending eigenvalues: those below 0 pull at nothing
+            first = int(values.searchsorted(0.0, side="right"))
+            vectors, slope = vectors[:, first:], slope[first:]
+        scale = w.dtype.type(2.0 * size) * slope.astype(w.dtype, copy=False)
+        pulls[k] = each.gradient(w, image @ vectors, s @ (vectors * scale))
+    return Pulls(tuple(pulls), np.array(tau_gradients), np.array(violation), tuple(kept))
 
 
-def _largest_step(square: float, sketch: Any) -> float:
+def _drawn(each: AbstractSketchedMap, w: np.ndarray, options: RSLMIOptions, block: int) -> np.ndarray:
+    assert options.sketch is not None
+    operator = each.operator(w)
+    m = min(options.m, operator.shape[1])
+    drawn = options.sketch.draw(operator, m, seed=options.seed, block=block).matrix
+    return np.asarray(drawn.astype(w.dtype, copy=False))
+
+
+def _largest_step(square: float, metric: np.ndarray | None) -> float:
     """A step on P = sum (lambda)_+^2 that takes at most half of a singular value, and all of a small excess.
 
     d sigma = step 4 sigma (sigma^2 - tau) for orthonormal S; in general |S|^4 times it, at most.
     """
-    norm = float(np.abs(sketch.T @ sketch).sum(axis=0).max())
+    norm = 1.0 if metric is None else float(np.abs(metric).sum(axis=0).max())
     return 0.125 / (square * norm * norm)
+
+
+def _orthonormal(y: np.ndarray) -> np.ndarray:
+    """Q of y = QR by Householder: orthonormal whatever the rank; NumPy's own costs twice as much here."""
+    factor, form = _QR[y.dtype.char]
+    m = y.shape[1]
+    reflectors, scales, _, _ = factor(y, lwork=32 * m)
+    q: Any = form(reflectors, scales, lwork=32 * m, overwrite_a=1)[0]
+    return np.asarray(q)
+
+
+_QR = {"f": (lapack.sgeqrf, lapack.sorgqr), "d": (lapack.dgeqrf, lapack.dorgqr)}

@@ -11,6 +11,8 @@ from ._rs_lmi_options import RSLMIOptions
 
 __all__ = ["TauState"]
 
+_ADAM = Adam()
+
 
 @dataclasses.dataclass(eq=False)
 class TauState:
@@ -35,7 +37,7 @@ class TauState:
             log_tau = np.zeros_like(log_tau) if options.clip else log_tau
             log_tau = log_tau + (log_product - log_tau.sum()) / log_tau.size
         ones = np.ones_like(log_tau)
-        memory = Adam(learning_rate=options.tau_rate).start([log_tau])
+        memory = _ADAM.start([log_tau])
         price = ones * (options.price if math.isnan(log_product) else 1.0)
         return cls(
             log_tau,
@@ -55,17 +57,19 @@ class TauState:
         """tau_k."""
         return np.exp(self.log_tau)
 
-    def move(
-        self, tau_gradients: np.ndarray, violation: np.ndarray, options: RSLMIOptions, steps: int
-    ) -> None:
+    def copy(self) -> "TauState":
+        """Another state with the same arrays, which no method changes in place."""
+        made = object.__new__(TauState)
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def move(self, tau_gradients: np.ndarray, violation: np.ndarray, options: RSLMIOptions) -> None:
         """One step of log tau along -tau d/dtau, then back to the fixed product."""
         direction = self.tau * tau_gradients
         if not math.isnan(self.log_product):
-            direction = direction - direction.mean()
-        (moved,), self.memory = Adam(learning_rate=options.tau_rate).step(
-            [self.log_tau], [direction], self.memory, self.updates, steps
-        )
-        self.fix(moved)
+            direction -= direction.sum() / direction.size
+        move, self.memory = _ADAM.direction(direction, self.memory, self.updates)
+        self.fix(self.log_tau - options.tau_rate * move)
         self.violation = self.violation + violation
         self.counted += 1
         self.updates += 1
@@ -95,8 +99,8 @@ class TauState:
 
     def diverged(self, options: RSLMIOptions) -> int | None:
         """The first layer whose tau left all bounds."""
-        over = np.flatnonzero(~(self.log_tau - self.start < math.log(options.divergence)))
-        return int(over[0]) if over.size else None
+        inside = self.log_tau - self.start < math.log(options.divergence)
+        return None if inside.all() else int(inside.argmin())
 
     def arrays(self) -> dict[str, tuple[np.ndarray, ...]]:
         """For a `TrainingState`."""

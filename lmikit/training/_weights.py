@@ -10,6 +10,7 @@ import numpy as np
 from .._errors import InputError
 from ..network import Network
 from ._callback import Arrays, read_only
+from ._sketched_maps import AbstractSketchedMap, DenseSketch
 
 __all__ = ["ChainModel", "Layout"]
 
@@ -72,6 +73,10 @@ class Layout:
     def maps(self, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
         """W_0, ..., W_L."""
         return [weights[i] for i in self.matrices]
+
+    def sketched_maps(self) -> tuple[AbstractSketchedMap, ...]:
+        """What the sketched penalties act on, one per W_k."""
+        return tuple(DenseSketch(self.shapes[i][0] < self.shapes[i][1]) for i in self.matrices)
 
     def clipped(self, weights: Sequence[np.ndarray], norms: np.ndarray) -> Arrays:
         """The nearest arrays (Frobenius) with |W_k| <= norms_k: singular values cut, biases as they are."""

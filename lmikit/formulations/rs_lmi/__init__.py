@@ -19,6 +19,7 @@ from ._penalties import (
     SquaredHinge,
     objective,
     sketched_penalty,
+    spectrum,
 )
 from ._slopes import gain_product, loop_transformed_bound, loop_transformed_norms, slope_gains
 
@@ -47,4 +48,5 @@ __all__ = [
     "sketched_sdp",
     "sketched_taus",
     "slope_gains",
+    "spectrum",
 ]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..._eigen import eigenpairs
 from ..._errors import InputError, OptionError
 from ...sketching import AbstractProjection
 
@@ -21,6 +22,7 @@ __all__ = [
     "SquaredHinge",
     "objective",
     "sketched_penalty",
+    "spectrum",
 ]
 
 
@@ -138,21 +140,28 @@ def sketched_penalty(
     O(out n m + n m^2 + m^3). W (out, n) an array of the projection's module, tau a number.
     Raises InputError for shapes that do not fit. Not checked: that W is finite.
     """
-    penalty = penalty or SquaredHinge()
     if weight.ndim != 2 or weight.shape[1] != projection.shape[0]:
         raise InputError(
             f"W has shape {weight.shape}; expected (*, {projection.shape[0]}), the rows of the sketch."
         )
     xp, s = projection.am.xp, projection.matrix.astype(weight.dtype, copy=False)
-    image = weight @ s
-    metric = s.T @ s
-    h = image.T @ image - tau * metric
-    values, vectors = xp.linalg.eigh(0.5 * (h + h.T))
+    image, penalty = weight @ s, penalty or SquaredHinge()
+    values, vectors, norms = spectrum(image, tau, s.T @ s, xp)
     slope = penalty.derivative(xp, values)
-    right = s @ vectors
     left = (2.0 * slope) * (image @ vectors)
-    tau_gradient = -(slope * (vectors * (metric @ vectors)).sum(axis=0)).sum()
-    return PenaltyTerm(penalty.value(xp, values).sum(), tau_gradient, left, right, values)
+    return PenaltyTerm(penalty.value(xp, values).sum(), -(slope * norms).sum(), left, s @ vectors, values)
+
+
+def spectrum(image: Any, tau: Any, metric: Any = None, xp: Any = np) -> tuple[Any, Any, Any]:
+    """(lambda, V, diag(V'S'S V)) of S'(W'W - tau I)S from the image W S and the metric S'S (None: I)."""
+    h = image.T @ image  # symmetric to the bit where BLAS is told that both factors are one array
+    if metric is not None:
+        h = h - tau * metric
+        h = 0.5 * (h + h.T)
+    values, vectors = eigenpairs(h) if xp is np else xp.linalg.eigh(h)
+    if metric is None:
+        return values - values.dtype.type(tau), vectors, values.dtype.type(1.0)
+    return values, vectors, (vectors * (metric @ vectors)).sum(axis=0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
