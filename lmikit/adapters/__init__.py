@@ -2,6 +2,7 @@
 
 from ._equinox import from_equinox
 from ._flax import from_flax
+from ._jax import from_jax
 from ._keras import from_keras
 from ._keras_file import from_keras_file
 from ._nnet import from_nnet
@@ -21,6 +22,7 @@ __all__ = [
     "VnnlibProperty",
     "from_equinox",
     "from_flax",
+    "from_jax",
     "from_keras",
     "from_keras_file",
     "from_nnet",

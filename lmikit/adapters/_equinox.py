@@ -21,7 +21,8 @@ def from_equinox(model: Any, activation: Any = None) -> Network:
     `jax.nn`, PReLU, Identity, Dropout in inference mode, and nested ones. `activation` states what
     the hidden activation of an MLP is where its function is not one of those.
 
-    Raises InputError naming the layer for everything else, BackendMissing without equinox.
+    Raises InputError naming the layer for everything else, which `from_jax` reads by an example of an
+    input; BackendMissing without equinox.
     """
     try:
         import equinox
@@ -62,7 +63,9 @@ class _EquinoxReader:
                 raise InputError(f"layer {where} is an array; expected a layer: use Network.from_arrays.")
             known = jax_activation(self.jax, layer)
             if known is None:
-                raise refusal(where, f"a {kind.__module__}.{kind.__qualname__}")
+                raise refusal(
+                    where, f"a {kind.__module__}.{kind.__qualname__}", "read it by from_jax(model, example)"
+                )
             self.chain.activation(where, known)
 
     def _mlp(self, where: str, model: Any) -> None:

@@ -22,8 +22,8 @@ def from_flax(model: Any, activation: Any = None, *, order: Sequence[str] | None
     than one layer `order`, a list of paths such as "encoder/Dense_0". Neither can be checked. For
     an `nnx.Sequential` of Linear, functions of `jax.nn` and Dropout that is off both come from it.
 
-    Raises InputError naming every parameter that is not a Dense layer's, BackendMissing without
-    flax where `model` is an nnx module.
+    Raises InputError naming every parameter that is not a Dense layer's (`from_jax` reads such models by
+    an example of an input), BackendMissing without flax where `model` is an nnx module.
     """
     if isinstance(model, Mapping):
         return _from_tree(model, activation, order)
@@ -35,7 +35,7 @@ def from_flax(model: Any, activation: Any = None, *, order: Sequence[str] | None
     if not isinstance(model, nnx.Sequential):
         raise InputError(
             f"model is a {type(model).__module__}.{type(model).__qualname__}; expected a parameter tree (a "
-            "mapping; for an nnx module nnx.to_pure_dict(nnx.state(model, nnx.Param))) or an nnx.Sequential."
+            "mapping) or an nnx.Sequential: read any other module by from_jax(model, example)."
         )
     if activation is not None or order is not None:
         raise InputError("an nnx.Sequential holds its activations and order; drop activation and order.")
@@ -74,7 +74,8 @@ def _dense_layers(tree: Mapping[Any, Any], path: str) -> dict[str, dict[str, Any
     for key, value in tree.items():
         here = f"{path}/{key}" if path else str(key)
         if not isinstance(value, Mapping):
-            raise refusal(here, f"a parameter of shape {np.shape(value)} that is not a Dense layer's")
+            what = f"a parameter of shape {np.shape(value)} that is not a Dense layer's"
+            raise refusal(here, what, "read it by from_jax(lambda x: model.apply(variables, x), example)")
         found |= _dense_layers(value, here)
     return found
 
@@ -96,5 +97,6 @@ def _read_sequential(chain: ChainSteps, where: str, model: Any, nnx: Any, jax: A
             known = jax_activation(jax, layer)
             if known is None:
                 name = function_name(layer) if not isinstance(layer, nnx.Module) else ""
-                raise refusal(here, f"a {name or f'{kind.__module__}.{kind.__qualname__}'}")
+                what = f"a {name or f'{kind.__module__}.{kind.__qualname__}'}"
+                raise refusal(here, what, "read it by from_jax(model, example)")
             chain.activation(here, known)

@@ -4,6 +4,7 @@ No other product of values is globally Lipschitz. A constant inside, z = c x, is
 x phi(c x) = (1/c) z phi(z), a scaling before and after the activation.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -22,6 +23,12 @@ _Found = tuple[Activation, Any, Any]
 def gated(a: Arithmetic) -> Tensor:
     """The activation that the product of two values writes out; raises InputError for any other product."""
     values = a.value(0), a.value(1)
+    moved = [a.steps.permutation(v.step) for v in values]
+    if moved[0] is not None and moved[1] is not None and np.array_equal(moved[0].index, moved[1].index):
+        before = [Tensor(m.parents[0], (m.size,)) for m in moved if m is not None]
+        inner, first = gated(dataclasses.replace(a, operands=[*before])), moved[0]
+        step = a.steps.gather(a.call.where, [inner.step], first.which, first.index, first.fill)
+        return Tensor(step, values[0].shape)
     if values[0].shape == values[1].shape:
         for x, gate in (values, values[::-1]):
             for base, factor in _bases(a.steps, x.step):

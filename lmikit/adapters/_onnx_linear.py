@@ -14,7 +14,7 @@ from ._onnx_gates import gated
 from ._onnx_values import Arithmetic, Operand, Tensor, added
 from ._steps import size_of
 
-__all__ = ["LINEAR"]
+__all__ = ["LINEAR", "blocks"]
 
 
 def _matmul(a: Arithmetic) -> Tensor:
@@ -32,7 +32,7 @@ def _matmul(a: Arithmetic) -> Tensor:
         raise a.call.refuse("over the axis of the samples")
     columns = weight.reshape(weight.shape[0], -1)
     rows = size_of(shape[:-1])
-    step = a.steps.affine(a.call.where, value.step, _blocks(a, columns.T, rows, 1))
+    step = a.steps.affine(a.call.where, value.step, blocks(a, columns.T, rows, 1))
     return Tensor(step, shape[:-1] + weight.shape[1:])
 
 
@@ -47,7 +47,7 @@ def _from_left(a: Arithmetic, weight: np.ndarray, value: Tensor) -> Tensor:
     rows = weight.reshape(-1, weight.shape[-1])
     last = shape[-1:] if len(shape) > 1 else ()
     outer = shape[:-2]
-    matrix = _blocks(a, rows, size_of(outer), size_of(last))
+    matrix = blocks(a, rows, size_of(outer), size_of(last))
     step = a.steps.affine(a.call.where, value.step, matrix)
     return Tensor(step, outer + weight.shape[:-1] + last)
 
@@ -61,7 +61,7 @@ def _squeezed(a: Arithmetic, weight: np.ndarray, rank: int) -> np.ndarray:
     return weight
 
 
-def _blocks(a: Arithmetic, weight: np.ndarray, before: int, after: int) -> Any:
+def blocks(a: Arithmetic, weight: np.ndarray, before: int, after: int) -> Any:
     """The matrix of I (x) weight (x) I with identities of these sizes; the weight itself for 1 and 1."""
     if before == 1 and after == 1:
         return weight
@@ -181,7 +181,7 @@ def _running_sum(a: Arithmetic) -> Tensor:
     n = value.shape[axis]
     matrix = np.tril(np.ones((n, n)), -1 if options.get("exclusive", 0) else 0)
     matrix = matrix.T if options.get("reverse", 0) else matrix
-    wide = _blocks(a, matrix, size_of(value.shape[:axis]), size_of(value.shape[axis + 1 :]))
+    wide = blocks(a, matrix, size_of(value.shape[:axis]), size_of(value.shape[axis + 1 :]))
     return Tensor(a.steps.affine(a.call.where, value.step, wide), value.shape)
 
 

@@ -10,6 +10,7 @@ from ..graph import Graph
 from ..network import Network
 from ._built_steps import model_of_steps
 from ._chain import refusal
+from ._moves import moved
 from ._onnx_activations import ACTIVATIONS
 from ._onnx_constants import FOLDED, NOT_LIPSCHITZ, constant_of
 from ._onnx_operators import MOVED, MOVES, OPERATORS
@@ -202,27 +203,7 @@ class Reader:
             if any(isinstance(o, Tensor) for o in operands):
                 raise call.refuse("by a value")
             return MOVES[kind]([np.asarray(o) for o in used], call)
-        parents: list[int] = []
-        arrays, which, index, fill = [], [], [], []
-        start = 0
-        for operand in used:
-            shape = tuple(operand.shape)
-            size = size_of(shape)
-            call.spend(call.where, 4 * size)
-            value = isinstance(operand, Tensor)
-            which.append(np.full(size, len(parents) if value else -1))
-            index.append(np.arange(size))
-            fill.append(np.zeros(size) if value else np.asarray(operand, np.float64).reshape(-1))
-            arrays.append(np.arange(start, start + size).reshape(shape))
-            start += size
-            if value:
-                parents.append(operand.step)
-        pool = [np.concatenate(parts) for parts in (which, index, fill)]
-        results = []
-        for moved in MOVES[kind](arrays, call):
-            taken = moved.reshape(-1)
-            step = self.steps.gather(call.where, parents, *(part[taken] for part in pool))
-            results.append(Tensor(step, tuple(moved.shape)))
+        results = moved(self.steps, call.where, used, lambda arrays: MOVES[kind](arrays, call))
         if kind == "Pad":
             self._remember_padding(call, operands[0], used[1], results[0])
         return results

@@ -201,7 +201,7 @@ class Steps:
         moved[:, index] = weight
         return moved
 
-    def _permutation(self, parent: int) -> GatherStep | None:
+    def permutation(self, parent: int) -> GatherStep | None:
         """The step if it is a permutation of the entries of one value."""
         step = self.steps[parent]
         if not isinstance(step, GatherStep) or len(step.parents) != 1 or (step.which < 0).any():
@@ -218,7 +218,7 @@ class Steps:
         size = self.steps[parent].size
         self.spend(where, 2 * size)
         pair = [np.broadcast_to(floats(f"layer {where}", v).reshape(-1), (size,)) for v in (scale, offset)]
-        moved = self._permutation(parent)
+        moved = self.permutation(parent)
         if moved is not None:
             back = np.argsort(moved.index)
             step = self.scaling(where, moved.parents[0], pair[0][back], pair[1][back])
@@ -232,7 +232,7 @@ class Steps:
         if isinstance(activation, Identity):
             return parent
         activation.slopes_for(size, f"layer {where}")  # refuses parameters of another size
-        moved = self._permutation(parent)
+        moved = self.permutation(parent)
         if moved is not None and all(np.ndim(v) == 0 for v in activation.parameters().values()):
             return self._permuted(where, self.activation(where, moved.parents[0], activation), moved)
         return self._append(ActivationStep(where, (parent,), activation, size))
