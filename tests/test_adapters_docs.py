@@ -18,10 +18,13 @@ def blocks(name):
 
 def test_adapters_page():
     importorskip("torch")
-    (code,) = blocks("adapters.md")
+    first, second = blocks("adapters.md")
     names = {}
-    exec(compile(code, "adapters.md", "exec"), names)
+    exec(compile(first, "adapters.md", "exec"), names)
     assert names["network"].dims == (4, 8, 2)
+    importorskip("equinox")
+    exec(compile(second, "adapters.md", "exec"), names)
+    assert names["network"].dims == (64, 72, 3)
 
 
 @pytest.mark.parametrize("index", range(4))
