@@ -7,8 +7,8 @@ import time
 from ._errors import InputError, LmikitError
 from ._progress import ProgressCallback
 from ._proving import least_proven
-from .certificates.local import LocalCertificate, narrowed, verify_local
-from .certificates.local._certificate import Pairs, with_slopes
+from .certificates.local import LocalCertificate, narrowed, verify_local, with_slopes
+from .certificates.local._certificate import Pairs
 from .certificates.point import proven_intervals
 from .claims import AbstractRegion
 from .methods import AbstractMethod, LipSDP

@@ -6,6 +6,7 @@ from ._enclosure import Enclosure
 from ._functions import Profile, profile_of
 from ._inference import FORMATS, FloatFormat, rounding_bound
 from ._intervals import LocalIntervals, LocalSlopes, crown_margin, local_intervals
+from ._rounding import norm_above
 
 __all__ = [
     "FORMATS",
@@ -18,6 +19,7 @@ __all__ = [
     "crown_margin",
     "decaying_exp",
     "local_intervals",
+    "norm_above",
     "profile_of",
     "rounding_bound",
 ]

@@ -20,6 +20,7 @@ from ._optimisers import AbstractOptimiser, Adam, Momentum
 from ._pair_multipliers import TrainableMultipliers
 from ._pairwise_gains import AbstractPairwiseGain, NonexpansiveGain, ProductGain
 from ._pairwise_gradient import PairwiseGradient, pairwise_gradient
+from ._parameter_sensitivity import ParameterSensitivity, parameter_sensitivity
 from ._projection import ProjectionResult, project_weights
 from ._reference import MLP, AbstractMinibatches, Minibatches
 from ._result import TrainingResult
@@ -56,6 +57,7 @@ __all__ = [
     "NonexpansiveGain",
     "Orthogonal",
     "PairwiseGradient",
+    "ParameterSensitivity",
     "ProductGain",
     "ProjectionResult",
     "RSLMIOptions",
@@ -78,6 +80,7 @@ __all__ = [
     "lip_loop",
     "pairwise_gains",
     "pairwise_gradient",
+    "parameter_sensitivity",
     "pgd_attack",
     "project_weights",
     "rs_lmi",
