@@ -69,7 +69,8 @@ def parameter_sensitivity(
 
     `loss` of one example: CrossEntropy (|dl/dz| <= sqrt 2 at any temperature and margin), SquaredError with
     |y| <= `targets` (|dl/dz| = 2 |z - y|), or a number G with |dl/dz| <= G: sqrt 2 for the margin loss
-    max_j (z_j - z_y + 1)_+, sqrt(2) t for the cross-entropy of t z that `MLP` has. `region`: a Ball, Box or BallAndBox. CROWN's enclosures of preactivations give
+    max_j (z_j - z_y + 1)_+, sqrt(2) t for the cross-entropy of t z that `MLP` has.
+    `region`: a Ball, Box or BallAndBox. CROWN's enclosures of the preactivations there give
     ranges and slopes; `method` (None: LipSDP) proposes the Lipschitz bounds of the layers before and after
     each activation, which are proven. Weights of a convolution are its kernel, shared; its bias is one per
     channel.
