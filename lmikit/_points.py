@@ -62,6 +62,7 @@ class PointResult:
     `margin` is the proven lower bound of the least margin on the region, also where it is negative
     (NaN where nothing was proven, and for radii); `radius` the proven l2 radius (0 where there is
     none, NaN for boxes). `attack_margin` is the least margin that the attack found: an estimate.
+    `error` says what befell the worker that should have searched, in a table made on an executor.
     """
 
     verdict: Verdict
@@ -72,11 +73,13 @@ class PointResult:
     counterexample: Counterexample | None = None
     attack_margin: float = math.nan
     seconds: float = 0.0
+    error: str = ""
 
     def __str__(self) -> str:
         shown = {"margin": self.margin, "radius": self.radius}
         numbers = ", ".join(f"{k} {v:.6g}" for k, v in shown.items() if not math.isnan(v))
-        return f"{self.verdict}: class {self.label}" + (f", {numbers}" if numbers else "")
+        parts = [f"{self.verdict}: class {self.label}", numbers, self.error]
+        return ", ".join(p for p in parts if p)
 
 
 def class_rows(outputs: int, label: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """`certify_points`: one verdict per input of a data set; attacks in one batch, searches on an executor."""
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
 import logging
 import math
@@ -9,17 +9,18 @@ import multiprocessing
 import os
 import pathlib
 import time
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 
 from ._arrays import blas_threads
+from ._batch._crew import ExecutorFactory, require_executor
 from ._convert import floats
 from ._errors import InputError, LmikitError, OptionError
 from ._point_semantics import Inference
 from ._points import PointResult, class_rows, counts, propose, refutation, region_of, settled
+from ._points_workers import PointCrew
 from ._progress import Progress, ProgressCallback
 from .attacks import Attack, attack_margins
 from .certificates.point import PointCertificate, PointWitness, point_digest, point_network
@@ -92,43 +93,45 @@ def certify_points(
     box: tuple[Any, Any] | None = None,
     attack: Attack | None = None,
     search: Search | None = None,
-    executor: Executor | None = None,
+    executor: Executor | ExecutorFactory | None = None,
     jobs: int = 1,
     folder: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
+    retries: int = 1,
 ) -> PointTable:
     """`certify_point` for every row of X (n, ...) with labels y (n,).
 
     The region of a row is ||x' - x|| <= eps in `norm`, cut to lower <= x' <= upper where `box` =
     (lower, upper) is given; without eps the largest provable l2 radius is sought. `time_limit` is in
-    seconds per input. `executor` (or `jobs` processes) runs the searches, proofs are made in this
-    process. With `folder` certificates are saved there, and inputs whose certificate is there
-    already are read and proven again instead of searched for.
+    seconds per input. `executor` (or `jobs` processes) runs the searches, proofs are made in this process:
+    any `concurrent.futures.Executor`, or a function without arguments that makes one. The network travels
+    to each worker about once. Where a worker dies, inputs are searched for again as the jobs of
+    `certify_many` are (`retries`); one whose worker dies every time is undecided, and its `error` says
+    so. With `folder` certificates are saved there, and inputs whose certificate is there already are read
+    and proven again instead of searched for.
 
     Raises InputError and OptionError as `certify_point` does.
     """
     inference = Inference(semantics)
     points = _Points(network, X, y, eps, norm, box)
-    if jobs < 1 or (executor is not None and not isinstance(executor, Executor)):
-        raise OptionError(f"jobs={jobs}, executor={executor!r}; expected jobs >= 1, an Executor or None.")
+    require_executor(executor)
+    if jobs < 1:
+        raise OptionError(f"jobs is {jobs}; expected at least 1.")
     options = dataclasses.replace(search or Search(), time_limit=time_limit, progress=None)
     store = _Store(folder, points, inference)
     with blas_threads(1):
         run = _TableRun(points, options, store, progress, inference)
         run.refute(attack)
-        with _pool(executor, jobs) as pool:
-            run.search(pool)
+        run.search(_places(executor, jobs), retries)
     return run.table()
 
 
-@contextlib.contextmanager
-def _pool(executor: Executor | None, jobs: int) -> Iterator[Executor | None]:
+def _places(executor: Executor | ExecutorFactory | None, jobs: int) -> Executor | ExecutorFactory | None:
+    """Where the searches run; None for this thread."""
     if executor is not None or jobs == 1:
-        yield executor
-        return
+        return executor
     # fresh interpreters: a fork of a process with threads (BLAS, JAX) can hang
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        yield pool
+    return functools.partial(ProcessPoolExecutor, jobs, multiprocessing.get_context("spawn"))
 
 
 class _Points:
@@ -229,22 +232,6 @@ class _Store:
             result.certificate.save(self.path(i))
 
 
-def _task(
-    chain: PieceChain | CurvedChain,
-    x: np.ndarray,
-    label: int,
-    place: AbstractRegion | None,
-    search: Search,
-    box: Box | None,
-    inference: Inference,
-) -> tuple[PointWitness | None, float]:
-    """What a worker does: it proposes."""
-    start = time.perf_counter()
-    with blas_threads(1):
-        witness = propose(chain, x, label, place, search, box, inference)
-    return witness, time.perf_counter() - start
-
-
 class _TableRun:
     """The results so far."""
 
@@ -284,7 +271,7 @@ class _TableRun:
                 refuted = counts(network, real, label, self.inference)
                 self._finish(i, settled(network, label, points.regions[i], None, refuted, margin, 0.0))
 
-    def search(self, pool: Executor | None) -> None:
+    def search(self, where: Executor | ExecutorFactory | None, retries: int) -> None:
         """Certificates for the others: from the folder, or searched for and proven."""
         points = self.points
         todo = []
@@ -298,7 +285,6 @@ class _TableRun:
                 todo.append(i)
         arguments = {
             i: (
-                points.chain,
                 points.data[i],
                 int(points.labels[i]),
                 points.regions[i],
@@ -308,20 +294,24 @@ class _TableRun:
             )
             for i in todo
         }
-        if pool is None:
-            for i in todo:
-                self._prove(i, *_task(*arguments[i]))
+        if where is not None:
+            PointCrew(points.chain, arguments, self._prove).run_on(where, retries)
             return
-        futures = {pool.submit(_task, *arguments[i]): i for i in todo}
-        for future in as_completed(futures):
-            self._prove(futures[future], *future.result())
+        for i in todo:
+            start = time.perf_counter()
+            witness = propose(points.chain, *arguments[i])
+            self._prove(i, witness, time.perf_counter() - start)
 
-    def _prove(self, i: int, witness: PointWitness | None, seconds: float, save: bool = True) -> None:
+    def _prove(
+        self, i: int, witness: PointWitness | None, seconds: float, error: str = "", save: bool = True
+    ) -> None:
         start = time.perf_counter()
         label = int(self.points.labels[i])
         margin = float(self.attack_margins[i])
         result = settled(self.points.network, label, self.points.regions[i], witness, None, margin, seconds)
-        result = dataclasses.replace(result, seconds=seconds + time.perf_counter() - start)
+        result = dataclasses.replace(result, seconds=seconds + time.perf_counter() - start, error=error)
+        if error:
+            _log.warning("input %d is undecided: %s", i, error)
         if save:
             self.store.write(i, result)
         self._finish(i, result)

@@ -4,24 +4,20 @@ A worker only proposes: it hands over the witness that it proved, and this proce
 more, without repair, before there is a certificate. That is also how a results folder is read.
 """
 
-import collections
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 
 from .._arrays import blas_threads
-from .._errors import OptionError
 from .._progress import ProgressCallback
 from ..graph import Graph
 from ..network import Network
+from ._crew import ExecutorFactory, require_executor
 from ._job import Job, JobResult, as_job
 from ._state import Batch
-from ._worker import Answer, run_job
+from ._worker import run_job
 
 __all__ = ["certify_many"]
-
-ExecutorFactory = Callable[[], Executor]
 
 
 def certify_many(
@@ -58,43 +54,13 @@ def certify_many(
     are cancelled.
     """
     todo = [as_job(k, job) for k, job in enumerate(jobs)]
-    if executor is not None and not isinstance(executor, Executor) and not callable(executor):
-        raise OptionError(
-            f"executor is {executor!r}; expected a concurrent.futures.Executor, a function making one or None"
-        )
+    require_executor(executor)
     batch = Batch(todo, folder, progress, on_result)
     batch.resume()
     with blas_threads(1):
         if executor is None:
             for index in batch.open():
                 batch.finish(index, run_job(todo[index], os.getpid()))
-        elif isinstance(executor, Executor):
-            batch.run(executor, batch.open())
-            batch.give_up("its executor broke, probably because a worker process died; pass a function")
         else:
-            _run_with_factory(batch, executor, retries)
+            batch.run_on(executor, retries)
     return batch.ordered()
-
-
-def _run_with_factory(batch: Batch, make: ExecutorFactory, retries: int) -> None:
-    for _ in range(1 + retries):
-        if batch.open():
-            with _executor(make) as pool:
-                batch.run(pool, batch.open())
-    deaths: collections.Counter[int] = collections.Counter()
-    while batch.open():  # one by one, so that the job at fault is known
-        with _executor(make) as pool:
-            index = next((k for k in batch.open() if not batch.run(pool, [k])), None)
-        if index is not None:
-            deaths[index] += 1  # only those count: together, a job dies of its neighbour's fault too
-            if deaths[index] > retries:
-                batch.finish(index, Answer(None, "its worker process died", 0.0))
-
-
-@contextlib.contextmanager
-def _executor(make: ExecutorFactory) -> Iterator[Executor]:
-    pool = make()
-    if not isinstance(pool, Executor):
-        raise OptionError(f"executor() returned {pool!r}; expected a concurrent.futures.Executor.")
-    with pool:
-        yield pool

@@ -3,13 +3,13 @@
 import logging
 import os
 import pathlib
-import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future
+from typing import Any
 
 from .._errors import InputError, LmikitError, OptionError
 from .._progress import Progress, ProgressCallback
+from ._crew import AbstractCrew
 from ._job import AnyCertificate, Job, JobResult, loaded, proven
 from ._worker import Answer, run_job, text_of
 
@@ -18,7 +18,7 @@ __all__ = ["Batch"]
 _log = logging.getLogger("lmikit")
 
 
-class Batch:
+class Batch(AbstractCrew):
     """Runs jobs on executors; proves, saves and reports each answer as it comes."""
 
     def __init__(
@@ -41,51 +41,18 @@ class Batch:
         """All results, in the order of the jobs."""
         return [self.results[k] for k in range(len(self.jobs))]
 
-    def run(self, executor: Executor, indices: list[int]) -> bool:
-        """Run jobs until all are done or the executor is broken; False for broken."""
-        futures, whole = self._submit(executor, indices)
-        done: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()  # `wait` looks at all, every time
-        pending = set(futures)
-        try:
-            for future in futures:
-                future.add_done_callback(done.put)
-            while pending:
-                future = done.get()
-                pending.discard(future)
-                whole = self._collect(futures[future], future) and whole
-        finally:
-            for future in pending:
-                future.cancel()
-        return whole
+    def call(self, index: int) -> tuple[Any, ...]:
+        """The job; a worker finds out by the process whether it shares this one's BLAS threads."""
+        return run_job, self.jobs[index], os.getpid()
 
-    def _submit(self, executor: Executor, indices: list[int]) -> "tuple[dict[Future[Answer], int], bool]":
-        futures: dict[Future[Answer], int] = {}
-        for index in indices:
-            try:
-                futures[executor.submit(run_job, self.jobs[index], os.getpid())] = index
-            except (BrokenExecutor, RuntimeError) as error:  # broken, or shut down, while jobs go in
-                _log.warning("the executor takes no more jobs (%s)", text_of(error))
-                return futures, False
-            except Exception as error:  # this job cannot be sent
-                self.finish(index, Answer(None, text_of(error), 0.0))
-        return futures, True
-
-    def _collect(self, index: int, future: "Future[Answer]") -> bool:
-        if future.cancelled():
-            return False
-        error = future.exception()
-        if isinstance(error, BrokenExecutor):
-            return False
-        if error is not None:  # what the executor itself raises: a job that cannot be sent, a lost worker
-            self.finish(index, Answer(None, text_of(error), 0.0))
-        else:
-            self.finish(index, future.result())
+    def receive(self, index: int, answer: Answer) -> bool:
+        """Prove, save and tell."""
+        self.finish(index, answer)
         return True
 
-    def give_up(self, reason: str) -> None:
-        """Report what is open with this reason."""
-        for index in self.open():
-            self.finish(index, Answer(None, reason, 0.0))
+    def fail(self, index: int, error: BaseException | str) -> None:
+        """Report the job with this error."""
+        self.finish(index, Answer(None, error if isinstance(error, str) else text_of(error), 0.0))
 
     def finish(self, index: int, answer: Answer) -> None:
         """Prove the answer here, save it and tell."""
