@@ -26,6 +26,7 @@ PAGES = (
     "howto/solver",
     "howto/method",
     "howto/certificate",
+    "howto/cluster",
     "theory/lipsdp",
     "theory/local",
     "training",

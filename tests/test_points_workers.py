@@ -146,6 +146,31 @@ def test_a_killed_process_costs_nothing_but_time():
     assert once.killed is not None
 
 
+class PoolExecutor(Executor):
+    def __init__(self, pool):
+        self.pool = pool
+
+    def submit(self, function, /, *arguments, **named):
+        future = Future()
+        self.pool.apply_async(
+            function, arguments, named, callback=future.set_result, error_callback=future.set_exception
+        )
+        return future
+
+
+@pytest.mark.slow
+def test_a_pool_of_ray():
+    ray = importorskip("ray")
+    pools = importorskip("ray.util.multiprocessing")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        executor = PoolExecutor(pools.Pool(2))
+        assert same(certified(executor=executor))
+        assert all(r.proven for r in lmikit.certify_many([NET, NET], executor))
+    finally:
+        ray.shutdown()
+
+
 @pytest.mark.slow
 def test_a_dask_cluster_with_a_killed_worker():
     distributed = importorskip("distributed")
