@@ -86,7 +86,7 @@ def inner(A: AbstractLevelBlocks, B: AbstractLevelBlocks) -> float:
     return total
 
 
-def factorise(am: ArrayModule, Z: LevelBlocks) -> Factor | None:
+def factorise(am: ArrayModule, Z: AbstractLevelBlocks) -> Factor | None:
     """The factor of Z, or None where Z is not positive definite."""
     levels = len(Z.diag)
     L: list[Any] = [None] * levels

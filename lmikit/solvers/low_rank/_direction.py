@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._errors import SolveFailed
-from ._chain import LevelBlocks, Markov, complete
+from ._chain import AbstractLevelBlocks, LevelBlocks, Markov, complete
 from ._compile import Compiled
 from ._iterative import IterativeSchur
 from ._sandwich import Products, gains_of_inverse, sandwich
@@ -16,7 +16,7 @@ from ._state import DualPoint, PrimalPoint
 
 __all__ = ["Direction", "Iterate", "SchurFactor"]
 
-_Moved = tuple[Any, Sequence[LevelBlocks], Any, list[LevelBlocks]]
+_Moved = tuple[Any, Sequence[AbstractLevelBlocks], Any, list[LevelBlocks]]
 Context = contextlib.AbstractContextManager[None]
 
 _REFINEMENTS = 3
@@ -67,7 +67,7 @@ class Direction:
     """A step (dy, dZ, ds; dX, dz), without the d."""
 
     y: Any
-    Z: Sequence[LevelBlocks]
+    Z: Sequence[AbstractLevelBlocks]
     s: Any
     X: list[LevelBlocks]
     z: Any
@@ -135,7 +135,7 @@ class Iterate:
     def _moved(self, dy: Any) -> _Moved:
         """(dy, dZ, ds, sym(X dZ R))."""
         problem, missing = self.problem, self.missing
-        dZ: list[LevelBlocks] = [chain.linear(dy) for chain in problem.chains]
+        dZ: list[AbstractLevelBlocks] = [chain.linear(dy) for chain in problem.chains]
         ds = -(problem.G @ dy) if problem.h.size else 0.0 * self.point.s
         if missing is not None:
             dZ = [a.plus(1.0, b) for a, b in zip(dZ, missing, strict=True)]
@@ -143,7 +143,7 @@ class Iterate:
         K = self._products(dZ)
         return dy, dZ, ds, K
 
-    def _products(self, dZ: Sequence[LevelBlocks]) -> list[LevelBlocks]:
+    def _products(self, dZ: Sequence[AbstractLevelBlocks]) -> list[LevelBlocks]:
         """sym(X dZ R)."""
         both = zip(self.left, dZ, self.right, strict=True)
         return [sandwich(self.problem.am, left, M, right) for left, M, right in both]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..._arrays import ArrayModule
 from ..._errors import SolveFailed
-from ._chain import LevelBlocks, Markov, symmetric
+from ._chain import AbstractLevelBlocks, LevelBlocks, Markov, symmetric
 
 __all__ = ["Products", "Structured", "diagonal_of", "gains_of_inverse", "sandwich"]
 
@@ -17,7 +17,7 @@ _RIDGES = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)  # relative to the diagonal
 
 
 @dataclasses.dataclass
-class Structured(LevelBlocks):
+class Structured(AbstractLevelBlocks):
     """M_{k,k-1} = diag(`scales[k]`) U_k and M_kk = diag(`bare[k]`) + (p q' + q p')/2 with (p, q) = `thin[k]`.
 
     None where a block is not so (`thin`: no such term).
@@ -28,7 +28,7 @@ class Structured(LevelBlocks):
     thin: list[Any]
 
     @staticmethod
-    def of(am: ArrayModule, M: LevelBlocks) -> "Structured":
+    def of(am: ArrayModule, M: AbstractLevelBlocks) -> "Structured":
         """Of any M: what is diagonal is seen, and nothing is known of the rest."""
         if isinstance(M, Structured):
             return M
@@ -130,7 +130,7 @@ def _backward(
     return beyond, ahead
 
 
-def sandwich(am: ArrayModule, left: Products, blocks: LevelBlocks, right: Products) -> LevelBlocks:
+def sandwich(am: ArrayModule, left: Products, blocks: AbstractLevelBlocks, right: Products) -> LevelBlocks:
     """sym(A M B) on the pattern, in O(sum n_k^3): about 11 products per level.
 
     Y = A M B is a sum of A_ia M_ab B_bj over a, b that splits at the levels below i and those from i on.
