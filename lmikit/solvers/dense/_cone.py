@@ -2,7 +2,7 @@
 
 A scaling W of (S, Z) has  W^-T S = W Z = l; the laws below hold for each kind:
 
-    unscaled(x) = W'x,  scaled_slack(S) = W^-T S,  scaled_multiplier(Z) = W Z,  metric(x) = (W'W)^-1 x,
+    scaled_slack(S) = W^-T S,  multiplier(x) = W^-1 x,  scaled_adjoint(x) = F*(W^-1 x),
 
 and the Schur complement is M_ij = <F_i, (W'W)^-1 F_j>. Sources: L. Vandenberghe, "The CVXOPT linear
 and quadratic cone program solvers", 2010, sections 4 and 5 (scalings, products, steps).
@@ -54,20 +54,16 @@ class AbstractCone(abc.ABC):
         """M += F*(W'W)^-1 F."""
 
     @abc.abstractmethod
-    def metric(self, x: Any) -> Any:
-        """(W'W)^-1 x."""
-
-    @abc.abstractmethod
-    def unscaled(self, x: Any) -> Any:
-        """W'x."""
-
-    @abc.abstractmethod
     def scaled_slack(self, S: Any) -> Any:
         """W^-T S."""
 
     @abc.abstractmethod
-    def scaled_multiplier(self, Z: Any) -> Any:
-        """W Z."""
+    def multiplier(self, x: Any) -> Any:
+        """W^-1 x."""
+
+    def scaled_adjoint(self, x: Any) -> np.ndarray:
+        """F*(W^-1 x), shape (m,)."""
+        return self.adjoint(self.multiplier(x))
 
     @abc.abstractmethod
     def square(self) -> Any:
@@ -82,5 +78,5 @@ class AbstractCone(abc.ABC):
         """x with l o x = d."""
 
     @abc.abstractmethod
-    def longest(self, d: Any) -> float:
-        """sup of t with l + t d in K."""
+    def longest(self, a: Any, b: Any) -> float:
+        """sup of t with l + t a and l + t b in K."""

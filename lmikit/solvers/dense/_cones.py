@@ -63,17 +63,11 @@ class Orthant(AbstractCone):
         gram = sp.coo_array(weighted.T @ weighted)
         np.add.at(M, (gram.row, gram.col), gram.data)
 
-    def metric(self, x: np.ndarray) -> np.ndarray:
-        return x / self.w**2
-
-    def unscaled(self, x: np.ndarray) -> np.ndarray:
-        return self.w * x
-
     def scaled_slack(self, S: np.ndarray) -> np.ndarray:
         return S / self.w
 
-    def scaled_multiplier(self, Z: np.ndarray) -> np.ndarray:
-        return self.w * Z
+    def multiplier(self, x: np.ndarray) -> np.ndarray:
+        return x / self.w
 
     def square(self) -> np.ndarray:
         return self.l**2
@@ -84,8 +78,8 @@ class Orthant(AbstractCone):
     def divide(self, d: np.ndarray) -> np.ndarray:
         return d / self.l
 
-    def longest(self, d: np.ndarray) -> float:
-        least = float((d / self.l).min(initial=np.inf))
+    def longest(self, a: np.ndarray, b: np.ndarray) -> float:
+        least = float((np.minimum(a, b) / self.l).min(initial=np.inf))
         return np.inf if least >= 0 else -1.0 / least
 
 
@@ -120,7 +114,7 @@ class SecondOrder(AbstractCone):
         w = 0.5 / gamma * (S + np.r_[Z[0], -Z[1:]])
         w[0] = np.sqrt(1.0 + w[1:] @ w[1:])  # on the hyperboloid to the last bit
         self.w, self.eta = w, (s / z) ** 0.25
-        self.l = self.scaled_multiplier(Z * np.sqrt(z))
+        self.l = self.eta * self._apply(w, Z * np.sqrt(z))
         return True
 
     def _apply(self, w: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -137,18 +131,10 @@ class SecondOrder(AbstractCone):
         B = self._apply(self._inverse(), self.F.tocsc()[:, used].toarray()) / self.eta
         M[np.ix_(used, used)] += array_module().product(np.ascontiguousarray(B.T), B)
 
-    def metric(self, x: np.ndarray) -> np.ndarray:
-        w = self._inverse()
-        return self._apply(w, self._apply(w, x)) / self.eta**2
-
-    def unscaled(self, x: np.ndarray) -> np.ndarray:
-        return self.eta * self._apply(self.w, x)
-
     def scaled_slack(self, S: np.ndarray) -> np.ndarray:
         return self._apply(self._inverse(), S) / self.eta
 
-    def scaled_multiplier(self, Z: np.ndarray) -> np.ndarray:
-        return self.eta * self._apply(self.w, Z)
+    multiplier = scaled_slack  # W is symmetric
 
     def square(self) -> np.ndarray:
         return self.product(self.l, self.l)
@@ -160,7 +146,10 @@ class SecondOrder(AbstractCone):
         first = (self.l[0] * d[0] - self.l[1:] @ d[1:]) / _determinant(self.l)
         return np.r_[first, (d[1:] - first * self.l[1:]) / self.l[0]]
 
-    def longest(self, d: np.ndarray) -> float:
+    def longest(self, a: np.ndarray, b: np.ndarray) -> float:
+        return min(self._longest(a), self._longest(b))
+
+    def _longest(self, d: np.ndarray) -> float:
         """l + t d leaves the cone where (l + t d)'J(l + t d) = 0 first."""
         root = np.sqrt(_determinant(self.l))
         now = self.l / root

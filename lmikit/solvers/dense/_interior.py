@@ -21,14 +21,16 @@ from ..._progress import Progress, ProgressCallback
 from ...lmi import Status
 from .._interrupt import OutOfTime
 from ._program import Normal, Program
-from ._system import EmbeddingState, EmbeddingSystem, refined
+from ._system import EmbeddingState, EmbeddingSystem
 
 __all__ = ["EmbeddingLimits", "EmbeddingOutcome", "solve_program"]
 
 _RAY = 1e-9  # relative residual from which an iterate is proposed as a ray
 _BOUNDARY = 0.99  # of the step to the boundary
 _SHORT = 1e-6  # steps below this are no progress
+_NEAR = 10.0  # times the tolerance, which counts as solved where there is no more progress
 _PATIENCE = 15  # iterations without a better iterate
+_LITTLE = 4  # the same where the best one is near the tolerance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +78,15 @@ class _Measures:
     dual: float
     gap: float
     small_gap: float  # relative to the sizes of the terms, where the optimum is near 0
+    slack: float  # what the residual of stationarity may hide: |r|'|y|, relative like the small gap
     objective: float
     bound: float
 
     @property
     def worst(self) -> float:
         gap = min(self.gap, 100.0 * self.small_gap)
-        return max(4.0 * self.primal, self.dual, gap)  # the point is checked row by row afterwards
+        # the point is checked row by row afterwards, and the slack with 100 times the tolerance
+        return max(4.0 * self.primal, self.dual, gap, 0.02 * self.slack)
 
 
 def solve_program(program: Program, limits: EmbeddingLimits) -> EmbeddingOutcome:
@@ -118,7 +122,8 @@ class _Method:
                     return ray
                 if iteration == self.limits.iterations:
                     return self._outcome(Status.LIMIT, iteration, "iteration limit")
-                if stale > _PATIENCE or not self._step(state, values):
+                near = self.best is not None and self.best[0] <= _NEAR * self.limits.tol
+                if stale > (_LITTLE if near else _PATIENCE) or not self._step(state, values):
                     return self._end(state, iteration)
         except OutOfTime:
             return self._outcome(Status.LIMIT, iteration, "time limit")
@@ -129,7 +134,7 @@ class _Method:
         if self.best is not None:
             _, _, m = self.best
             reached = max(m.primal, m.dual, min(m.gap, m.small_gap))
-            if reached <= 10 * self.limits.tol:
+            if reached <= _NEAR * self.limits.tol:
                 return self._outcome(Status.SOLVED, iteration, "solved, near the tolerance")
             if reached <= 1e-4:
                 return self._outcome(Status.INACCURATE, iteration, "insufficient progress")
@@ -191,7 +196,9 @@ class _Method:
         gap = abs(objective - bound)
         large = max(abs(objective), abs(bound))
         terms = float(np.abs(p.c) @ np.abs(y)) + _largest(p.c)
-        return _Measures(primal, dual, gap / large if large else gap, gap / (terms or 1.0), objective, bound)
+        slack = float(np.abs(residual) @ np.abs(y)) / (max(large, terms) or 1.0)
+        relative = gap / large if large else gap
+        return _Measures(primal, dual, relative, gap / (terms or 1.0), slack, objective, bound)
 
     def _ray(
         self, s: EmbeddingState, values: _Values, iteration: int, tolerance: float = _RAY
@@ -225,9 +232,7 @@ class _Method:
         if not normal.factored:
             return False
         residuals = self._residuals(s, values)
-        weighted = p.adjoint([cone.metric(cone.F0) for cone in p.cones])
-        data = refined(p, normal, -p.c, p.b, [-cone.F0 for cone in p.cones], -p.c - weighted)
-        system = EmbeddingSystem(p, s, normal, residuals, *data)
+        system = EmbeddingSystem(p, s, normal, residuals)
         mu = (sum(float(np.vdot(S, Z)) for S, Z in zip(s.S, s.Z, strict=True)) + s.tau * s.kappa) / (
             p.degree + 1.0
         )
@@ -245,7 +250,10 @@ class _Method:
         if not (length > _SHORT and np.isfinite(step.y).all() and math.isfinite(step.tau)):
             return False
         s.y, s.v = s.y + length * step.y, s.v + length * step.v
-        s.S = [S + length * d for S, d in zip(s.S, step.S, strict=True)]
+        s.S = [
+            S + length * (cone.linear(step.y) + step.tau * cone.F0 + (1.0 - sigma) * r)
+            for cone, S, r in zip(p.cones, s.S, residuals[1], strict=True)
+        ]
         s.Z = [Z + length * d for Z, d in zip(s.Z, step.Z, strict=True)]
         s.tau, s.kappa = s.tau + length * step.tau, s.kappa + length * step.kappa
         self._normalise(s)

@@ -59,13 +59,12 @@ class Semidefinite(AbstractCone):
         left, right = am.cholesky(S), am.cholesky(Z)
         if left is None or right is None:
             return False
-        U, values, Vt = scipy.linalg.svd(
+        U, values, _ = scipy.linalg.svd(
             am.product(right.T, left), check_finite=False, overwrite_a=True, lapack_driver="gesdd"
         )
         if not values[-1] > 0:
             return False
         root = np.sqrt(values)
-        self.R = am.product(left, np.ascontiguousarray(Vt.T)) / root
         self.R_inverse = am.product(np.ascontiguousarray(U.T), np.ascontiguousarray(right.T)) / root[:, None]
         V = am.product(np.ascontiguousarray(self.R_inverse.T), self.R_inverse)
         self.V, self.l = 0.5 * (V + V.T), values
@@ -78,18 +77,11 @@ class Semidefinite(AbstractCone):
         else:
             M[np.ix_(self.active, self.active)] += part
 
-    def metric(self, x: np.ndarray) -> np.ndarray:
-        # not V x V: the factors keep small eigenvalues accurate
-        return _congruence(np.ascontiguousarray(self.R_inverse.T), _congruence(self.R_inverse, x))
-
-    def unscaled(self, x: np.ndarray) -> np.ndarray:
-        return _congruence(self.R, x)
-
     def scaled_slack(self, S: np.ndarray) -> np.ndarray:
         return _congruence(self.R_inverse, S)
 
-    def scaled_multiplier(self, Z: np.ndarray) -> np.ndarray:
-        return _congruence(np.ascontiguousarray(self.R.T), Z)
+    def multiplier(self, x: np.ndarray) -> np.ndarray:
+        return _congruence(np.ascontiguousarray(self.R_inverse.T), x)
 
     def square(self) -> np.ndarray:
         return np.diag(self.l**2)
@@ -101,9 +93,9 @@ class Semidefinite(AbstractCone):
     def divide(self, d: np.ndarray) -> np.ndarray:
         return 2.0 * d / (self.l[:, None] + self.l)
 
-    def longest(self, d: np.ndarray) -> float:
+    def longest(self, a: np.ndarray, b: np.ndarray) -> float:
         root = np.sqrt(self.l)
-        least = self.least(d / root / root[:, None])
+        least = min(self.least(d / root / root[:, None]) for d in (a, b))
         return np.inf if least >= 0 else -1.0 / least
 
 

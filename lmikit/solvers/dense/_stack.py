@@ -78,38 +78,31 @@ class Stack(AbstractCone):
     def rescale(self, S: np.ndarray, Z: np.ndarray) -> bool:
         try:
             left, right = np.linalg.cholesky(S), np.linalg.cholesky(Z)
-            U, values, Vt = np.linalg.svd(_turned(right) @ left)
+            U, values, _ = np.linalg.svd(_turned(right) @ left)
         except np.linalg.LinAlgError:
             return False
         if not (values[:, -1] > 0).all():
             return False
         root = np.sqrt(values)
-        self.R = left @ _turned(Vt) / root[:, None, :]
-        self.R_inverse = _turned(U) @ _turned(right) / root[:, :, None]
-        self.R_turned, self.R_inverse_turned = (
-            np.ascontiguousarray(_turned(a)) for a in (self.R, self.R_inverse)
-        )
-        self.l, self.root = values, root
+        self.R_inverse = (_turned(right @ U)) / root[:, :, None]
+        self.R_inverse_turned = np.ascontiguousarray(_turned(self.R_inverse))
+        self.l = values
         self.sums = 0.5 * (values[:, :, None] + values[:, None, :])
         self.roots = root[:, :, None] * root[:, None, :]
         return True
 
     def add_schur(self, M: np.ndarray) -> None:
-        scaled = (self.R_inverse @ self.matrices @ self.R_inverse_turned).reshape(self.columns.shape)
-        M += scaled @ scaled.T
-
-    def metric(self, x: np.ndarray) -> np.ndarray:
-        inner = self.R_inverse @ x @ self.R_inverse_turned
-        return _symmetric(self.R_inverse_turned @ _symmetric(inner) @ self.R_inverse)
-
-    def unscaled(self, x: np.ndarray) -> np.ndarray:
-        return _symmetric(self.R @ x @ self.R_turned)
+        self.scaled = (self.R_inverse @ self.matrices @ self.R_inverse_turned).reshape(self.columns.shape)
+        M += self.scaled @ self.scaled.T
 
     def scaled_slack(self, S: np.ndarray) -> np.ndarray:
         return _symmetric(self.R_inverse @ S @ self.R_inverse_turned)
 
-    def scaled_multiplier(self, Z: np.ndarray) -> np.ndarray:
-        return _symmetric(self.R_turned @ Z @ self.R)
+    def multiplier(self, x: np.ndarray) -> np.ndarray:
+        return _symmetric(self.R_inverse_turned @ x @ self.R_inverse)
+
+    def scaled_adjoint(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.scaled @ x.ravel())
 
     def square(self) -> np.ndarray:
         return self.l[:, :, None] ** 2 * self.eye
@@ -120,8 +113,8 @@ class Stack(AbstractCone):
     def divide(self, d: np.ndarray) -> np.ndarray:
         return d / self.sums
 
-    def longest(self, d: np.ndarray) -> float:
-        least = self.least(d / self.roots)
+    def longest(self, a: np.ndarray, b: np.ndarray) -> float:
+        least = self.least(np.concatenate([a / self.roots, b / self.roots]))
         return np.inf if least >= 0 else -1.0 / least
 
 
