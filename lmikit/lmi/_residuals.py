@@ -27,6 +27,7 @@ __all__ = [
 
 _DENSE = 60  # order up to which dense arithmetic is faster than sparse
 _MOST = 200_000  # numbers of P up to which it is dense then
+_TINY = 32  # below this order no BLAS uses more than one thread
 _SMALL = 200  # below this order, more BLAS threads only cost time
 
 
@@ -36,6 +37,8 @@ def minimum_eigenvalue(matrix: Any) -> float:
     if n == 0:
         return np.inf
     dense = matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
+    if n < _TINY:
+        return least_eigenvalue(dense)
     with blas_threads(1 if n < _SMALL else None):
         return least_eigenvalue(dense)
 

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _ROUNDS = 12
+_DENSE = 100_000  # numbers of a table up to which it is dense
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,14 +85,27 @@ def block_factors(sdp: SDP) -> Factors:
     """The same with one factor for each LMI: its largest entry per variable is all that matters."""
     m, others = sdp.variables, _others(sdp)
     largest = [_largest_entries(lmi) for lmi in sdp.lmis]
-    table = sp.csr_array(np.array(largest)) if largest else sp.csr_array((0, m))
-    table = sp.csr_array(sp.vstack([table, others], format="csr")) if others.shape[0] else table
-    f, y, turned = np.ones(table.shape[0]), np.ones(m), sp.csr_array(table.T)
-    for _ in range(_ROUNDS if m else 0):
-        f = f * _root(_row_max(table, f, y)) ** 2
-        y = y * _root(_row_max(turned, y, f))
+    rows = np.array(largest) if largest else np.zeros((0, m))
+    if (rows.shape[0] + others.shape[0]) * m <= _DENSE:
+        f, y = _balanced(np.concatenate([rows, others.toarray()]))
+    else:
+        table = sp.csr_array(rows)
+        table = sp.csr_array(sp.vstack([table, others], format="csr")) if others.shape[0] else table
+        f, y, turned = np.ones(table.shape[0]), np.ones(m), sp.csr_array(table.T)
+        for _ in range(_ROUNDS if m else 0):
+            f = f * _root(_row_max(table, f, y)) ** 2
+            y = y * _root(_row_max(turned, y, f))
     d = [np.full(lmi.size, np.sqrt(factor)) for lmi, factor in zip(sdp.lmis, f, strict=False)]
     return _factors(sdp, y, d, f[len(d) :])
+
+
+def _balanced(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of the rows and of the columns, of a small table of absolute values."""
+    f, y = np.ones(table.shape[0]), np.ones(table.shape[1])
+    for _ in range(_ROUNDS if y.size else 0):
+        f = f * _root((table * y).max(axis=1) * f) ** 2
+        y = y * _root((table * f[:, None]).max(axis=0, initial=0.0) * y)
+    return f, y
 
 
 def _others(sdp: SDP) -> sp.csr_array:

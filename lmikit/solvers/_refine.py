@@ -9,18 +9,18 @@ comes near to one (no y of moderate size is feasible, but some y is) does not su
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
 from ..lmi import LMI, SDP, Dual
-from ..lmi._svec import SvecOrder, smat, svec, to_svec
+from ..lmi._svec import SvecOrder, smat, svec, svec_pairs, to_svec
 
 __all__ = ["absolute_gradient", "absolute_offset", "projected", "refined"]
 
 _ROUNDS = 3
+_DENSE = 2_000_000  # numbers of the F_i of one LMI up to which they are kept dense
 
 
 def projected(ray: Dual) -> Dual:
@@ -75,7 +75,7 @@ def absolute_offset(sdp: SDP, dual: Dual) -> float:
 
 def refined(sdp: SDP, ray: Dual) -> Dual:
     """The ray after a few corrections; the same ray where they lead nowhere."""
-    columns = [to_svec(lmi, SvecOrder.LOWER)[1] for lmi in sdp.lmis]
+    columns = [_Columns.of(lmi) for lmi in sdp.lmis]
     best, least = ray, _size(sdp, columns, ray)
     for _ in range(_ROUNDS):
         ray = _corrected(sdp, columns, ray)
@@ -86,28 +86,25 @@ def refined(sdp: SDP, ray: Dual) -> Dual:
     return best
 
 
-def _gradient(sdp: SDP, columns: list[sp.csc_array], ray: Dual) -> np.ndarray:
+def _gradient(sdp: SDP, columns: list["_Columns"], ray: Dual) -> np.ndarray:
     value = sdp.G.T @ ray.z + sdp.A.T @ ray.v
     for F, X in zip(columns, ray.X, strict=True):
-        value = value - F.T @ svec(X, SvecOrder.LOWER)
+        value = value - F.adjoint(X)
     for soc, s in zip(sdp.socs, ray.s, strict=True):
         value = value - soc.C.T @ s
     return np.asarray(value)
 
 
-def _size(sdp: SDP, columns: list[sp.csc_array], ray: Dual) -> float:
+def _size(sdp: SDP, columns: list["_Columns"], ray: Dual) -> float:
     return float(np.abs(_gradient(sdp, columns, ray)).max(initial=0.0))
 
 
-def _corrected(sdp: SDP, columns: list[sp.csc_array], ray: Dual) -> Dual:
+def _corrected(sdp: SDP, columns: list["_Columns"], ray: Dual) -> Dual:
     m = sdp.variables
     M = (sdp.G.T @ (ray.z[:, None] ** 2 * sdp.G)).toarray() if ray.z.size else np.zeros((m, m))
     theta = 1.0
     for F, X in zip(columns, ray.X, strict=True):
-        used = np.unique(F.tocoo().col)
-        half = np.array([svec(X @ _matrix(F[:, i], X.shape[0]) @ X, SvecOrder.LOWER) for i in used])
-        if used.size:
-            M[:, used] += F.T @ half.reshape(used.size, -1).T
+        F.add_squares(M, X)
     for soc, cone in zip(sdp.socs, ray.s, strict=True):
         C = soc.C.toarray()
         M += C.T @ _quadratic(cone, C) if cone.size else 0.0
@@ -121,7 +118,7 @@ def _corrected(sdp: SDP, columns: list[sp.csc_array], ray: Dual) -> Dual:
     w = vectors[:, keep] @ ((vectors[:, keep].T @ (g / scale)) / values[keep]) / scale
     blocks: list[np.ndarray] = []
     for F, old in zip(columns, ray.X, strict=True):
-        change = old @ _matrix(F @ w, old.shape[0]) @ old if old.size else old
+        change = old @ F.matrix(w) @ old if old.size else old
         blocks.append(old + 0.5 * (change + change.T))
     s = tuple(
         old + _quadratic(old, (soc.C @ w)[:, None])[:, 0] if old.size else old
@@ -138,6 +135,46 @@ def _quadratic(s: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.asarray(2.0 * np.outer(s, s @ x) - determinant * flipped)
 
 
-def _matrix(column: Any, n: int) -> np.ndarray:
-    values = column.toarray().ravel() if sp.issparse(column) else np.asarray(column)
-    return smat(values, SvecOrder.LOWER) if n else np.zeros((0, 0))
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Columns:
+    """The F_i of one LMI: dense where they are small, else as columns svec(F_i)."""
+
+    order: int
+    sparse: sp.csc_array
+    dense: np.ndarray | None  # (m, n, n)
+
+    @classmethod
+    def of(cls, lmi: LMI) -> "_Columns":
+        F, n = to_svec(lmi, SvecOrder.LOWER)[1], lmi.size
+        if not 0 < F.shape[1] * n * n <= _DENSE:
+            return cls(n, F, None)
+        i, j = svec_pairs(n, SvecOrder.LOWER)
+        dense = np.zeros((F.shape[1], n, n))
+        dense[:, i, j] = dense[:, j, i] = F.T.toarray() / np.where(i == j, 1.0, SvecOrder.LOWER.scale)
+        return cls(n, F, dense)
+
+    def adjoint(self, X: np.ndarray) -> np.ndarray:
+        """<F_i, X> for each i."""
+        if self.dense is None:
+            return np.asarray(self.sparse.T @ svec(X, SvecOrder.LOWER))
+        return np.asarray(self.dense.reshape(len(self.dense), -1) @ X.ravel())
+
+    def matrix(self, w: np.ndarray) -> np.ndarray:
+        """sum_i w_i F_i."""
+        if self.dense is None:
+            return smat(self.sparse @ w, SvecOrder.LOWER) if self.order else np.zeros((0, 0))
+        return np.asarray(np.tensordot(w, self.dense, 1))
+
+    def add_squares(self, M: np.ndarray, X: np.ndarray) -> None:
+        """M_ij += <F_i, X F_j X>."""
+        if self.dense is not None:
+            m = len(self.dense)
+            M += self.dense.reshape(m, -1) @ (X @ self.dense @ X).reshape(m, -1).T
+            return
+        F = self.sparse
+        used = np.flatnonzero(np.diff(F.indptr))
+        if not used.size:
+            return
+        each = (smat(F[:, [i]].toarray().ravel(), SvecOrder.LOWER) for i in used)
+        half = np.array([svec(X @ matrix @ X, SvecOrder.LOWER) for matrix in each])
+        M[:, used] += F.T @ half.T

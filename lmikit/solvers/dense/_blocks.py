@@ -21,6 +21,7 @@ __all__ = ["SMALL_ORDER", "BlockPart", "Parts", "dense_columns", "part_columns"]
 _MOST_PRODUCTS = 3 * 10**7  # products of entries above which a block is expanded variable by variable
 SMALL_ORDER = 32  # up to which nothing is gained from leaving out variables
 _SMALL = 64  # order up to which patterns are formed as dense arrays
+_LINE = 10_000  # numbers of P up to which one row is taken from a dense copy
 _DENSE_FROM = 0.25  # share of nonzeros from which the columns are kept as a dense array
 
 
@@ -59,18 +60,18 @@ class Parts:
         """Cut; time linear in the nonzeros of the pattern."""
         psd: list[BlockPart] = []
         scalars: list[tuple[int, int]] = []
-        rows, constants = [sp.csr_array(-sdp.G)], [np.asarray(sdp.h)]
+        rows: list = [-sdp.G] if sdp.h.size else []
+        constants = [np.asarray(sdp.h)]
         for k, lmi in enumerate(sdp.lmis):
             for index in _components(lmi):
                 if index.size > 1:
                     psd.append(_part(k, lmi, index))
                     continue
                 i = int(index[0])
-                line = lmi.P[[i], :].multiply(lmi.Q[[i], :])
-                rows.append(sp.csr_array(line @ lmi.E))
+                rows.append(_diagonal_line(lmi, i))
                 constants.append(np.array([lmi.F0[i, i]]))
                 scalars.append((k, i))
-        F = sp.csr_array(sp.vstack(rows, format="csr"))
+        F = sp.csr_array(sp.vstack(rows, format="csr")) if rows else sp.csr_array((0, sdp.variables))
         return cls(sdp, tuple(psd), tuple(scalars), F, np.concatenate(constants))
 
     def dual(self, X: list[np.ndarray], z: np.ndarray, v: np.ndarray, s: list[np.ndarray]) -> Dual:
@@ -89,7 +90,7 @@ def _components(lmi: LMI) -> Iterator[np.ndarray]:
         yield np.zeros(1, dtype=np.int64)
     elif lmi.size:
         pattern = _small_pattern(lmi) if lmi.size <= _SMALL else aggregate_pattern(lmi)
-        if isinstance(pattern, np.ndarray) and pattern.all():
+        if isinstance(pattern, np.ndarray) and _connected(pattern):
             yield np.arange(lmi.size)
             return
         count, label = connected_components(sp.csr_array(pattern), directed=False)
@@ -101,11 +102,34 @@ def _small_pattern(lmi: LMI) -> np.ndarray:
     """`aggregate_pattern` as a dense array, without sparse products."""
     live = np.zeros(lmi.E.shape[0], dtype=bool)
     live[lmi.E.indices] = True
-    P, Q = lmi.P.toarray() != 0, lmi.Q.toarray() != 0
-    half = (P[:, live].astype(np.float64) @ Q[:, live].T) > 0
-    pattern: np.ndarray = half | half.T | np.eye(lmi.size, dtype=bool)
-    pattern[lmi.F0.nonzero()] = True
+    if lmi.has_entries:
+        half = np.zeros((lmi.size, lmi.size), dtype=bool)
+        half[lmi.P.indices[live], lmi.Q.indices[live]] = True
+    else:
+        P, Q = lmi.P.toarray() != 0, lmi.Q.toarray() != 0
+        half = (P[:, live].astype(np.float64) @ Q[:, live].T) > 0
+    pattern: np.ndarray = half | half.T | (lmi.F0.toarray() != 0)
+    np.fill_diagonal(pattern, True)
     return pattern
+
+
+def _connected(pattern: np.ndarray) -> bool:
+    """Whether the first row reaches every other, at once or step by step."""
+    reached = pattern[0]
+    while not reached.all():
+        more = pattern[reached].any(axis=0)
+        if np.array_equal(more, reached):
+            return False
+        reached = more
+    return True
+
+
+def _diagonal_line(lmi: LMI, i: int) -> sp.csr_array:
+    """The coefficients of F_ii(y), (1, m)."""
+    if lmi.P.shape[0] * lmi.P.shape[1] <= _LINE:
+        weight = lmi.P.toarray()[i] * lmi.Q.toarray()[i]
+        return sp.csr_array((lmi.E.T @ weight)[None, :])
+    return sp.csr_array(lmi.P[[i], :].multiply(lmi.Q[[i], :]) @ lmi.E)
 
 
 def _part(k: int, lmi: LMI, rows: np.ndarray) -> BlockPart:

@@ -20,9 +20,13 @@ class Orthant(AbstractCone):
         self.F = F
         self.map = F.toarray() if small else F
         self.turned = np.ascontiguousarray(self.map.T) if small else sp.csr_array(F.T)
-        self.norms = np.sqrt(np.asarray(F.multiply(F).sum(axis=0)).ravel())
         self.absolute = abs(self.map)
-        self.largest = abs(F).max(axis=1).toarray().ravel() if F.nnz else np.zeros(F0.size)
+        if isinstance(self.absolute, np.ndarray):
+            self.norms = np.linalg.norm(self.absolute, axis=0)
+            self.largest = self.absolute.max(axis=1, initial=0.0)
+        else:
+            self.norms = np.sqrt(np.asarray(F.multiply(F).sum(axis=0)).ravel())
+            self.largest = self.absolute.max(axis=1).toarray().ravel() if F.nnz else np.zeros(F0.size)
         self.w = self.l = np.ones(F0.size)
 
     def linear(self, y: np.ndarray) -> np.ndarray:
