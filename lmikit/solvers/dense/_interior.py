@@ -82,11 +82,11 @@ class _Measures:
     objective: float
     bound: float
 
-    @property
-    def worst(self) -> float:
+    def worst(self, tol: float) -> float:
+        """What must be `tol` at most; the point is checked row by row afterwards, the slack with 100 tol."""
         gap = min(self.gap, 100.0 * self.small_gap)
-        # the point is checked row by row afterwards, and the slack with 100 times the tolerance
-        return max(4.0 * self.primal, self.dual, gap, 0.02 * self.slack)
+        hidden = 0.1 * self.slack if self.slack > 50.0 * tol else 0.0
+        return max(4.0 * self.primal, self.dual, gap, hidden)
 
 
 def solve_program(program: Program, limits: EmbeddingLimits) -> EmbeddingOutcome:
@@ -111,8 +111,9 @@ class _Method:
                 values = self._values(state)
                 measures = self._measure(state, values)
                 self._report(iteration, measures)
-                if measures is not None and (self.best is None or measures.worst < 0.9 * self.best[0]):
-                    self.best, stale = (measures.worst, _copy(state), measures), 0
+                worst = math.inf if measures is None else measures.worst(self.limits.tol)
+                if measures is not None and (self.best is None or worst < 0.9 * self.best[0]):
+                    self.best, stale = (worst, _copy(state), measures), 0
                 else:
                     stale += 1
                 if self.best is not None and self.best[0] <= self.limits.tol:
@@ -133,7 +134,7 @@ class _Method:
         """No progress: the best iterate where it is worth something, else a rough ray, else nothing."""
         if self.best is not None:
             _, _, m = self.best
-            reached = max(m.primal, m.dual, min(m.gap, m.small_gap))
+            reached = max(m.primal, m.dual, min(m.gap, m.small_gap), 0.1 * m.slack)
             if reached <= _NEAR * self.limits.tol:
                 return self._outcome(Status.SOLVED, iteration, "solved, near the tolerance")
             if reached <= 1e-4:

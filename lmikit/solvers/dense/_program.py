@@ -60,6 +60,7 @@ class Program:
             if soc.d.size
         ]
         self.cones += self.socs
+        self.small = not self.alone
         self.degree = sum(cone.degree for cone in self.cones)
 
     def multipliers(self, Z: list) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
@@ -163,7 +164,8 @@ class Normal:
             return self.small is not None
         return True
 
-    def _once(self, r: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def once(self, r: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """dy, dv by the factors at hand, without refinement."""
         am = array_module()
         if not self.b_size:
             return am.cholesky_solve(self.L, r), s
@@ -174,12 +176,12 @@ class Normal:
 
     def solve(self, r: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """dy, dv."""
-        dy, dv = self._once(r, s)
+        dy, dv = self.once(r, s)
         left, low, best = self._left(r, s, dy, dv)
         for _ in range(_REFINEMENTS):
             if best <= self.goal(r, s):
                 break
-            more, again = self._once(left, low)
+            more, again = self.once(left, low)
             trial = dy + more, dv + again
             left, low, error = self._left(r, s, *trial)
             if error < best:

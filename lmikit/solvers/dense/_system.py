@@ -10,7 +10,7 @@ from ._program import Normal, Program
 
 __all__ = ["EmbeddingDirection", "EmbeddingState", "EmbeddingSystem"]
 
-_REFINEMENTS = 4
+_REFINEMENTS = 8
 
 
 @dataclasses.dataclass(eq=False)
@@ -99,21 +99,22 @@ class EmbeddingSystem:
         reduced = dual.copy()
         for cone, g, r in zip(cones, wanted, scaled, strict=True):
             reduced += cone.scaled_adjoint(g - eta * r)
-        y, v = normal.solve(reduced, equal)
+        quick = normal.once if p.small else normal.solve  # small ones: the loop below costs no more
+        y, v = quick(reduced, equal)
         x = [
             g - cone.scaled_slack(cone.linear(y) + eta * r)
             for cone, g, r in zip(cones, wanted, constant, strict=True)
         ]
         Z = [cone.multiplier(part) for cone, part in zip(cones, x, strict=True)]
         last = math.inf
-        for _ in range(_REFINEMENTS):
+        for again in range(_REFINEMENTS):
             pulled = p.adjoint(Z)
             left, low = dual - p.curved(y) + pulled - p.lifted(v), equal - p.A @ y if equal.size else equal
             error = math.sqrt(float(left @ left)) + math.sqrt(float(low @ low))
             if not error < 0.5 * last or error <= normal.goal(dual, pulled):
                 break
             last = error
-            dy, dv = normal.solve(left, low)
+            dy, dv = (normal.solve if again else quick)(left, low)
             y, v = y + dy, v + dv
             change = [cone.scaled_slack(cone.linear(dy)) for cone in cones]
             x = [part - more for part, more in zip(x, change, strict=True)]
