@@ -138,7 +138,8 @@ class SecondOrder(AbstractCone):
     def scaled_slack(self, S: np.ndarray) -> np.ndarray:
         return self._apply(self._inverse(), S) / self.eta
 
-    multiplier = scaled_slack  # W is symmetric
+    def multiplier(self, x: np.ndarray) -> np.ndarray:
+        return self.scaled_slack(x)  # W is symmetric
 
     def square(self) -> np.ndarray:
         return self.product(self.l, self.l)
