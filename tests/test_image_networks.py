@@ -179,7 +179,7 @@ def test_radii_batches_comparisons_and_pages(tmp_path):
     assert {row.method for row in table.rows} == {"SpectralProduct", "default"}
     assert all(row.proven for row in table.rows)
     said = lmikit.reports.report(network, time_limit=1e-3, lower=False)
-    assert said.description["default"].startswith("bounds on a torus and the product of norms: 2366 neurons")
+    assert said.description["default"].startswith("one multiplier per neuron, bounds on a torus and the")
     assert "default" in said.to_html()
 
 

@@ -3,5 +3,6 @@
 from ._constraints import GroupIdentities
 from ._gain import GraphGain
 from ._norms import GraphNorms
+from ._output_gain import OutputGain, dense_rows
 
-__all__ = ["GraphGain", "GraphNorms", "GroupIdentities"]
+__all__ = ["GraphGain", "GraphNorms", "GroupIdentities", "OutputGain", "dense_rows"]

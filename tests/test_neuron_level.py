@@ -1,0 +1,169 @@
+"""One multiplier per neuron by Newton's method: the matrix, its derivatives, the optimum, every iterate."""
+
+import itertools
+
+import numpy as np
+import pytest
+from torus_helpers import conv, random_network
+
+import lmikit
+from lmikit import InputError, Network
+from lmikit._image_api import image_plan
+from lmikit.certificates.graph import verify_graph
+from lmikit.formulations.graph import OutputGain, dense_rows
+from lmikit.formulations.graph._gain import spread
+from lmikit.graph import GraphWitness, Part, chain_graph
+from lmikit.graph._form import eliminate
+from lmikit.methods._output_newton import feasible_start, neuron_witness, output_newton
+
+
+def gains(count):
+    """Random convolutional graphs with all kinds of slopes, skips and heads."""
+    found, seed = [], 0
+    while len(found) < count:
+        seed += 1
+        try:
+            found.append(OutputGain(eliminate(random_network(seed))))
+        except InputError:
+            continue
+    return found
+
+
+def plain_matrix(gain, x):
+    """Z and Y, row by row from their definition."""
+    form, ends = gain.form, np.cumsum([0, *gain.sizes.values()])
+    place = {s: slice(a, b) for s, a, b in zip(gain.sizes, ends, ends[1:], strict=False)}
+    Z, Y = np.zeros((ends[-1],) * 2), np.zeros((form.graph.output_dim, ends[-1]))
+    Z[place[0], place[0]] = np.eye(gain.sizes[0])
+    for k, weights in gain.split(x).items():
+        node, kept = form.graph.nodes[k], form.kept[k]
+        V, W = np.zeros((kept.size, ends[-1])), np.zeros((kept.size, ends[-1]))
+        for s, rows in form.V[k].items():
+            V[:, place[s]] = rows.mid
+        W[:, place[k]] = np.eye(kept.size)
+        low, high = W - node.alpha[kept, None] * V, W - node.beta[kept, None] * V
+        product = (low * weights[:, None]).T @ high
+        Z += 0.5 * (product + product.T)
+    for s, rows in form.Y.items():
+        Y[:, place[s]] = rows.mid
+    return Z, Y
+
+
+def test_the_output_matrix_is_what_is_left_when_everything_is_eliminated():
+    for gain in gains(8):
+        start = feasible_start(gain)
+        x = start * np.exp(0.05 * np.random.default_rng(0).standard_normal(start.size))
+        Z, Y = plain_matrix(gain, x)
+        point = gain.at(x)
+        assert np.linalg.eigvalsh(Z)[0] > 0.0
+        assert point is not None
+        expected = Y @ np.linalg.solve(Z, Y.T)
+        np.testing.assert_allclose(point.gram, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+        bound = dense_rows(gain.form.graph)
+        assert gain.rows <= bound < sum(gain.sizes.values()) or any(n.two_sided for n in gain.nodes.values())
+
+
+def test_where_the_matrix_is_not_definite_there_is_no_point():
+    for gain in gains(8):
+        x = feasible_start(gain)
+        for factor in (1.0, 16.0, 4096.0):
+            definite = np.linalg.eigvalsh(plain_matrix(gain, factor * x)[0])[0] > 0.0
+            assert (gain.at(factor * x) is not None) == definite
+        assert gain.at(-x) is None
+
+
+def test_products_with_derivatives_are_differences():
+    rng = np.random.default_rng(1)
+    for gain in gains(8):
+        x, h = feasible_start(gain), 1e-4
+        d = x * rng.standard_normal(x.size)
+        P = rng.standard_normal((gain.form.graph.output_dim,) * 2)
+        P = P @ P.T
+        here, above, below = gain.at(x), gain.at(x + h * d), gain.at(x - h * d)
+        slope = (above.gram - below.gram) / (2.0 * h)
+        np.testing.assert_allclose(here.derivative(d), slope, atol=1e-6 * np.abs(slope).max())
+        assert here.gradient(P) @ d == pytest.approx((here.derivative(d) * P).sum(), rel=1e-9, abs=1e-12)
+        bend = (above.gradient(P) - below.gradient(P)) / (2.0 * h)
+        np.testing.assert_allclose(here.curvature(P, d), bend, atol=1e-5 * np.abs(bend).max())
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "leaky_relu"])
+def test_sampled_below_exact_below_per_neuron_below_tied(activation):
+    """The exact optimum by LowRank; the torus holds one multiplier per channel."""
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        first = conv(rng, 2, (1, 5, 5), 3, padding=1)
+        second = conv(rng, 3, first.output_shape, 3, stride=2, padding=1)
+        last = rng.standard_normal((3, 27)) / 5.0
+        network = Network.from_arrays([first, second, last], activation=activation)
+        graph = chain_graph(network)
+        gain = OutputGain(eliminate(graph))
+        witness = neuron_witness(gain, None, tolerance=1e-4, time_limit=None, progress=None)
+        found = verify_graph(graph, witness)
+        exact = lmikit.lipschitz(network, lmikit.LipSDP())
+        assert exact.bound <= found.bound * (1.0 + 1e-6)
+        assert found.bound <= exact.bound * (1.0 + 2e-4)
+        assert lmikit.lower_bound(network, starts=8, steps=10).value <= found.bound
+        assert found.bound <= lmikit.torus_lipschitz(network).bound * (1.0 + 1e-4)
+
+
+def test_every_iterate_is_proven():
+    """Stopped after each of the first steps, and before any: proven, none above the one before."""
+    for gain in gains(4):
+        graph, bounds = gain.form.graph, []
+        for steps in range(6):
+            clock = Clock(steps)
+            found = output_newton(gain, feasible_start(gain), clock, 1e-4)
+            assert found is not None
+            x, rho = found
+            part = Part(np.ones(1), np.array([rho * (1.0 + 1e-7)]), spread(gain.form, x))
+            bounds.append(verify_graph(graph, GraphWitness("dissipation", parts=(part,)), repair=False).bound)
+        assert all(b <= a for a, b in itertools.pairwise(bounds))
+        assert bounds[-1] < 0.999 * bounds[0]
+
+
+def test_neurons_without_influence_change_nothing():
+    """A dead channel: zero rows out of it, and one whose rows are nearly zero."""
+    rng = np.random.default_rng(0)
+    first = conv(rng, 3, (1, 5, 5), 3, padding=1)
+    last = rng.standard_normal((2, 75)) / 5.0
+    last[:, :25] = 0.0
+    bounds = []
+    for tiny in (0.0, 1e-30):
+        last[:, 0] = tiny
+        network = Network.from_arrays([first, last])
+        gain = OutputGain(eliminate(chain_graph(network)))
+        witness = neuron_witness(gain, None, tolerance=1e-5, time_limit=None, progress=None)
+        bounds.append(verify_graph(chain_graph(network), witness).bound)
+    assert bounds[0] == pytest.approx(bounds[1], rel=1e-4)
+    assert bounds[0] == pytest.approx(lmikit.lipschitz(network, lmikit.LipSDP()).bound, rel=1e-4)
+
+
+def test_lipschitz_goes_to_the_neurons_of_a_network_of_middle_size():
+    """1,664 neurons: below the torus; a certificate of graphs, checked again."""
+    rng = np.random.default_rng(3)
+    first = conv(rng, 2, (1, 28, 28), 3, padding=1)
+    second = conv(rng, 2, first.output_shape, 4, stride=4)
+    network = Network.from_arrays([first, second, rng.standard_normal((3, 98)) / 10.0])
+    plan = image_plan(network)
+    assert str(plan).startswith("one multiplier per neuron, bounds on a torus")
+    seen = []
+    found = lmikit.lipschitz(network, time_limit=8.0, progress=seen.append)
+    assert any(p.stage == "one multiplier per neuron" for p in seen)
+    assert lmikit.lower_bound(network, starts=4, steps=5).value <= found.bound
+    assert found.bound < lmikit.torus_lipschitz(network, time_limit=0.0).bound
+    assert lmikit.check(found, network)
+
+
+class Clock:
+    """A run that is over after so many reports."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    @property
+    def over(self):
+        return self.left <= 0
+
+    def report(self, objective, total=None):
+        self.left -= 1
