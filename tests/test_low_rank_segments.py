@@ -40,7 +40,9 @@ def solver():
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.integers(0, 1000), st.integers(12, 40), st.sampled_from([None, (0.1, 1.0), (-0.2, 1.0)]))
+@given(
+    st.integers(0, 999), st.integers(_segments._DEEP, 40), st.sampled_from([None, (0.1, 1.0), (-0.2, 1.0)])
+)
 def test_the_start_is_inside_and_better(seed, hidden, slopes):
     problem = compiled(JointLipSDP(deep(seed, hidden, slopes=slopes)).sdp())
     y = level_by_level(problem)
@@ -60,7 +62,7 @@ def test_what_is_not_one_long_chain_is_left_alone():
 
 @pytest.mark.parametrize("failure", ["outside", "useless"])
 def test_a_segment_that_fails_leaves_the_old_start(failure):
-    sdp = JointLipSDP(deep(1, 40, 20)).sdp()
+    sdp = JointLipSDP(deep(1, 50, 20)).sdp()
     problem = compile_sdp(am, sdp)
     assert len(problem.chains[0].levels) >= _segments._DEEP
 
@@ -74,7 +76,7 @@ def test_a_segment_that_fails_leaves_the_old_start(failure):
 
 
 def test_inequalities_that_a_better_start_breaks_keep_the_old_one(monkeypatch):
-    sdp = JointLipSDP(deep(5, 40, 20, slopes=(0.1, 1.0))).sdp()
+    sdp = JointLipSDP(deep(5, 50, 20, slopes=(0.1, 1.0))).sdp()
     assert sdp.h.size  # the signs of the multipliers
     monkeypatch.setattr(_start, "improved", lambda problem, y, solve: -y)
     problem = compile_sdp(am, sdp)
@@ -97,7 +99,7 @@ def test_deep_networks_take_few_iterations(monkeypatch):
 
 
 def test_an_interrupt_while_the_start_is_made_ends_with_a_feasible_point(monkeypatch):
-    sdp = JointLipSDP(deep(3, 40, 20)).sdp()
+    sdp = JointLipSDP(deep(3, 50, 20)).sdp()
     calls = []
 
     def interrupted(*args):

@@ -23,6 +23,7 @@ from ._maps import EliminatedMaps, couples, linear_fractional_of, one_sided
 __all__ = ["GraphGain", "needs_signs", "spread"]
 
 _LARGE = 1e6  # operations of one factorisation from which levels matter
+_NARROW = 4.0  # times those with every node a level of its own: no coordinates are worth their search
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +76,8 @@ class GraphGain:
     def feedback(self) -> DeadbeatFeedback | None:
         """Coordinates in which linear skips are local, where the levels become much smaller by them."""
         plain = factor_cost(self.maps.partition(lifted=False))
-        found = local_coordinates(self.maps) if plain > _LARGE else None
+        least = factor_cost([self.form.size(k) for k in self.form.sources])
+        found = local_coordinates(self.maps) if plain > max(_LARGE, _NARROW * least) else None
         return found if found is not None and 2.0 * factor_cost(found.partition) < plain else None
 
     def sdp(self) -> SDP:

@@ -21,8 +21,7 @@ from ._terms import Group, SelectionFactor
 
 __all__ = ["Solve", "improved"]
 
-_DEEP = 11  # levels; shorter chains do not gain
-_DEEP_CARRIED = 8  # levels of terms that reach below them on both sides: each carries several layers' states
+_DEEP = 16  # levels; shorter chains do not gain
 _SEGMENT = 6  # levels solved from the start given; longer segments are built from parts
 _PARTS = 5  # of a longer segment, at most
 _KEPT = 0.99  # of what the later levels could be scaled by
@@ -56,8 +55,7 @@ def _suits(problem: Compiled) -> bool:
     *levels, last = chain.levels
     if last.simple is None or last.shared is None:
         return False
-    carried = any(k.simple is not None and k.simple.P_low is not None for k in levels[1:])
-    if len(chain.levels) < (_DEEP_CARRIED if carried else _DEEP):
+    if len(chain.levels) < _DEEP:
         return False
     own = last.simple_variables.stop
     if bool((problem.c[:own] != 0).any()):

@@ -34,7 +34,7 @@ __all__ = ["LowRank"]
 
 _ROUGH, _ROUGH_TOL = 4, 1e-2  # iterations and relative gap for the segments of a deep start
 _GRACE = 0.25  # seconds that an iteration under way at the limit gets beside the limit once more
-_PROBE = 600  # order of the product that tells whether threads help
+_PROBE = 600  # order of the product that tells whether threads help; not asked for smaller matrices
 _WIDE = 300  # level from which all steps use all threads
 _SLACKS = (10.0, 1e3)  # of an infeasible start, relative to the data; the next where one jams
 _MOST_TERMS = 6000  # per LMI, not counting terms with a variable of their own
@@ -197,7 +197,8 @@ class LowRank(AbstractSolver):
 
     def _schur(self, problem: Compiled) -> SchurFactor | IterativeSchur:
         if self._fits(problem):
-            return SchurFactor(problem, self._many_threads)
+            large = problem.c.size > _PROBE
+            return SchurFactor(problem, self._many_threads if large else contextlib.nullcontext)
         return IterativeSchur(problem)
 
     def _improver(self, limits: InteriorLimits) -> Callable[[Compiled, Any], Any]:
