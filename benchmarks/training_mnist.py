@@ -250,7 +250,7 @@ def prepared(variant, cb, start, turns):
         from lmikit.training._rs_lmi import _RSLMIRun
 
         run = _RSLMIRun(
-            cb, start, "relu", 1.2, every_step() if variant.endswith("step") else options(), None, None, 1
+            cb, start, "relu", (), 1.2, every_step() if variant.endswith("step") else options(), None, None, 1
         )
         run.steps = 0
 

@@ -176,9 +176,9 @@ def test_an_infeasible_target_is_refused(target):
     [
         ([np.ones(3)], "expected matrices"),
         ([np.ones((2, 3)), np.ones(3)], r"weights\[1\] has shape \(3,\)"),
-        ([np.ones((2, 3)), np.ones((1, 4))], r"gives 2 features"),
+        ([np.ones((2, 3)), np.ones((1, 4))], r"weights\[0\] gives 2"),
         ([np.ones((2, 3), dtype=int)], "expected float32 or float64"),
-        ([np.ones((1, 2, 3))], "Unroll convolutions"),
+        ([np.ones((1, 2, 3))], "Kernels of convolutions need"),
         ([], "holds no matrix"),
         ([np.full((2, 3), np.nan)], "must be finite"),
     ],

@@ -75,21 +75,13 @@ class ConvolutionOperator(AbstractOperator):
         return 2.0 * float(np.prod(self._rows.shape)) * float(np.prod(self.output_shape))
 
     def matmat(self, x: Any) -> Any:
-        xp, columns = self.am.xp, x.shape[1]
+        columns = x.shape[1]
         (out, channels), (height, width) = self._channels, self.output_shape
         padded = self._pad(x.reshape(channels, *self.input_shape, columns))
-        result = xp.empty((out, height, width * columns), dtype=self.dtype)
-
-        def gathered(first: int, last: int) -> Any:
-            patches = xp.empty(
-                (channels, *self._kernel_shape, last - first, width, columns), dtype=self.dtype
-            )
-            for a, b in np.ndindex(self._kernel_shape):
-                patches[:, a, b] = padded[self._window(a, b, first, last)]
-            return patches.reshape(self._rows.shape[1], -1)
+        result = self.am.xp.empty((out, height, width * columns), dtype=self.dtype)
 
         def fill(first: int, last: int) -> None:
-            product = self._rows @ gathered(first, last)
+            product = self._rows @ self._patches(padded, first, last)
             result[:, first:last] = product.reshape(out, last - first, -1)
 
         workers = workers_for(self.am, self.call_flops * columns)
@@ -97,7 +89,7 @@ class ConvolutionOperator(AbstractOperator):
         if len(parts) >= workers:
             run_all(fill, parts, workers)
         else:  # a small image and many channels: divide the channels, so that each is read once
-            patches = gathered(0, height)
+            patches = self._patches(padded, 0, height)
 
             def fill_channels(c: int, d: int) -> None:
                 result[c:d] = (self._rows[c:d] @ patches).reshape(d - c, height, -1)
@@ -123,6 +115,26 @@ class ConvolutionOperator(AbstractOperator):
         workers = workers_for(self.am, self.call_flops * columns)
         run_all(spread, _parts(channels, channels, workers), workers)
         return self._unpad(padded).reshape(self.shape[1], columns)
+
+    def kernel_gradient(self, u: Any, x: Any) -> Any:
+        """The gradient of sum_j <u_j, W x_j> in the kernel (out, in, kh, kw), u (out, k), x (in, k)."""
+        (out, channels), (height, width) = self._channels, self.output_shape
+        padded = self._pad(x.reshape(channels, *self.input_shape, x.shape[1]))
+        values = u.reshape(out, height, width * u.shape[1])
+        total = self.am.xp.zeros(self._rows.shape, dtype=self.dtype)
+        for first, last in _parts(height, self._rows_at_once(x.shape[1]), 1):
+            total += values[:, first:last].reshape(out, -1) @ self._patches(padded, first, last).T
+        return total.reshape(out, channels, *self._kernel_shape)
+
+    def _patches(self, padded: Any, first: int, last: int) -> Any:
+        """What output rows first..last-1 read: (channel, row tap, column tap) by (row, column, vector)."""
+        columns, channels = padded.shape[-1], self._channels[1]
+        patches = self.am.xp.empty(
+            (channels, *self._kernel_shape, last - first, self.output_shape[1], columns), dtype=self.dtype
+        )
+        for a, b in np.ndindex(self._kernel_shape):
+            patches[:, a, b] = padded[self._window(a, b, first, last)]
+        return patches.reshape(self._rows.shape[1], -1)
 
     def _rows_at_once(self, columns: int) -> int:
         """Rows of the output per gemm, so that the patches stay near the cache."""

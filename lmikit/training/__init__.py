@@ -15,7 +15,7 @@ from ._dense_loss import (
 from ._lip_loop import lip_loop
 from ._lip_loop_options import LipLoopOptions
 from ._margin_losses import AbstractMarginLoss, CertifiedHinge, WorstCaseLogits
-from ._norm_penalty import with_norm_penalty
+from ._norm_penalty import with_norm_penalty, with_sketched_penalty
 from ._optimisers import AbstractOptimiser, Adam, Momentum
 from ._pair_multipliers import TrainableMultipliers
 from ._pairwise_gains import AbstractPairwiseGain, NonexpansiveGain, ProductGain
@@ -86,5 +86,6 @@ __all__ = [
     "rs_lmi",
     "sgd",
     "with_norm_penalty",
+    "with_sketched_penalty",
     "with_weight_decay",
 ]

@@ -190,7 +190,9 @@ class JointCondition(AbstractCondition):
             raise InputError(
                 "D has entries on or above its block diagonal; expected a strictly lower D (no loops)."
             )
-        self.layout = Layout(expected, (np.dtype(np.float64),) * len(arrays), (0, 1, 2, 3), (None,) * 4)
+        self.layout = Layout(
+            expected, (np.dtype(np.float64),) * len(arrays), (0, 1, 2, 3), (None,) * 4, (None,) * 4
+        )
         self.set = joint_set(n, self.hidden, m, target)
 
     def network(self, weights: Sequence[np.ndarray]) -> Network:

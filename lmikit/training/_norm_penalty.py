@@ -1,15 +1,22 @@
-"""A penalty on layer norms: it keeps the margin problem at a point tight, so that proofs follow attacks."""
+"""Penalties on layer norms, for any loss: they keep bounds of the network tight, so that proofs follow."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from .._errors import InputError, OptionError
-from ._callback import LossAndGrad, Stepped, Weights
+from ..formulations.rs_lmi import SquaredHinge
+from ..maps import Convolution2d
+from ._callback import Arrays, LossAndGrad, Stepped, Weights
 from ._pairwise_gains import top_direction
+from ._rs_lmi_options import RSLMIOptions
+from ._rs_lmi_penalties import first_sketches, sketched_pulls
+from ._rs_lmi_taus import TauState
+from ._sketched_maps import AbstractSketchedMap, ConvolutionSketch, DenseSketch
 
-__all__ = ["with_norm_penalty"]
+__all__ = ["with_norm_penalty", "with_sketched_penalty"]
 
 
 def with_norm_penalty(loss_and_grad: LossAndGrad, weight: float, *, last: float = 0.1) -> LossAndGrad:
@@ -49,3 +56,81 @@ class _Penalised:
         loss += pull * float(np.vdot(weights[k], weights[k]))
         result[k] = result[k] + weights[k] * weights[k].dtype.type(2.0 * pull)
         return loss, result
+
+
+def with_sketched_penalty(
+    loss_and_grad: LossAndGrad,
+    norms: Mapping[int, float],
+    convolutions: Mapping[int, Convolution2d] | None = None,
+    *,
+    weight: float = 10.0,
+    m: int = 8,
+    seed: int = 0,
+) -> LossAndGrad:
+    """The callback plus weight sum_k sum_i max(lambda_i(S_k'(W_k'W_k - tau_k I)S_k), 0)^2, tau_k = norms_k^2.
+
+    The sketched LMIs of `rs_lmi` for networks that are no chains, residual ones for instance: `norms` names
+    the arrays that are penalised and the norm that each may have, `convolutions` those that are kernels, with
+    the geometry of the layer. A kernel meets m images, as columns of S_k; no matrix is formed. The S_k
+    are kept from call to call and refined by subspace iteration, so that a resumed run repeats an
+    uninterrupted one only up to that. Raises OptionError, and InputError from the call for arrays that do not
+    fit.
+    """
+    if not norms or not all(0.0 < norm < math.inf for norm in norms.values()):
+        raise OptionError(f"norms is {dict(norms)!r}; expected positive numbers by index, at least one.")
+    geometry = dict(convolutions or {})
+    if not set(geometry) <= set(norms):
+        raise OptionError(f"convolutions names {sorted(geometry)}; expected indices that norms has.")
+    options = RSLMIOptions(m=m, alpha=weight, alpha_max=max(weight, 1e5), seed=seed)
+    return _Sketched(loss_and_grad, tuple(norms.items()), geometry, options)
+
+
+class _Sketched:
+    """What changes from call to call: the sketches, and how many calls there were."""
+
+    def __init__(
+        self,
+        loss_and_grad: LossAndGrad,
+        norms: Sequence[tuple[int, float]],
+        geometry: Mapping[int, Convolution2d],
+        options: RSLMIOptions,
+    ) -> None:
+        self._inner, self._geometry, self._options = loss_and_grad, geometry, options
+        self._indices = [i for i, _ in norms]
+        squares = np.array([norm**2 for _, norm in norms])
+        self._taus = TauState.initial(squares, options, math.nan)
+        self._taus.price = np.ones_like(squares)
+        self._maps: list[AbstractSketchedMap] = []
+        self._sketches: Arrays = ()
+        self._calls = 0
+
+    def seek(self, step: int) -> None:
+        if isinstance(self._inner, Stepped):
+            self._inner.seek(step)
+
+    def __call__(self, weights: Sequence[np.ndarray]) -> tuple[float, Weights]:
+        chosen = [np.asarray(weights[i]) for i in self._indices]
+        if not self._maps:
+            self._maps = [self._map(i, w) for i, w in zip(self._indices, chosen, strict=True)]
+            self._sketches = first_sketches(self._maps, chosen, self._options)
+        loss, gradients = self._inner(weights)
+        found = sketched_pulls(self._maps, chosen, self._sketches, self._taus, self._options, self._calls)
+        self._sketches, self._calls = found.sketches, self._calls + 1
+        result = [np.asarray(g) for g in gradients]
+        for i, pull in zip(self._indices, found.pulls, strict=True):
+            if pull is not None:
+                result[i] = result[i] + pull
+        penalty = SquaredHinge()
+        values = sum(float(penalty.value(np, v).sum()) for v in found.eigenvalues)
+        return loss + self._options.alpha * values, result
+
+    def _map(self, i: int, w: np.ndarray) -> AbstractSketchedMap:
+        like = self._geometry.get(i)
+        if w.ndim == 2 and like is None:
+            return DenseSketch(w.shape[0] < w.shape[1])
+        if like is None or like.kernel.shape != w.shape:
+            raise InputError(
+                f"weights[{i}] has shape {w.shape}; expected a matrix, or a kernel whose Convolution2d is "
+                "convolutions[i]."
+            )
+        return ConvolutionSketch(like)

@@ -22,7 +22,8 @@ from .._arrays import blas_threads
 from .._errors import OptionError
 from .._progress import Progress, ProgressCallback
 from ..formulations.rs_lmi import SquaredHinge, slope_gains
-from ..methods import AbstractMethod
+from ..maps import Convolution2d
+from ..methods import AbstractMethod, SpectralProduct
 from ..solvers import AbstractSolver
 from ._callback import Arrays, CallbackError, LossAndGrad, TrainingDiverged, evaluate, read_only
 from ._certify import certified, check_target, within_target
@@ -45,6 +46,7 @@ def rs_lmi(
     *,
     steps: int,
     target: float | None = None,
+    convolutions: Sequence[Convolution2d] = (),
     options: RSLMIOptions | None = None,
     method: AbstractMethod | None = None,
     solver: AbstractSolver | None = None,
@@ -58,8 +60,10 @@ def rs_lmi(
     `loss_and_grad(weights) -> (loss, gradients)` on arrays [W0, b0, W1, b1, ...] (or without biases),
     W_k (out, in), float32 or float64; a callback with `seek(step)` is told the step first. With
     `target` the product of sqrt(tau_k) m_k is held at it and the result is proven to meet it (the output
-    layer is scaled where it must be); without, tau_k are paid for by `options.price`. `method`
-    and `solver` make the certificates (None: LipSDP). `resume` goes on from a state or its file, to the
+    layer is scaled where it must be); without, tau_k are paid for by `options.price`. An array of four axes
+    is a kernel, whose geometry is that of its place in `convolutions`: its penalty uses products with images
+    only, and its proof the matrix unrolled. `method` and `solver` make the certificates (None: LipSDP, or
+    with convolutions the product of norms). `resume` goes on from a state or its file, to the
     same weights that an uninterrupted run gives if the callback's answer depends on the step alone;
     `save_to` is written every `save_every` steps, at the end, and when anything interrupts.
 
@@ -72,7 +76,15 @@ def rs_lmi(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise OptionError(f"steps is {steps!r}; expected an integer of at least 1.")
     run = _RSLMIRun(
-        loss_and_grad, weights, activation, target, options or RSLMIOptions(), method, solver, steps
+        loss_and_grad,
+        weights,
+        activation,
+        convolutions,
+        target,
+        options or RSLMIOptions(),
+        method,
+        solver,
+        steps,
     )
     run.begin(resume)
     with saved(run, save_to), blas_threads(1):
@@ -88,6 +100,7 @@ class _RSLMIRun:
         callback: LossAndGrad,
         weights: Sequence[Any],
         activation: Any,
+        convolutions: Sequence[Convolution2d],
         target: float | None,
         options: RSLMIOptions,
         method: AbstractMethod | None,
@@ -95,16 +108,17 @@ class _RSLMIRun:
         steps: int,
     ) -> None:
         self.callback, self.target = callback, target
-        self.options, self.method, self.solver, self.steps = options, method, solver, steps
+        product = SpectralProduct() if convolutions else None
+        self.options, self.method, self.solver, self.steps = options, method or product, solver, steps
         hinge = isinstance(options.penalty, SquaredHinge)
         self.decoupled = target is not None and hinge if options.decoupled is None else options.decoupled
-        self.layout = Layout.of(weights)
+        self.layout = Layout.of(weights, convolutions)
         self.weights = self.layout.own(weights)
         self.model = ChainModel(self.layout, activation)
         network = self.model.network(self.weights)
         self.gain = math.prod(slope_gains(network))
         goal = math.nan if target is None else 2.0 * math.log(target / self.gain)
-        squares = np.array([float(np.linalg.norm(w, 2)) ** 2 for w in network.weights])
+        squares = self.layout.norms(self.weights) ** 2
         self.taus = TauState.initial(squares, options, goal)
         if target is not None and options.clip:
             self.weights = self.layout.clipped(self.weights, np.sqrt(self.taus.tau))

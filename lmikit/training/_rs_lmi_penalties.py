@@ -29,13 +29,14 @@ class Pulls:
     """An array per W_k, d/dtau_k of price_k [tau_k + alpha_k P_k], and max(lambda_max, 0)/tau_k per layer.
 
     None stands for zeros, the array of a layer whose sketched LMI holds. `sketches` are those of the next
-    step, none where they are drawn afresh.
+    step, none where they are drawn afresh; `eigenvalues` are those of S'(W'W - tau I)S.
     """
 
     pulls: tuple[np.ndarray | None, ...]
     tau_gradients: np.ndarray
     violation: np.ndarray
     sketches: Arrays
+    eigenvalues: tuple[np.ndarray, ...]
 
 
 def first_sketches(
@@ -69,6 +70,7 @@ def sketched_pulls(
     tau, turn, count = taus.tau.tolist(), step // options.every, len(maps)
     tau_gradients, violation = taus.price.tolist(), [0.0] * count
     pulls: list[np.ndarray | None] = [None] * count
+    spectra: list[np.ndarray] = []
     kept, exact = list(sketches), options.penalty.exact
     weighs = (taus.price * taus.alpha).tolist()
     for k, (each, w) in enumerate(zip(maps, weights, strict=True)):
@@ -76,6 +78,7 @@ def sketched_pulls(
         image = each.image(w, s)
         metric = None if sketches else s.T @ s
         values, vectors, norms = spectrum(image, tau[k], metric)
+        spectra.append(values)
         size, top = options.every * weighs[k], max(float(values[-1]), 0.0)
         violation[k] = top / tau[k]
         if sketches and (turn + k) % _REFINE == 0:
@@ -91,7 +94,7 @@ def sketched_pulls(
             vectors, slope = vectors[:, first:], slope[first:]
         scale = w.dtype.type(2.0 * size) * slope.astype(w.dtype, copy=False)
         pulls[k] = each.gradient(w, image @ vectors, s @ (vectors * scale))
-    return Pulls(tuple(pulls), np.array(tau_gradients), np.array(violation), tuple(kept))
+    return Pulls(tuple(pulls), np.array(tau_gradients), np.array(violation), tuple(kept), tuple(spectra))
 
 
 def _drawn(each: AbstractSketchedMap, w: np.ndarray, options: RSLMIOptions, block: int) -> np.ndarray:

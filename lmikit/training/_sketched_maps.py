@@ -5,9 +5,11 @@ import dataclasses
 
 import numpy as np
 
-from ..sketching import AbstractOperator, as_operator
+from .._errors import InputError
+from ..maps import Convolution2d
+from ..sketching import AbstractOperator, ConvolutionOperator, as_operator
 
-__all__ = ["AbstractSketchedMap", "DenseSketch"]
+__all__ = ["AbstractSketchedMap", "ConvolutionSketch", "DenseSketch"]
 
 
 class AbstractSketchedMap(abc.ABC):
@@ -47,3 +49,44 @@ class DenseSketch(AbstractSketchedMap):
 
     def gradient(self, w: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         return np.asarray(right @ left.T if self.flipped else left @ right.T)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConvolutionSketch(AbstractSketchedMap):
+    """A kernel (out, in, kh, kw) with the geometry of `like`: products alone, on columns of images.
+
+    Raises InputError for groups, dilation and padding that differs between two sides.
+    """
+
+    like: Convolution2d
+
+    def __post_init__(self) -> None:
+        like = self.like
+        even = all(a == b for a, b in like.padding)
+        if like.groups != 1 or like.dilation != (1, 1) or not even:
+            raise InputError(
+                f"a sketched convolution has groups={like.groups}, dilation={like.dilation}, "
+                f"padding={like.padding}; expected one group, no dilation and the same padding on both sides."
+            )
+
+    def _convolution(self, w: np.ndarray) -> ConvolutionOperator:
+        like = self.like
+        padding = (like.padding[0][0], like.padding[1][0])
+        return ConvolutionOperator(w, like.input_shape[1:], stride=like.stride, padding=padding)
+
+    @property
+    def _flipped(self) -> bool:
+        return self.like.shape[0] < self.like.shape[1]
+
+    def operator(self, w: np.ndarray) -> AbstractOperator:
+        return self._convolution(w).smaller_side
+
+    def image(self, w: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return np.asarray(self.operator(w).matmat(s))
+
+    def adjoint(self, w: np.ndarray, u: np.ndarray) -> np.ndarray:
+        return np.asarray(self.operator(w).rmatmat(u))
+
+    def gradient(self, w: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        pair = (right, left) if self._flipped else (left, right)
+        return np.asarray(self._convolution(w).kernel_gradient(*pair))
