@@ -21,9 +21,9 @@ from ._errors import InputError
 from ._proving import least_proven
 from ._witness import Witness
 from .certificates import AbstractLipschitzCertificate, Certificate, require_ieee, rows_proven, verify
-from .graph import chain_graph
+from .graph import Affine, Graph, chain_graph
 from .methods import AbstractMethod, LipSDP, SpectralProduct
-from .network import Network
+from .network import DenseMap, Network
 from .solvers import AbstractSolver
 
 __all__ = ["CertifiedAccuracy", "PairwiseBounds", "certified_accuracy", "certified_radius", "pairwise_bounds"]
@@ -72,7 +72,7 @@ class CertifiedAccuracy:
 
 
 def pairwise_bounds(
-    network: Network,
+    network: Network | Graph,
     method: AbstractMethod | None = None,
     *,
     certificate: AbstractLipschitzCertificate | None = None,
@@ -88,8 +88,9 @@ def pairwise_bounds(
     the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. `witnesses` gives each
     pair its own multipliers, in the order (0, 1), (0, 2), ..., of the network whose last matrix is the row
     w_i - w_j: they are proven without any solve (without `method`, the product of norms is the certificate).
-    In every case L_ij <= sqrt(2) L is kept, and is all that certificates of graphs and on a torus give. The
-    differences of rows round; where they are not exact, L_ij includes the rounding times a bound of the last
+    In every case L_ij <= sqrt(2) L is kept, and is all that certificates of graphs and on a torus give,
+    except that with `each_pair` the graph of each difference f_i - f_j is bounded by itself. The differences
+    of a network's rows round; where they are not exact, L_ij includes the rounding times a bound of the last
     hidden layer.
 
     Raises InputError for a certificate of another network, fewer than two outputs or witnesses that do not
@@ -97,6 +98,8 @@ def pairwise_bounds(
     """
     pairs_count = network.output_dim * (network.output_dim - 1) // 2
     if witnesses is not None:
+        if isinstance(network, Graph):
+            raise InputError("witnesses of pairs are for networks; a graph takes each_pair=True.")
         if each_pair or len(witnesses) != pairs_count:
             raise InputError(
                 f"got {len(witnesses)} witnesses, each_pair={each_pair}; expected {pairs_count}, one per "
@@ -105,15 +108,17 @@ def pairwise_bounds(
         method = SpectralProduct() if method is None else method
     if certificate is None:
         certificate = _proven_now(network, method, solver)
-    elif certificate.network_digest != (
-        network.digest if isinstance(certificate, Certificate) else chain_graph(network).digest
-    ):
+    elif certificate.network_digest != _digest(network, certificate):
         raise InputError("the certificate belongs to another network; expected one for this network.")
     outputs = network.output_dim
     if outputs < 2:
         raise InputError(f"the network has {outputs} output; expected at least 2, one per class.")
     _require_l2(certificate)
-    if not isinstance(certificate, Certificate):
+    if isinstance(network, Graph) and each_pair:
+        return PairwiseBounds(
+            _sealed(_graph_pairs(network, certificate, method, solver)), certificate, _PROVEN
+        )
+    if isinstance(network, Graph) or not isinstance(certificate, Certificate):
         return PairwiseBounds(_sealed(_pair_matrix(certificate)), certificate, _PROVEN)
     pairs = _Pairs(network, certificate, method, solver if each_pair else None, each_pair, witnesses)
     bounds = np.zeros((outputs, outputs))
@@ -191,6 +196,30 @@ def certified_accuracy(
     radii = np.where(right, radii, 0.0)
     certified = (radii[None, :] > distances[:, None]).mean(axis=1)
     return CertifiedAccuracy(float(right.mean()), distances, certified, radii)
+
+
+def _digest(network: Network | Graph, certificate: AbstractLipschitzCertificate) -> str:
+    """That of the network in the form that such a certificate is about."""
+    chain = isinstance(network, Network) and not isinstance(certificate, Certificate)
+    return chain_graph(network).digest if chain else network.digest  # type: ignore[arg-type]
+
+
+def _graph_pairs(
+    graph: Graph,
+    certificate: AbstractLipschitzCertificate,
+    method: AbstractMethod | None,
+    solver: AbstractSolver | None,
+) -> np.ndarray:
+    """The bounds of the graphs of e_i - e_j after the outputs, whose entries are exact."""
+    bounds = _pair_matrix(certificate)
+    for i, j in itertools.combinations(range(graph.output_dim), 2):
+        row = np.zeros((1, graph.output_dim))
+        row[0, i], row[0, j] = 1.0, -1.0
+        pair = Graph((*graph.nodes, Affine((DenseMap(row),), (len(graph.nodes) - 1,))))
+        proven = lipschitz(pair, method, solver=solver)
+        _require_l2(proven)
+        bounds[i, j] = bounds[j, i] = min(bounds[i, j], proven.bound)
+    return bounds
 
 
 class _Pairs:
@@ -303,7 +332,7 @@ def _outputs(bounds: Any) -> int:
 
 
 def _proven_now(
-    network: Network, method: AbstractMethod | None, solver: AbstractSolver | None
+    network: Network | Graph, method: AbstractMethod | None, solver: AbstractSolver | None
 ) -> AbstractLipschitzCertificate:
     return lipschitz(network, method, solver=solver)
 

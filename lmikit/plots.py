@@ -50,9 +50,10 @@ def bounds_svg(comparison: Comparison) -> bytes:
     return _drawn(_bounds(comparison), "svg")
 
 
-def accuracy_svg(table: PointTable, attacked: Mapping[float, float] | None = None) -> bytes:
-    """The picture of `accuracy_against_radius` as SVG; raises BackendMissing and InputError as it does."""
-    return _drawn(_accuracy(table, attacked), "svg")
+def accuracy_svg(radii: np.ndarray, clean: float, attacked: Mapping[float, float] | None = None) -> bytes:
+    """The picture of `accuracy_against_radius` as SVG, of proven radii (n,) that are 0 where the label is
+    not the prediction; raises BackendMissing and InputError as it does."""
+    return _drawn(_accuracy(radii, clean, attacked), "svg")
 
 
 def bound_against_time(comparison: Comparison, path: str | os.PathLike[str]) -> None:
@@ -64,8 +65,10 @@ def bound_against_time(comparison: Comparison, path: str | os.PathLike[str]) -> 
 
 
 def _bounds(comparison: Comparison) -> Any:
-    figure, axes = _figure(7.0, 4.2)
     proven = [row for row in comparison.rows if row.bound is not None and row.bound > 0]
+    if not proven and not comparison.lower:
+        raise InputError("the comparison has no bounds to draw; expected at least one.")
+    figure, axes = _figure(7.0, 4.2)
     marks = "osD^vP*Xhp<>"
     for k, row in enumerate(proven):
         axes.plot(
@@ -112,18 +115,22 @@ def accuracy_against_radius(
     from above. Raises BackendMissing without matplotlib and InputError where `path` cannot be written
     or the table holds no radii.
     """
-    _save(_accuracy(table, attacked), path)
-
-
-def _accuracy(table: PointTable, attacked: Mapping[float, float] | None) -> Any:
-    radii = table.radius[np.isfinite(table.radius) & table.right]
-    if not radii.size:
+    radii = np.where(np.isfinite(table.radius) & table.right, table.radius, 0.0)
+    if not (np.isfinite(table.radius) & table.right).any():
         raise InputError("the table holds no radii; expected that of certify_points without eps.")
+    _save(_accuracy(radii, table.clean_accuracy, attacked), path)
+
+
+def _accuracy(proven: np.ndarray, clean: float, attacked: Mapping[float, float] | None) -> Any:
+    radii = proven[np.isfinite(proven) & (proven > 0.0)]
+    if not radii.size and not attacked:
+        raise InputError("no radius is proven and nothing was attacked; expected either.")
     figure, axes = _figure(6.4, 4.2)
-    top = 1.05 * max([float(radii.max()), *(attacked or {})])
+    top = 1.05 * max([float(radii.max(initial=0.0)), *(attacked or {})])
     grid = np.unique(np.concatenate([[0.0, top], radii, np.nextafter(radii, np.inf)]))
-    axes.axhline(table.clean_accuracy, color="0.3", ls="--", lw=1, label=f"clean: {table.clean_accuracy:.3f}")
-    axes.plot(grid, table.certified_at(grid), "-", color="tab:blue", label="certified (proven)")
+    at_least = (proven[None, :] >= np.maximum(grid, 1e-300)[:, None]).mean(axis=1)
+    axes.axhline(clean, color="0.3", ls="--", lw=1, label=f"clean: {clean:.3f}")
+    axes.plot(grid, at_least, "-", color="tab:blue", label="certified (proven)")
     if attacked:
         at = sorted(attacked)
         axes.plot(

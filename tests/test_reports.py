@@ -4,6 +4,7 @@ import html.parser
 import json
 import re
 
+import browser_helpers
 import numpy as np
 import pytest
 
@@ -114,10 +115,47 @@ def test_a_graph_and_what_it_has_no_method_for():
     assert page.numbers["bound"] == [lmikit.lipschitz(graph).bound]
     assert "not proven: InputError" in " ".join(page.words)
     assert [m.method for m in report(graph, lower=False).results if m.certificate is None] == []
-    with pytest.raises(InputError, match="data are given with a graph"):
-        report(graph, (np.zeros((1, 3)), np.zeros(1, int)))
     with pytest.raises(InputError, match="network is list"):
         report([])
+
+
+def residual(seed=0):
+    """A small classifier with a skip, data that it mostly gets right."""
+    rng = np.random.default_rng(seed)
+    draw = lambda m, n: rng.standard_normal((m, n)) / np.sqrt(n)  # noqa: E731
+    builder = GraphBuilder()
+    x = builder.input(4)
+    h = builder.relu(draw(6, 4) @ x + rng.standard_normal(6))
+    graph = builder.output(draw(3, 6) @ (h + builder.apply("tanh", draw(6, 6) @ h)))
+    X = rng.uniform(-2, 2, (12, 4))
+    y = graph(X).argmax(axis=1)
+    y[0] = (y[0] + 1) % 3
+    return graph, X, y
+
+
+def test_data_of_a_graph_are_certified_by_global_bounds():
+    graph, X, y = residual()
+    found = report(graph, (X, y), methods=[LipSDP()], lower=False)
+    page = assert_self_contained(found.to_html())
+    pairs = lmikit.pairwise_bounds(graph, LipSDP(), each_pair=True)
+    expected = lmikit.certified_radius(pairs, graph(X), logit_error=1e-12)
+    expected[graph(X).argmax(axis=1) != y] = 0.0
+    np.testing.assert_allclose(found.points.radii, expected, rtol=1e-6, atol=1e-9)
+    assert page.numbers["certified"] == [float((found.points.radii >= r).mean()) for r in found.attacked]
+    assert all(c <= a for c, a in zip(page.numbers["certified"], page.numbers["attacked"], strict=True))
+    assert max(page.numbers["certified"]) > 0
+    assert max(page.numbers["attacked"]) <= page.numbers["clean"][0] == 11 / 12
+    words = " ".join(page.words)
+    assert "by the proven global bound of each difference of two outputs" in words
+    assert "not certified one by one" in words
+    unproven = report(graph, (X, y), methods=[EclipseFast()], lower=False)
+    assert "proven, not at all: no method proved a global bound" in " ".join(
+        assert_self_contained(unproven.to_html()).words
+    )
+    with pytest.raises(InputError, match="y has labels 0 to 3"):
+        report(graph, (X, np.arange(12) % 4))
+    with pytest.raises(InputError, match="X has shape"):
+        report(graph, (X[:, :2], y))
 
 
 def test_names_cannot_become_markup(monkeypatch):
@@ -154,23 +192,11 @@ def test_the_command(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_in_a_browser(scheme, tmp_path):
-    """The page as a browser draws it: something to see, and no error in the console."""
-    reason = "needs playwright and its chromium: pip install playwright, playwright install chromium"
-    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    report(network(), methods=[EclipseFast()], lower=False).save(tmp_path / "r.html")
-    with playwright.sync_playwright() as driver:
-        try:
-            browser = driver.chromium.launch()
-        except playwright.Error as error:
-            pytest.skip(f"{reason} ({str(error).splitlines()[0]})")
-        view = browser.new_page(color_scheme=scheme, offline=True)
-        errors = []
-        view.on("console", lambda message: errors.append(message.text))
-        view.on("requestfailed", lambda request: errors.append(request.url))
-        view.goto((tmp_path / "r.html").as_uri())
-        picture = view.screenshot(full_page=True)
-        drawn = view.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-        browser.close()
-    assert drawn
-    assert len(picture) > 10_000
-    assert not errors
+    """The page as a browser draws it: something to see, the scheme's colours, and no error in the console."""
+    graph, X, y = residual()
+    report(graph, (X, y), methods=[LipSDP(), SpectralProduct()], title="residual").save(tmp_path / "r.html")
+    seen = browser_helpers.look(tmp_path / "r.html", scheme, tmp_path / "r.png")
+    assert seen["drawn"]
+    assert not seen["errors"]
+    assert (tmp_path / "r.png").stat().st_size > 10_000
+    assert (sum(seen["background"]) > 3 * 128) == (scheme == "light")

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._errors import InputError, OptionError
 from ..claims import AbstractRegion
+from ..graph import Graph
 from ..network import Network
 
 __all__ = ["Attack", "Attacked", "attack_margins", "settle"]
@@ -47,7 +48,7 @@ class Attacked:
 
 
 def attack_margins(
-    network: Network,
+    network: Network | Graph,
     regions: Sequence[AbstractRegion],
     rows: np.ndarray,
     offsets: np.ndarray,
@@ -136,7 +137,7 @@ class _Regions:
 
 
 def _attack_part(
-    network: Network,
+    network: Network | Graph,
     regions: Sequence[AbstractRegion],
     rows: np.ndarray,
     offsets: np.ndarray,
@@ -167,12 +168,15 @@ def _attack_part(
     return best[winner], where[winner]
 
 
-def _values(network: Network, x: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def _values(network: Network | Graph, x: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("brm,bm->br", rows, network(x)) + offsets)
 
 
-def _descent(network: Network, x: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs (B, m) and the gradient of target[b] . f(x[b]) in x[b]."""
+def _descent(network: Network | Graph, x: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs (B, m) and the gradient of target[b] . f(x[b]) in x[b]; 0 for derivatives at kinks."""
+    if isinstance(network, Graph):
+        values = network.values(x.T)
+        return values[-1].T, network.vjp(values, target.T, kinks=0.0).T
     value, slopes = x.T, []
     for layer in network.layers:
         v = layer.preactivation(value)

@@ -2,6 +2,7 @@
 
 from ._builder import GraphBuilder, Value
 from ._chain import chain_graph, graph_chain, is_chain
+from ._forward import enclosed_outputs
 from ._graph import Graph
 from ._known import OneLipschitz
 from ._lower import graph_lower_bound
@@ -21,6 +22,7 @@ __all__ = [
     "Part",
     "Value",
     "chain_graph",
+    "enclosed_outputs",
     "graph_chain",
     "graph_lower_bound",
     "is_chain",

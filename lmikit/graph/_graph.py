@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -123,8 +124,8 @@ class Graph:
                 moved.append(dx)
         return moved
 
-    def vjp(self, values: Sequence[np.ndarray], u: np.ndarray) -> np.ndarray:
-        """J(x)'u (n_0, k) at the points of `values`."""
+    def vjp(self, values: Sequence[np.ndarray], u: np.ndarray, kinks: float = math.nan) -> np.ndarray:
+        """J(x)'u (n_0, k) at the points of `values`; a derivative that does not exist counts as `kinks`."""
         back: list[np.ndarray | None] = [None] * len(self.nodes)
         back[-1] = u
         for k in range(len(self.nodes) - 1, 0, -1):
@@ -135,7 +136,9 @@ class Graph:
                 for linear, p in zip(node.maps, node.parents, strict=True):
                     back[p] = _plus(back[p], linear.rmatvec(here))
             elif isinstance(node, Apply):
-                back[node.parent] = _plus(back[node.parent], _vjp(node, values[node.parent], here))
+                through = _vjp(node, values[node.parent], here)
+                through = through if math.isnan(kinks) else np.nan_to_num(through, nan=kinks)
+                back[node.parent] = _plus(back[node.parent], through)
         return np.zeros((self.input_dim, u.shape[1])) if back[0] is None else back[0]
 
     def jacobian(self, x: Any) -> np.ndarray:

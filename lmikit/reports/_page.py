@@ -162,12 +162,16 @@ def _data(report: "Report") -> str:
         "Certified accuracy (proven, from below)",
         "Accuracy under attack (estimate, from above)",
     ]
-    picture = _picture(lambda: plots.accuracy_svg(table, report.attacked), "Accuracy against the radius")
+    curve = _table(head, rows) if rows else ""
+    radii, clean = table.radii, table.clean_accuracy
+    picture = _picture(
+        lambda: plots.accuracy_svg(radii, clean, report.attacked), "Accuracy against the radius"
+    )
     return (
-        f'<section><h2>Data</h2><p>{len(table.results)} inputs, accuracy <span data-clean="'
+        f'<section><h2>Data</h2><p>{len(radii)} inputs, accuracy <span data-clean="'
         f'{table.clean_accuracy.hex()}">{_number(table.clean_accuracy, 4)}</span>. An input is certified '
         "within a radius where it is classified rightly and no input that near has another class: "
-        f"proven, input by input.</p>{_table(head, rows)}{picture}</section>"
+        f"proven, {html.escape(table.how)}</p>{curve}{picture}</section>"
     )
 
 

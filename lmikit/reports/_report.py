@@ -13,7 +13,6 @@ from .._api import DEFAULT, lipschitz, lower_bound, methods_for
 from .._comparison import Comparison, ComparisonRow
 from .._errors import InputError, LmikitError, OptionError
 from .._files import write_bytes
-from .._points_table import PointTable, certify_points
 from .._progress import ProgressCallback
 from ..attacks import attack_margins
 from ..certificates import AbstractLipschitzCertificate
@@ -24,6 +23,7 @@ from ..network import AbstractLinearMap, Network
 from ..solvers import AbstractSolver
 from ._describe import describe, maps_of
 from ._page import page_of
+from ._radii import ProvenRadii, labelled, proven_radii
 
 __all__ = ["MethodResult", "Report", "report"]
 
@@ -61,7 +61,8 @@ class Report:
 
     `results` are sorted, the tightest bound first; `norms` holds a proven bound of each linear map's spectral
     norm (None where it was not proven); `lower` is a sampled lower bound of the true constant; `points` has
-    the proven radius of every input, `attacked` the accuracy under attack per radius, an estimate.
+    the proven radius of every input and how it was proven, `attacked` the accuracy under attack per radius,
+    an estimate.
     """
 
     title: str
@@ -69,7 +70,7 @@ class Report:
     norms: tuple[tuple[str, float | None], ...]
     results: tuple[MethodResult, ...]
     lower: float | None
-    points: PointTable | None = None
+    points: ProvenRadii | None = None
     attacked: dict[float, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -106,30 +107,29 @@ def report(
 
     `methods` are those to compare (None: all that take the network). `time_limit` is in seconds for each
     method and for each input of the data, and for the sampling. A method that fails becomes a row with its
-    reason. `lower` adds the sampled lower bound. Data are for chains: X (n, ...) with labels y (n,); every
-    input gets its largest provable l2 radius, and attacks are tried at radii up to one and a half times the
-    largest found.
+    reason. `lower` adds the sampled lower bound. Data are X (n, ...) with labels y (n,); every input of a
+    chain gets its largest provable l2 radius, those of other graphs the radius that the proven global bounds
+    of the differences of outputs give; attacks are tried at radii up to one and a half times the largest.
 
-    Raises InputError for what is no network, and for data with a graph; OptionError for what is no method.
+    Raises InputError for what is no network and for data that do not fit, OptionError for what is no method.
     """
     if not isinstance(network, (Network, Graph)):
         raise InputError(f"network is {type(network).__name__}; expected lmikit.Network or lmikit.Graph.")
-    if data is not None and not isinstance(network, Network):
-        raise InputError("data are given with a graph; expected a Network, whose inputs can be certified.")
     chosen = methods_for(network) if methods is None else list(methods)
     for method in chosen:
         if method is not None and not isinstance(method, AbstractMethod):
             raise OptionError(f"method is {method!r}; expected a method object such as lmikit.LipSDP().")
-    results = [_result(network, m, solver, time_limit, progress) for m in chosen]
-    results.sort(key=lambda r: (np.inf if r.bound is None else r.bound, r.seconds))
+    given = None if data is None else labelled(network, *data)
+    runs = [(m, _result(network, m, solver, time_limit, progress)) for m in chosen]
+    runs.sort(key=lambda run: (np.inf if run[1].bound is None else run[1].bound, run[1].seconds))
     points, attacked = None, {}
-    if data is not None:
-        assert isinstance(network, Network)
-        points = certify_points(network, *data, time_limit=time_limit, progress=progress)
-        attacked = _attacked(network, *data, points)
+    if given is not None:
+        proven = ((m, r.certificate, r.seconds) for m, r in runs if r.certificate is not None)
+        points = proven_radii(network, *given, next(proven, None), solver, time_limit, progress)
+        attacked = _attacked(network, *given, points)
     norms = tuple((where, _norm(linear)) for where, linear in maps_of(network)[:_MOST_NORMS])
     value = _lower(network, time_limit) if lower else None
-    return Report(str(title), describe(network), norms, tuple(results), value, points, attacked)
+    return Report(str(title), describe(network), norms, tuple(r for _, r in runs), value, points, attacked)
 
 
 def _result(
@@ -170,14 +170,15 @@ def _lower(network: Network | Graph, time_limit: float | None) -> float | None:
         return None
 
 
-def _attacked(network: Network, X: Any, y: Any, points: PointTable) -> dict[float, float]:
+def _attacked(
+    network: Network | Graph, inputs: np.ndarray, labels: np.ndarray, points: ProvenRadii
+) -> dict[float, float]:
     """Accuracy under attack at six radii up to 1.5 times the largest proven one: an estimate from above."""
-    found = points.radius[np.isfinite(points.radius)]
-    top = 1.5 * float(found.max()) if found.size else 0.0
+    found = points.radii[np.isfinite(points.radii)]
+    top = 1.5 * float(found.max(initial=0.0))
     if not top > 0.0:
         return {}
-    inputs = np.asarray(X, dtype=np.float64).reshape(len(X), -1)
-    labels, outputs = np.asarray(y).astype(int), network.output_dim
+    outputs = network.output_dim
     others = np.array([[j for j in range(outputs) if j != label] for label in labels])
     rows = np.eye(outputs)[labels][:, None, :] - np.eye(outputs)[others]
     zero = np.zeros(rows.shape[:2])
