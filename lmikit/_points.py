@@ -111,8 +111,8 @@ def certify_point(
     (`lmikit.claims`: Ball, Box, BallAndBox), or, with neither, an l2 ball as large as can be proven.
     An attack comes first where there is a region; then multipliers of the margin dual are
     searched for within `time_limit` seconds and proven. Known are Identity, ReLU, LeakyReLU, PReLU,
-    Abs, Tanh, Sigmoid, GELU, SiLU, Softplus, ELU, Mish, Hardtanh and Hardswish; of graphs those that are
-    chains, with MaxMin too.
+    Abs, Tanh, Sigmoid, GELU, SiLU, Softplus, ELU, Mish, Hardtanh and Hardswish; graphs with MaxMin and
+    max-pooling, and skips beside the first five.
     `semantics` says whose class it is: "real", the real function of the weights, or "float16",
     "bfloat16", "float32", "float64", any forward pass in that format. Its worst rounding on the region
     (`lmikit.intervals.rounding_bound`) is taken off the margin; a counterexample refutes only if every pass

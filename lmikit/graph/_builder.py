@@ -27,7 +27,7 @@ from ..network import (
 from ..network._arrays_in import as_bias, as_linear_map
 from ..nonlinear import AbstractGroups, MaxMinPairs, SortGroups
 from ._graph import Graph
-from ._groups import equal_groups
+from ._groups import equal_groups, halved
 from ._nodes import Affine, Apply, Input, Node
 
 __all__ = ["GraphBuilder", "Value"]
@@ -140,7 +140,7 @@ class GraphBuilder:
             larger = value[second] + self.relu(value[first] - value[second])
             over = np.concatenate([g[g.size // 2 * 2 :] for g in lists])
             value = self.concat(larger, value[over]) if over.size else larger
-            lists = _halved([g.size for g in lists], first.size)
+            lists = halved([g.size for g in lists], first.size)
         return value[np.concatenate(lists)]
 
     def _largest_sorted(self, value: Value, lists: list[np.ndarray]) -> Value:
@@ -231,16 +231,6 @@ class GraphBuilder:
             if swapped is not None:
                 return self._mapped(swapped, value)
         return Value(self, linear.shape[0], ((linear, self._node_of(value)),))
-
-
-def _halved(sizes: list[int], pairs: int) -> list[np.ndarray]:
-    """Where the entries of each group are after a round: its pairs come first, those left over last."""
-    result, pair, over = [], 0, pairs
-    for size in sizes:
-        own = [*range(pair, pair + size // 2), *([over] if size % 2 else [])]
-        pair, over = pair + size // 2, over + size % 2
-        result.append(np.array(own))
-    return result
 
 
 def _transposed(linear: AbstractLinearMap) -> AbstractLinearMap | None:

@@ -1,8 +1,8 @@
-"""Groups of indices made equally large by repeating entries, which changes no maximum."""
+"""Groups of indices of which the largest entry is wanted."""
 
 import numpy as np
 
-__all__ = ["equal_groups"]
+__all__ = ["equal_groups", "halved"]
 
 
 def equal_groups(groups: list[np.ndarray], size: int, entries: int) -> np.ndarray:
@@ -24,3 +24,13 @@ def equal_groups(groups: list[np.ndarray], size: int, entries: int) -> np.ndarra
             full[k, j] = entry
             counts[entry] += 1
     return full
+
+
+def halved(sizes: list[int], pairs: int) -> list[np.ndarray]:
+    """Where the entries of each group are after a round: its pairs come first, those left over last."""
+    result, pair, over = [], 0, pairs
+    for size in sizes:
+        own = [*range(pair, pair + size // 2), *([over] if size % 2 else [])]
+        pair, over = pair + size // 2, over + size % 2
+        result.append(np.array(own))
+    return result

@@ -4,7 +4,8 @@ Without intervals the radius on which the dual is tight shrinks with the squared
 layers' norms, so that from four hidden layers on it proves next to nothing; with intervals most neurons
 of a deep network are stable on a small region and drop out. Where the first form leaves a row
 open, the other is tried too, and every row keeps the better of the two. Large networks of sparse
-maps have the first form only: the other works with dense matrices of all undecided neurons.
+maps have the first form only: the other works with dense matrices of all undecided neurons; deep ones
+begin with CROWN's bounds alone.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from ..claims import AbstractRegion
 from ._interval_propose import propose_with_intervals
 from ._problem import PieceChain
 from ._propose import Search, propose_margins
-from ._union import united
+from ._union import united, with_enclosures
 
 __all__ = ["propose_best"]
 
@@ -30,6 +31,10 @@ def propose_best(
 ) -> PointWitness:
     """What the two forms prove together; raises SolveFailed where neither finds anything."""
     start = time.monotonic()
+    if chain.sparse and chain.hidden >= _DEEP:  # its second is a hundredth of the ascent's
+        crown = with_enclosures(chain.original, region, rows, offsets, None, search.target)
+        if crown is not None and crown.claim.lower.min() > search.target:
+            return crown
     forms = (propose_margins,) if chain.sparse else (propose_margins, propose_with_intervals)
     best: PointWitness | None = None
     for form in reversed(forms) if chain.hidden >= _DEEP else forms:

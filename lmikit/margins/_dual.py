@@ -12,6 +12,11 @@ value of each bracket at the minimiser. M is block tridiagonal; without v^2 term
 the first block is eliminated through the Gram matrix W_0 W_0', formed once per network. Sparse first
 maps (convolutions) have an elimination order of their own (`certificates.point`, `ArrowFactor`).
 For radii mu is fixed to 1 and eps to 0, and the objective carries a factor that is a variable.
+
+Neurons with phi(v) = v have no variables. Their e = w - v is 0: with a penalty P e^2 that outweighs what is
+asked of them and a line lambda e, s is the value of the problem without them once lambda is the best one.
+Multiplier steps lambda += 2 P e find that one, for each evaluation anew, and shrink e by about the penalty's
+factor each; the gradient in the other variables is that at this lambda. In y they are T = P, eta = -lambda.
 """
 
 import dataclasses
@@ -21,14 +26,17 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
-from ..certificates.point import ArrowFactor, coupled_rows, plan_of
+from ..certificates.point import ArrowFactor, coupled_rows, diagonal_gram, gram_is_diagonal, plan_of
 from ._problem import AnchoredChain
 
 __all__ = ["DualValue", "MarginDual"]
 
 # The search works with M less this share of its diagonal, so that every point it calls feasible has
 # room for the roundings of a proof; at the optimum M itself is almost singular.
-_KEEP = 1.0 - 2.0**-30
+_LESS = 2.0**-30
+_KEEP = 1.0 - _LESS
+_PENALTY = 2.0**10  # what is asked of e costs this share of itself, and roundings are this much larger
+_STEPS = 4  # multiplier steps at most
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,13 +137,15 @@ def _sparse_factor(place: AnchoredChain, p: np.ndarray, c: "_Coefficients") -> A
         block: Any = own * _KEEP
         if k < chain.hidden:
             w = chain.weights[k]
-            if c.a[k].any():
+            if gram_is_diagonal(w, c.a[k]):
+                block = block + diagonal_gram(w, c.a[k])
+            elif c.a[k].any():
                 gram = w.T @ (sp.diags_array(c.a[k]) @ w)
                 block = gram + (sp.diags_array(block) if sp.issparse(w) else np.diag(block))
             half = 0.5 * c.b[k]
             lower.append(coupled_rows(half, w) * w.data if sp.issparse(w) else half[:, None] * w)
         diagonal.append(block)
-    square = tuple(bool(a.any()) for a in c.a)
+    square = tuple(not gram_is_diagonal(w, a) for w, a in zip(chain.weights[:-1], c.a, strict=True))
     return ArrowFactor(plan_of(chain.network, square), diagonal, lower)
 
 
@@ -161,6 +171,7 @@ class MarginDual:
         self.boxes = 0 if place.low is None else place.low.size
         self.left, self.right = np.concatenate(chain.left), np.concatenate(chain.right)
         self.sigma = np.where(self.right >= self.left, 1.0, -1.0)
+        self.linear = np.flatnonzero(chain.linear)
         self.head = self.balls + self.boxes + (1 if radius else 0)
         self.evaluations = 0
         self.row, self.offset = np.zeros(0), 0.0
@@ -209,6 +220,11 @@ class MarginDual:
             f[k] = f[k] + w.T @ pull
             f.append(0.5 * (c.b[k] * v + c.lin_w[k]))
             constant += float((c.a[k] * v + c.lin_v[k]) @ v)
+            room = (
+                _LESS * c.c[k] * place.outcomes[k]
+            )  # taken off around the anchor, where w is near its place
+            f[k + 1] = f[k + 1] + room
+            constant -= float(room @ place.outcomes[k])
         if self.balls:
             assert place.eps is not None
             constant -= head[0] * place.eps**2
@@ -221,18 +237,79 @@ class MarginDual:
     def evaluate(self, y: np.ndarray) -> DualValue:
         """s(y) and its gradient for the objective."""
         self.evaluations += 1
-        found = self.factored(y)
+        found = self._minimised(y, y[self.head - 1] if self.radius else 1.0)
         if found is None:
             return DualValue(-np.inf)
-        factor, f, constant = found
-        weight = y[self.head - 1] if self.radius else 1.0
-        f[-1] = f[-1] + 0.5 * weight * self.row
-        z = factor.solve([-b for b in f])
-        value = weight * self.offset + constant + sum(float(a @ b) for a, b in zip(f, z, strict=True))
+        _, value, z = found
         return DualValue(value, self._gradient(z)) if np.isfinite(value) else DualValue(-np.inf)
 
+    def _minimised(self, y: np.ndarray, weight: float) -> "tuple[np.ndarray, float, list[np.ndarray]] | None":
+        """y with its penalties and lines, s(y) for `weight` times the objective, and the minimiser."""
+        y = self._penalised(y)
+        found = self.factored(y)
+        if found is None:
+            return None
+        factor, f, constant = found
+        if weight:
+            f[-1] = f[-1] + 0.5 * weight * self.row
+        constant += weight * self.offset
+        z = factor.solve([-b for b in f])
+        value = constant + sum(float(a @ b) for a, b in zip(f, z, strict=True))
+        if not self.linear.size:
+            return y, value, z
+        line = np.zeros(self.neurons)
+        penalty = 2.0 * self.parts(y)[1][self.linear]
+        for _ in range(_STEPS):
+            step = np.zeros(self.neurons)
+            step[self.linear] = penalty * (np.concatenate(z[1:]) - self._preactivations(z))[self.linear]
+            line += step
+            for k, own in enumerate(self.place.chain.split(step)):
+                f[k] = f[k] - 0.5 * (self.place.chain.weights[k].T @ own)
+                f[k + 1] = f[k + 1] + 0.5 * own
+                constant -= float(own @ self.place.offsets[k])
+            z = factor.solve([-b for b in f])
+            before, value = value, constant + sum(float(a @ b) for a, b in zip(f, z, strict=True))
+            if not value - before > 1e-10 * abs(value):
+                break
+        self.parts(y)[2][self.linear] -= line[self.linear]
+        return y, value, z
+
+    def filled(self, y: np.ndarray, *, objective: bool = True) -> np.ndarray:
+        """y with penalties and lines, the best for the objective, or for the terms without one."""
+        if not self.linear.size:
+            return y
+        weight = (y[self.head - 1] if self.radius else 1.0) if objective else 0.0
+        found = self._minimised(y, float(weight))
+        return self._penalised(y) if found is None else found[0]
+
+    def _penalised(self, y: np.ndarray) -> np.ndarray:
+        """y with P in the place of T and no lines for neurons without a nonlinearity."""
+        if not self.linear.size:
+            return y
+        y = y.copy()
+        head, t, eta, nu = self.parts(y)
+        t[self.linear] = eta[self.linear] = nu[self.linear] = 0.0
+        chain = self.place.chain
+        own, squares = chain.split(t), chain.squares
+        lines = chain.split(chain.linear)
+        asked: list[np.ndarray] = [np.zeros(0)] * chain.hidden
+        for k in range(chain.hidden - 1, -1, -1):
+            read = squares[k + 1].T @ asked[k + 1] if k + 1 < chain.hidden else np.zeros(own[k].size)
+            asked[k] = np.where(lines[k], read, own[k])
+        with np.errstate(divide="ignore"):
+            give = np.broadcast_to(1.0 / self._curvature(head), chain.weights[0].shape[1:])
+            for k in range(chain.hidden):
+                give = np.where(lines[k], squares[k] @ give, 1.0 / own[k])
+                asked[k] = np.maximum(asked[k], np.where(give > 0.0, 1.0 / give, 1.0))
+        t[self.linear] = _PENALTY * np.concatenate(asked)[self.linear]
+        return y
+
+    def _preactivations(self, z: list[np.ndarray]) -> np.ndarray:
+        chain = self.place.chain
+        return np.concatenate([chain.weights[k] @ z[k] + self.place.offsets[k] for k in range(chain.hidden)])
+
     def _gradient(self, z: list[np.ndarray]) -> np.ndarray:
-        place, chain, d = self.place, self.place.chain, z[0]
+        place, d = self.place, z[0]
         parts = []
         if self.balls:
             assert place.eps is not None
@@ -242,8 +319,9 @@ class MarginDual:
         if self.radius:
             parts.append(np.array([self.offset + self.row @ z[-1]]))
         w = np.concatenate(z[1:])
-        v = np.concatenate([chain.weights[k] @ z[k] + place.offsets[k] for k in range(chain.hidden)])
+        v = self._preactivations(z)
         p, q = w - self.left * v, w - self.right * v
+        p[self.linear] = q[self.linear] = 0.0
         return np.concatenate([*parts, p * q, -self.sigma * p, -self.sigma * q])
 
     def squares_of_rows(

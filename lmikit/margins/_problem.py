@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import svds
 
 from .._errors import InputError
-from ..certificates.point import slopes_of_pieces, weights_of
+from ..certificates.point import slopes_of_pieces, sparse_maps, weights_of
 from ..claims import AbstractRegion
-from ..network import Network
+from ..network import Identity, Network
 from ._folding import Folding, fold
 
 __all__ = ["AnchoredChain", "PieceChain", "chain_of", "place_of"]
@@ -71,9 +72,26 @@ class PieceChain:
 
     @functools.cached_property
     def norms(self) -> tuple[float, ...]:
-        """Spectral norms of W_0, ..., W_{L-1} (estimates; nothing is proven with them)."""
-        values = [_norm(w) for w in self.weights[:-1]]
+        """Spectral norms of W_0, ..., W_{L-1}, between maxima and their arguments where there are `maxima`.
+
+        Estimates; nothing is proven with them."""
+        values = [_norm(self._between(k)) for k in range(self.hidden)]
         return tuple(value if value > 0.0 else 1e-12 for value in values)
+
+    def _between(self, k: int) -> Any:
+        """W_k from maxima and sums of neurons that are read alike to arguments of the next ones."""
+        w = self.weights[k]
+        above, number = self.maxima(k), self.alike[k]
+        if above.any():
+            linear, n = self.left[k] == self.right[k], w.shape[0]
+            sums = sp.csr_array((np.ones(n), (number, np.arange(n))))
+            largest = np.unique(number[above])
+            beside = sp.csr_array(sums @ sp.diags_array(linear.astype(float)))[largest]
+            w = sp.csr_array(sp.vstack([sums, beside])) @ w
+        if k and self.maxima(k - 1).any():
+            _, first = np.unique(self.alike[k - 1], return_index=True)
+            w = w[:, first]
+        return w
 
     @functools.cached_property
     def absolute_gram_rows(self) -> np.ndarray:
@@ -81,13 +99,62 @@ class PieceChain:
         return np.asarray(abs(self.weights[0].T @ self.weights[0]).sum(axis=1)).ravel()
 
     @functools.cached_property
-    def plain(self) -> bool:
-        """Whether left = 0 everywhere: no v^2 terms, as for ReLU."""
-        return not any(a.any() and b.any() for a, b in zip(self.left, self.right, strict=True))
+    def linear(self) -> np.ndarray:
+        """Which of all neurons have no nonlinearity (N,)."""
+        return np.concatenate(
+            [np.zeros(0, bool), *(a == b for a, b in zip(self.left, self.right, strict=True))]
+        )
+
+    @functools.cached_property
+    def alike(self) -> tuple[np.ndarray, ...]:
+        """Per layer a number for each neuron, equal for those that all later layers read alike.
+
+        Carried copies count as what they copy. A neuron above 0 only and the sum v of those like it without a
+        nonlinearity are max(v_i + v, v) together, which is no larger than its arguments.
+        """
+        return _classes(self.weights, [a == b for a, b in zip(self.left, self.right, strict=True)])
+
+    def maxima(self, k: int) -> np.ndarray:
+        """Which neurons of layer k are the only one above 0 among their like, and not alone (n_k,) bool."""
+        number, relu = self.alike[k], (self.left[k] == 0.0) & (self.right[k] == 1.0)
+        linear = self.left[k] == self.right[k]
+        size = number.max(initial=0) + 1
+        count = [np.bincount(number[own], minlength=size) for own in (relu, linear, relu | linear)]
+        whole = count[2] == np.bincount(number, minlength=count[2].size)
+        return np.asarray(relu & ((count[0] == 1) & (count[1] >= 1) & whole)[number])
+
+    @functools.cached_property
+    def squares(self) -> tuple[Any, ...]:
+        """The squares of the entries of W_0, ..., W_{L-1}."""
+        return tuple(w.power(2) if sp.issparse(w) else w * w for w in self.weights[:-1])
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """A vector of all neurons by layer."""
         return [values[self.ends[k] : self.ends[k + 1]] for k in range(self.hidden)]
+
+
+def _classes(weights: Sequence[Any], linear: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Numbers of neurons by what reads them, from the last layer on; copies are looked through."""
+    result: list[np.ndarray] = []
+    for k in range(len(linear) - 1, -1, -1):
+        rows = sp.csr_array(weights[k + 1])
+        copies = np.zeros(rows.shape[0], dtype=bool)
+        if result:
+            copies = linear[k + 1] & (np.diff(rows.indptr) == 1)
+            copies[copies] = rows.data[rows.indptr[:-1][copies]] == 1.0
+        columns = sp.csc_array(rows)
+        columns.sort_indices()
+        seen: dict[Any, int] = {}
+        number = np.empty(rows.shape[1], dtype=np.int64)
+        for i in range(rows.shape[1]):
+            own = slice(columns.indptr[i], columns.indptr[i + 1])
+            index, entries = columns.indices[own], columns.data[own]
+            copied = copies[index]
+            behind = tuple(sorted(result[0][index[copied]])) if copied.any() else ()
+            key = index[~copied].tobytes(), entries[~copied].tobytes(), behind
+            number[i] = seen.setdefault(key, len(seen))
+        result.insert(0, number)
+    return tuple(result)
 
 
 def _norm(w: Any) -> float:
@@ -102,11 +169,16 @@ def _norm(w: Any) -> float:
 
 def chain_of(network: Network) -> PieceChain:
     """The chain of a network; raises InputError naming an activation that is not of two pieces."""
-    folding = fold(network)
+    large = network.hidden_neurons > _SMALL
+    kept = tuple(range(network.hidden_layers))
+    # the product of sparse maps is dense where layers of neurons without a nonlinearity stay sparse
+    folding = Folding(network, network, kept) if large and sparse_maps(network) else fold(network)
     network = folding.folded
     left, right = [], []
     for k, layer in enumerate(network.layers[:-1]):
         slopes = slopes_of_pieces(layer.activation, layer.linear.shape[0])
+        if type(layer.activation) is Identity:
+            slopes = (np.ones(layer.linear.shape[0]),) * 2
         if slopes is None:
             raise InputError(
                 f"hidden layer {folding.kept[k] + 1} has activation {layer.activation.name!r}; certificates "
@@ -140,6 +212,13 @@ class AnchoredChain:
         """|v| per neuron, kept away from 0: the scale of the inequality multipliers."""
         size = np.abs(self.values)
         return np.maximum(size, 0.05 * float(np.median(size)) + 1e-6) if size.size else size
+
+    @functools.cached_property
+    def outcomes(self) -> list[np.ndarray]:
+        """w at the anchor, by layer."""
+        chain = self.chain
+        pieces = zip(chain.split(self.values), chain.left, chain.right, strict=True)
+        return [np.where(v >= 0.0, right * v, left * v) for v, left, right in pieces]
 
     @functools.cached_property
     def rectified(self) -> tuple[np.ndarray, np.ndarray]:

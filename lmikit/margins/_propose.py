@@ -94,7 +94,7 @@ class _Hunt:
         if self.found and np.isfinite(self.best[r]) and not dual.radius and dual.boxes:
             adopted = self.found[self.chosen[r]]
             known = adopted.y / adopted.scales[r]
-        sparse = dual.place.chain.sparse
+        sparse = dual.place.chain.sparse or dual.linear.size > 0
         more = (search.budget + _PER_NEWTON * search.newton, _SPARSE_MEMORY)
         budget, memory = more if sparse else (search.budget, _MEMORY)
         first = ascend_projected(
@@ -106,7 +106,7 @@ class _Hunt:
         if newton and not (first.value > target or stop()):
             second = newton_ascent(dual, y, target=target, iterations=search.newton, stop=stop)
             best = second.y if second.value > first.value else first.y
-        self.add(best)
+        self.add(dual.filled(best))
         if search.progress is not None:
             seconds = time.monotonic() - self.start
             open_rows = int((self.best > target).sum())
@@ -140,14 +140,23 @@ class _Hunt:
         dual = self.dual
         head, t, eta, nu = dual.parts(found.y)
         split = dual.place.chain.split
-        kinds = ("piece_product", "piece_left", "piece_right")
         layers = tuple(
-            tuple(TermMultipliers(kind, values) for kind, values in zip(kinds, layer, strict=True))
-            for layer in zip(split(t), split(eta), split(nu), strict=True)
+            _terms(*layer)
+            for layer in zip(split(dual.place.chain.linear), split(t), split(eta), split(nu), strict=True)
         )
         mu = 1.0 if dual.radius else (float(head[0]) if dual.balls else 0.0)
         tau = head[dual.balls : dual.balls + dual.boxes]
         return MultiplierGroup(rows, found.scales[list(rows)], mu, tau, layers)
+
+
+def _terms(linear: np.ndarray, t: np.ndarray, eta: np.ndarray, nu: np.ndarray) -> tuple[TermMultipliers, ...]:
+    """The terms of a layer, of which the neurons in `linear` (n_k,) bool have no nonlinearity."""
+    values = {"linear_square": np.where(linear, -t, 0.0), "linear_line": np.where(linear, eta, 0.0)}
+    lines = tuple(TermMultipliers(kind, own) for kind, own in values.items()) if linear.any() else ()
+    if linear.all():
+        return lines
+    pieces = {"piece_product": t, "piece_left": eta, "piece_right": nu}
+    return *(TermMultipliers(kind, np.where(linear, 0.0, own)) for kind, own in pieces.items()), *lines
 
 
 def propose_margins(

@@ -7,9 +7,16 @@ With p0, q0 the values at the anchor (one of them is 0 for every neuron),
 so eta = T sigma q0 and nu = T sigma p0 turn any (rho, T) with rho |d|^2 + sum T dp dq >= (row . dy)^2-like
 positivity into a feasible point: with the best scale, s = margin(x0) - eps L, L the bound they prove.
 
-The norm product's multipliers: with m = (left + right)/2, h = |right - left|/2 and theta = |m|/(|m| + h),
-dp dq = |dw - m dv|^2 - h^2 |dv|^2 >= (1 - theta)(|dw|^2 - gain^2 |dv|^2), gain = |m| + h, so that
-(1 - theta_k) T_k >= (1 - theta_{k+1}) T_{k+1} gain_{k+1}^2 |W_k|^2 makes the chain positive definite.
+The norm product's multipliers: a demand A on |dw|^2 of a layer is met by A gain^2 on |dv|^2, for with
+m = (left + right)/2, h = |right - left|/2 and theta = |m|/(|m| + h), gain = |m| + h and T = A / (1 - theta),
+
+    dp dq = |dw - m dv|^2 - h^2 |dv|^2 >= (1 - theta)(|dw|^2 - gain^2 |dv|^2).
+
+A maximum b + r, r = relu(a - b), meets it with T = 2 A and A on |da|^2 + |db|^2, since
+
+    A (da^2 + db^2) + 2 A dr (dr - da + db) - A (db + dr)^2 = A (da - dr)^2.
+
+Neurons without a nonlinearity have penalties instead (`_dual`), which outweigh whatever is asked of them.
 """
 
 import numpy as np
@@ -23,18 +30,18 @@ _SLACK = 1.02
 
 
 def product_multipliers(chain: PieceChain) -> tuple[list[np.ndarray], float]:
-    """T per layer with T_L = 1, and the rho with which they are feasible."""
-    share = []
-    for left, right in zip(chain.left, chain.right, strict=True):
-        m, h = float(np.abs(left + right).max()) / 2.0, float(np.abs(right - left).max()) / 2.0
-        share.append((h / (m + h) if m + h > 0.0 else 1.0, max(m + h, 1e-12)))
-    t = [1.0] * chain.hidden
-    for k in range(chain.hidden - 1, 0, -1):
-        (own, _), (after, gain) = share[k - 1], share[k]
-        t[k - 1] = _SLACK * after * t[k] * (gain * chain.norms[k]) ** 2 / max(own, 1e-12)
-    first, gain = share[0]
-    rho = _SLACK * first * t[0] * (gain * chain.norms[0]) ** 2
-    return [np.full(n, value) for n, value in zip(chain.sizes, t, strict=True)], rho
+    """T per layer, all of the last one 1 for ReLU, and the rho with which they are feasible."""
+    t: list[np.ndarray] = []
+    demand = 0.5  # of |dw|^2 in the layer
+    for k in range(chain.hidden - 1, -1, -1):
+        left, right = chain.left[k], chain.right[k]
+        m, h = np.abs(left + right) / 2.0, np.abs(right - left) / 2.0
+        share = np.where(h > 0.0, h / np.maximum(m + h, 1e-300), 1.0)
+        own = demand / np.maximum(share, 1e-12)
+        own[chain.maxima(k)] = 2.0 * demand
+        t.insert(0, own)
+        demand *= _SLACK * (max(float((m + h).max()), 1e-12) * chain.norms[k]) ** 2
+    return t, demand
 
 
 def anchored(place: AnchoredChain, multipliers: list[np.ndarray], head: np.ndarray) -> np.ndarray:
@@ -65,12 +72,13 @@ def start_for(
     """The anchored start with its best scale for row . f + offset; None where it is not feasible."""
     if dual.radius:
         y = anchored(dual.place, [t / rho for t in multipliers], _head(dual, multipliers, rho))
+        y = dual.filled(y, objective=False)
         squares, factors = dual.squares_of_rows(y, row[None, :], np.array([offset]))
         if not np.isfinite(squares[0]):
             return None
         y[dual.head - 1] = factors[0]
         return y
-    y = anchored(dual.place, multipliers, _head(dual, multipliers, rho))
+    y = dual.filled(anchored(dual.place, multipliers, _head(dual, multipliers, rho)), objective=False)
     bounds, scales = dual.scaled_rows(y, row[None, :], np.array([offset]))
     if not (np.isfinite(bounds[0]) and scales[0] > 0.0):
         return None
@@ -90,4 +98,7 @@ def scales_of(dual: MarginDual, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     lower = np.zeros(y.size)
     lower[: dual.head] = 1e-7 * head
     lower[dual.head : dual.head + dual.neurons] = 1e-7 * t
+    for first in (0, dual.neurons, 2 * dual.neurons):  # they are not searched for
+        scale[dual.head + first + dual.linear] = 1.0
+        lower[dual.head + first + dual.linear] = -np.inf
     return scale, lower

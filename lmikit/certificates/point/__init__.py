@@ -15,7 +15,7 @@ from ._pieces import slopes_of_pieces
 from ._proof import looks_definite, quadratic_form
 from ._subject import point_network
 from ._terms import AbstractTerm, Site, register_term, term_of_kind
-from ._weights import plan_of, weights_of
+from ._weights import diagonal_gram, gram_is_diagonal, plan_of, sparse_maps, weights_of
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
     "TermMultipliers",
     "coupled_rows",
     "curve_of",
+    "diagonal_gram",
+    "gram_is_diagonal",
     "is_curved",
     "looks_definite",
     "plan_of",
@@ -40,6 +42,7 @@ __all__ = [
     "quadratic_form",
     "register_term",
     "slopes_of_pieces",
+    "sparse_maps",
     "term_of_kind",
     "verify_point",
     "weights_of",

@@ -87,7 +87,7 @@ class PointCertificate(AbstractCertificate):
 def verify_point(network: Network | Graph, witness: PointWitness, *, repair: bool = True) -> PointCertificate:
     """Prove rows[r].f(x) + offsets[r] >= lower[r] for every x of the region and every row r.
 
-    A graph is proven as the chain that `lmikit.graph.pairs_as_neurons` makes of it, exactly.
+    A graph is proven as the chain that `point_network` makes of it, exactly.
     A claim about float inferences is what is proven of the real function less the largest rounding of
     a forward pass on the region (`lmikit.intervals.rounding_bound`).
 

@@ -20,7 +20,9 @@ from ._arrow import ArrowFactor, ArrowPlan
 from ._dyadic import Dyadic
 from ._limbs import BITS, Limbs, Wide, products, rounded
 
-__all__ = ["ArrowCheck"]
+__all__ = ["ArrowCheck", "OwnEntries"]
+
+OwnEntries = tuple[np.ndarray, np.ndarray, Dyadic]  # rows, columns below the diagonal, values: one per place
 
 _UNIT = 84
 
@@ -64,14 +66,23 @@ class _ArrowRows:
 class ArrowCheck:
     """B of one multiplier group: `diagonal[k]` (n_k,) exact, `lower[k]` (CSR or array) exact, equilibrated.
 
-    The entries of a sparse `lower[k]` are given in the order of the map's CSR matrix.
+    The entries of a sparse `lower[k]` are given in the order of the map's CSR matrix; `beside[k]` are those
+    of the own part of block k beside its diagonal, 0 where it is not named.
     """
 
-    def __init__(self, maps: list, diagonal: list[Dyadic], lower: list[Dyadic], plan: ArrowPlan) -> None:
+    def __init__(
+        self,
+        maps: list,
+        diagonal: list[Dyadic],
+        lower: list[Dyadic],
+        beside: dict[int, OwnEntries],
+        plan: ArrowPlan,
+    ) -> None:
         self.plan, self.order = plan, plan.order
         self.maps = maps
         self.diagonal = [_grid(d) for d in diagonal]
         self.lower = [_grid(c) for c in lower]
+        self.beside = {k: (row, column, _grid(v)) for k, (row, column, v) in beside.items()}
         sizes = np.array([d.values.size for d in diagonal])
         self.starts = np.concatenate([[0], np.cumsum(sizes)])
         self.n = int(self.starts[-1])
@@ -100,6 +111,8 @@ class ArrowCheck:
         blocks = (*order.leaves, *order.kept, *order.tail)
         inner = len(order.leaves) + len(order.kept)
         if sorted(blocks) != list(range(len(self.at))) or order.tail != tuple(range(inner, len(blocks))):
+            return False
+        if not set(self.beside) <= set(order.kept):  # couplings that no row of R is asked about
             return False
         used = np.sort(self.place[self.place >= 0])
         return np.array_equal(used, np.arange(self.kept.size))
@@ -169,6 +182,12 @@ class ArrowCheck:
             column.append(self.place[self.at[k]])
             high.append(self.diagonal[k].high)
             low.append(self.diagonal[k].low)
+        for k, (i, j, own) in self.beside.items():
+            a, b = self.place[self.at[k][i]], self.place[self.at[k][j]]
+            row.append(np.maximum(a, b))
+            column.append(np.minimum(a, b))
+            high.append(own.high)
+            low.append(own.low)
         for k, w in enumerate(self.maps):
             if k in self.order.kept and k + 1 in self.order.kept:
                 if not sp.issparse(w):

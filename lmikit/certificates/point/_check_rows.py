@@ -40,10 +40,11 @@ def row_margins(
     """corner - ||r||^2 / e per row of the group; nonnegative means proven. A string says why not.
 
     `loss` (R,) is what the claim has to hold with besides, in every row. Sparse maps are unrolled
-    only where squares of preactivations couple their inputs (LeakyReLU, Abs)."""
+    only where squares of preactivations of a dense map couple all of its inputs (LeakyReLU, Abs)."""
     kind = Dyadic if exact else EnclosedArray
     parts = expanded(kind, network, claim, group, loss)
-    if sp.issparse(parts.weights[0]) and all(c["vv"].is_zero() for c in parts.coefficients):
+    sparse = [sp.issparse(w) for w in parts.weights]
+    if sparse[0] and all(s or c["vv"].is_zero() for s, c in zip(sparse, parts.coefficients, strict=False)):
         return arrow_margins(network, claim, group, parts)
     return _decided(_blocks(kind, parts), exact)
 

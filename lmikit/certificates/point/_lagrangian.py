@@ -28,7 +28,7 @@ from ._enclosure import EnclosedArray
 from ._hessian import AbstractHessian, DenseHessian
 from ._sparse_hessian import SparseBlock, SparseHessian
 from ._terms import COEFFICIENTS, Site, term_of_kind
-from ._weights import plan_of, weights_of
+from ._weights import gram_is_diagonal, plan_of, weights_of
 from ._witness import MultiplierGroup
 
 __all__ = ["Lagrangian"]
@@ -80,8 +80,12 @@ class Lagrangian:
             block: Any = self.curvature if k == 0 else self.coefficients[k - 1]["ww"]
             if k < len(self.coefficients):
                 c = self.coefficients[k]
-                square.append(not c["vv"].is_zero())
-                block = _with_gram(block, self.weights[k], c["vv"]) if square[-1] else block
+                vv = c["vv"]
+                square.append(not gram_is_diagonal(self.weights[k], np.abs(vv.mid) + vv.rad))
+                if square[-1]:
+                    block = _with_gram(block, self.weights[k], vv)
+                elif not vv.is_zero():
+                    block = _with_diagonal_gram(block, self.weights[k], vv)
                 lower.append(_coupling(self.weights[k], c["vw"].half()))
             diagonal.append(block)
         if sp.issparse(self.weights[0]):
@@ -190,6 +194,23 @@ def _with_gram(diagonal: EnclosedArray, weight: Any, a: EnclosedArray) -> Enclos
     mid[index, index] += diagonal.mid
     rad[index, index] = _on_diagonal(rad[index, index], diagonal.rad, mid[index, index])
     return EnclosedArray(mid, rad)
+
+
+def _with_diagonal_gram(diagonal: EnclosedArray, weight: Any, a: EnclosedArray) -> EnclosedArray:
+    """The same where no row with a_i != 0 has two entries: a vector."""
+    used = (a.mid != 0.0) | (a.rad != 0.0)
+    rows = sp.csr_array(weight)[used]
+    square = EnclosedArray.exact(rows.data) * EnclosedArray.exact(rows.data)
+    full = np.diff(rows.indptr) > 0  # in the order of the entries
+    own = EnclosedArray(a.mid[used][full], a.rad[used][full]) * square
+    m = float(np.bincount(rows.indices).max(initial=0))  # terms of a sum
+    mid, size, spread = (_by_column(rows, v) for v in (own.mid, np.abs(own.mid), own.rad))
+    rad = (spread + m * _U * size) * (1.0 + (2.0 * m + 32.0) * 2.0**-52) + m * _TINY
+    return diagonal + EnclosedArray(mid, rad)
+
+
+def _by_column(rows: sp.csr_array, values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.bincount(rows.indices, values, rows.shape[1]), dtype=np.float64)
 
 
 def _on_diagonal(rad: np.ndarray, own: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from ...network import DenseMap, Layer, Network
 from ._arrow import ArrowPlan
 from ._order import arrow_order
 
-__all__ = ["plan_of", "sparse_maps", "weights_of"]
+__all__ = ["diagonal_gram", "gram_is_diagonal", "plan_of", "sparse_maps", "weights_of"]
 
 _SPARSE = 0.25  # of the entries; beyond it a dense matrix is faster
 
@@ -39,6 +39,21 @@ def weights_of(network: Network) -> tuple[Any, ...]:
 def sparse_maps(network: Network) -> int:
     """How many maps, from the first on, `weights_of` has as sparse matrices."""
     return sum(sp.issparse(w) for w in weights_of(network))
+
+
+def gram_is_diagonal(weight: Any, a: np.ndarray) -> bool:
+    """Whether W'diag(a)W is seen to be diagonal: no row with a_i != 0 of a sparse W has two entries."""
+    used = a != 0.0
+    if not used.any():
+        return True
+    return sp.issparse(weight) and bool((np.diff(weight.indptr)[used] <= 1).all())
+
+
+def diagonal_gram(weight: Any, a: np.ndarray) -> np.ndarray:
+    """sum_i a_i W_ij^2, in floating point."""
+    if not a.any():
+        return np.zeros(weight.shape[1])
+    return np.asarray(weight.power(2).T @ a)
 
 
 @functools.lru_cache(maxsize=4)
