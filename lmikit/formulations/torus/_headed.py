@@ -7,8 +7,9 @@ Newton decrement q < 1 the estimate is (v + (q + v^(1/2)) q / (1 - q)) / t, as f
 figures are floating point, of multipliers below caps that only dead channels come near: proposals and
 estimates.
 
-First a coarse grid of frequencies, a fifth of the cost, leads to the neighbourhood. d is raised wherever it
-comes too near to what the multipliers need: that would shorten all further steps.
+First Newton's method on the logarithms of the multipliers leads to the neighbourhood (`_logarithms`), on a
+coarse grid of frequencies and then on all. d is raised wherever it comes too near to what the multipliers
+need: that would shorten all further steps.
 """
 
 import dataclasses
@@ -19,9 +20,11 @@ import time
 import numpy as np
 import scipy.linalg
 
+from ..._arrays import blas_threads
 from ..._progress import Progress, ProgressCallback
 from ...torus import TorusForm, TorusWitness
 from ._fast import fast_torus
+from ._logarithms import approached
 from ._model import TorusModel, torus_model
 from ._star import Star, Trial
 
@@ -33,8 +36,9 @@ _START = 0.7  # of what Fast allows
 _WORSE = 6.0  # times L^2
 _DEAD = 1e5  # times the least multiplier of a node: of channels that receive next to nothing
 _ROOM = 100.0, 2.0  # caps on the multipliers relative to the start, the second of dead channels
-_BACK = 10.0  # how far t falls where a solution of few frequencies is taken over
-_COARSE, _ROUGH = (4, 6), 3.0  # grids for a first, rough solution, and its gap
+_COARSE = 4, 6  # sides of the first grid
+_SHARE = 3.0  # of the arms in the barrier, on the way to the neighbourhood
+_WAY = (2.0, 5e-3), (10.0, 2e-3)  # weight of log d by the barrier's degree, gain of log d at which it ends
 _CENTRED = 0.7  # decrement from which t grows
 _NEAR = 2.0  # times t: the derivative of phi in d from which d is raised
 _GROWTH, _FAR = 5.0, 10.0  # of t, and to what decrement at most
@@ -57,19 +61,10 @@ def headed(
     if not 1e-100 < inside.d_out < 1e100:  # squares of its inverse would leave the range
         return fast_torus(form, model)
     parts = [*inside.multipliers, *inside.head]
-    start = np.append(np.concatenate(parts), 2.0 * inside.d_out)
-    caps = np.concatenate([t * np.where(t > _DEAD * t.min(), _ROOM[1], _ROOM[0]) for t in parts])
-    search = _HeadedSearch(Star(model, np.append(caps, _ROOM[0] * start[-1])), start, time_limit, progress)
-    few = _few(model)
-    if few is not None:
-        near = _inside(form, few)
-        begin = np.concatenate([*near.multipliers, *near.head, [2.0 * near.d_out]])
-        begin = np.minimum(begin, 0.5 * search.star.caps)
-        half = None if time_limit is None else 0.5 * time_limit
-        rough = _HeadedSearch(Star(few, search.star.caps), begin, half, None)
-        rough.follow(0.9, rough=True)
-        search.continue_from(rough)
-    search.follow(gap)
+    search = _HeadedSearch(model, parts, inside.d_out, time_limit, progress)
+    with blas_threads(1):
+        search.approach(_few(model))
+        search.follow(gap)
     fast = fast_torus(form, model)
     if not search.best[0] < fast.d_out:
         return fast
@@ -97,43 +92,62 @@ def _few(model: TorusModel) -> TorusModel | None:
 
 
 class _HeadedSearch:
-    """The iterate y with t, the best point (value, y) so far and the lower end."""
+    """The iterate y, the best point (value, y) so far and the lower end."""
 
     def __init__(
-        self, star: Star, start: np.ndarray, time_limit: float | None, progress: ProgressCallback | None
+        self,
+        model: TorusModel,
+        parts: list[np.ndarray],
+        d: float,
+        time_limit: float | None,
+        progress: ProgressCallback | None,
     ) -> None:
-        self.star, self.y, self._progress = star, start, progress
+        self.model, self._progress, self._step = model, progress, 0
+        self.y = np.append(np.concatenate(parts), 2.0 * d)
+        room = np.concatenate([np.where(t > _DEAD * t.min(), _ROOM[1], _ROOM[0]) for t in parts])
+        self._room = np.append(room, _ROOM[0])
         self._begin = time.perf_counter()
-        self._deadline = math.inf if time_limit is None else self._begin + time_limit
-        self.best, self.lower = (math.inf, start), 0.0
-        self.t: float | None = None
+        self._limit = math.inf if time_limit is None else time_limit
+        self.best, self.lower = (d, self.y), 0.0
 
-    def continue_from(self, rough: "_HeadedSearch") -> None:
-        """At its multipliers and t, as far from it toward the start as it takes to be feasible here."""
-        near = rough.star.trial(rough.y)
-        if near is None:
-            return
-        slack = float(rough.y[-1]) - near.needed
-        for share in (0.0, 0.03, 0.1, 0.2, 0.4, 0.7, 0.9):
-            mixed = (1.0 - share) * rough.y + share * self.y
-            mixed[-1] = self.y[-1]
-            trial = self.star.trial(mixed)
-            if trial is not None:
-                mixed[-1] = min(mixed[-1], trial.needed + _BACK * slack)
-                self.y, self.t = mixed, None if rough.t is None else rough.t / _BACK
-                return
+    def approach(self, few: TorusModel | None) -> None:
+        """To the neighbourhood of the optimum, on the way the best points of all frequencies."""
+        star, start, way = Star(self.model, share=_SHARE), self.y, _WAY
+        if few is not None:
+            coarse, near = Star(few, share=_SHARE), start
+            for share, tolerance in _WAY[:1]:
+                for _, near in approached(coarse, near, share * coarse.degree, tolerance):
+                    if self._seconds() > 0.5 * self._limit:
+                        break
+            self.y = _feasible(star, near, start)
+        for share, tolerance in way:
+            for needed, self.y in approached(star, self.y, share * star.degree, tolerance):
+                self._found(needed)
+                if self._seconds() > self._limit:
+                    return
 
-    def follow(self, gap: float, rough: bool = False) -> None:
+    def _found(self, needed: float) -> None:
+        self.best = min(self.best, (needed, self.y), key=lambda pair: pair[0])
+        if self._progress is not None:
+            least, value = math.sqrt(self.lower) if self.lower > 0.0 else None, math.sqrt(self.best[0])
+            at = Progress(
+                "torus", self._step, objective=value, bound_on_optimum=least, seconds=self._seconds()
+            )
+            self._progress(at)
+        self._step += 1
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._begin
+
+    def follow(self, gap: float) -> None:
         """Newton's method on t d + phi, t growing, until the gap is met (or about to be) or nothing moves."""
-        star, t = self.star, self.t
+        star, t = Star(self.model, self._room * self.y), None
         here = star.trial(self.y)
         for step in range(_STEPS):
             if here is None:
                 break
-            self.best = min(self.best, (here.needed, self.y), key=lambda pair: pair[0])
-            seconds = time.perf_counter() - self._begin
-            self._report(step, seconds)
-            if self._begin + seconds > self._deadline or self.lower > (1.0 - gap) * self.best[0]:
+            self._found(here.needed)
+            if self._seconds() > self._limit or self.lower > (1.0 - gap) * self.best[0]:
                 break
             barrier = star.barrier(self.y)
             newton = _Newton(barrier.gradient, barrier.hessian)
@@ -142,11 +156,7 @@ class _HeadedSearch:
             if decrement < 1.0:
                 self.lower = max(self.lower, float(self.y[-1]) - newton.distance(t, star.degree))
             if decrement < _CENTRED:
-                if rough and star.degree < _ROUGH * t * self.y[-1]:
-                    break
-                self.t = t = min(
-                    _GROWTH * t, newton.farthest(_FAR), 2.0 * star.degree / (gap * float(self.y[-1]))
-                )
+                t = min(_GROWTH * t, newton.farthest(_FAR), 2.0 * star.degree / (gap * float(self.y[-1])))
             _log.debug("torus with head: step %d, t %.2e, decrement %.2g, L %.8g, at least %.8g",
                        step, t, decrement, self.best[0] ** 0.5, self.lower**0.5)  # fmt: skip
             moved = _moved(star, self.y, here, newton.direction(t), t)
@@ -154,11 +164,17 @@ class _HeadedSearch:
                 break
             self.y, here = _lifted(star, *moved, t)
 
-    def _report(self, step: int, seconds: float) -> None:
-        if self._progress is not None:
-            least = math.sqrt(self.lower) if self.lower > 0.0 else None
-            value = math.sqrt(self.best[0])
-            self._progress(Progress("torus", step, objective=value, bound_on_optimum=least, seconds=seconds))
+
+def _feasible(star: Star, near: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """The point of few frequencies, as far from it toward the start as it takes to be feasible for all."""
+    for share in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7):
+        mixed = near ** (1.0 - share) * start**share
+        mixed[-1] = 1e3 * start[-1]
+        trial = star.trial(mixed)
+        if trial is not None:
+            mixed[-1] = 2.0 * trial.needed
+            return mixed
+    return start
 
 
 def _witness(form: TorusForm, value: float, y: np.ndarray, sizes: list[int], lower: float) -> TorusWitness:

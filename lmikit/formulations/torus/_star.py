@@ -58,18 +58,23 @@ class _Inverse:
 
 
 class Star:
-    """A point y is an array: T of all channels node by node, mu of all neurons of the head, d; all < caps."""
+    """A point y is an array: T of all channels node by node, mu of all neurons of the head, d; all < caps.
 
-    def __init__(self, model: TorusModel, caps: np.ndarray) -> None:
+    `share`: rows of the arms by those of N, as e weighs them. `balance`: how log det pulls at log T and log
+    mu where a channel receives nothing.
+    """
+
+    def __init__(self, model: TorusModel, caps: np.ndarray | float = np.inf, share: float = 1.0) -> None:
         self._arms = [Arms(model.at(part)) for part in chunks(model)]
-        self._root, self.caps = Root(model), caps
+        self._root = Root(model)
         self.channels = sum(model.form.channels)
         self.size = self.channels + self._root.neurons + 1
         rows = float(model.form.positions * self._arms[0].order)
-        self._weight = min(1.0, self._root.order / rows)
-        # of -log(1 - y / cap): as much as log det pulls where a channel receives nothing
+        self.caps = np.broadcast_to(caps, self.size)
+        self._weight = min(1.0, share * self._root.order / rows)
         each = self._weight * model.form.positions * self._arms[0].repeats
-        self._cap_weights = np.concatenate([each, np.ones(self._root.neurons + 1)])
+        self.balance = np.concatenate([each, np.ones(self._root.neurons)])
+        self._cap_weights = np.append(self.balance, 1.0)  # of -log(1 - y / cap)
         self.degree = self._weight * rows + self._root.order + float(self._cap_weights.sum())
 
     def trial(self, y: np.ndarray) -> Trial | None:
