@@ -112,16 +112,18 @@ class _HeadedSearch:
 
     def approach(self, few: TorusModel | None) -> None:
         """To the neighbourhood of the optimum, on the way the best points of all frequencies."""
-        star, start, way = Star(self.model, share=_SHARE), self.y, _WAY
+        star = Star(self.model, share=_SHARE)
         if few is not None:
-            coarse, near = Star(few, share=_SHARE), start
-            for share, tolerance in _WAY[:1]:
-                for _, near in approached(coarse, near, share * coarse.degree, tolerance):
-                    if self._seconds() > 0.5 * self._limit:
-                        break
-            self.y = _feasible(star, near, start)
-        for share, tolerance in way:
-            for needed, self.y in approached(star, self.y, share * star.degree, tolerance):
+            coarse, near = Star(few, share=_SHARE), self.y
+            share, tolerance = _WAY[0]
+            for _needed, point in approached(coarse, near, share * coarse.degree, tolerance):
+                near = point
+                if self._seconds() > 0.5 * self._limit:
+                    break
+            self.y = _feasible(star, near, self.y)
+        for share, tolerance in _WAY:
+            for needed, point in approached(star, self.y, share * star.degree, tolerance):
+                self.y = point
                 self._found(needed)
                 if self._seconds() > self._limit:
                     return

@@ -6,8 +6,8 @@ channel to channel, and Newton's method on the multipliers themselves at most do
     minimise tau log d - log det N - e sum of (log det M(w) - sum of log T_a),
 
 the barrier (`Star`) of matrices scaled to a constant diagonal: a channel that receives or sends next to
-nothing is left where it is, and scaling a layer changes nothing. In s the function has been found to be convex
-(no proof: eigenvalues below zero are taken for zero). d is eliminated, at its best for every s. Steps are
+nothing is left where it is, and scaling a layer changes nothing. In s the function has been found to be
+convex (no proof: eigenvalues below zero are taken for zero). d is eliminated, at its best for every s. Steps are
 those of Levenberg and Marquardt, the trust being in s (Nocedal, Wright, "Numerical optimization", section
 10.3); every iterate is strictly feasible.
 """
