@@ -7,8 +7,8 @@ channel to channel, and Newton's method on the multipliers themselves at most do
 
 the barrier (`Star`) of matrices scaled to a constant diagonal: a channel that receives or sends next to
 nothing is left where it is, and scaling a layer changes nothing. In s the function has been found to be
-convex (no proof: eigenvalues below zero are taken for zero). d is eliminated, at its best for every s. Steps are
-those of Levenberg and Marquardt, the trust being in s (Nocedal, Wright, "Numerical optimization", section
+convex (no proof: eigenvalues below zero are taken for zero). d is eliminated, at its best for every s. Steps
+are those of Levenberg and Marquardt, the trust being in s (Nocedal, Wright, "Numerical optimization", section
 10.3); every iterate is strictly feasible.
 """
 
@@ -30,7 +30,7 @@ _HOPELESS = 1e12  # damping
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Point:
+class _LogPoint:
     """s, its value with the best d, that d and what d must exceed."""
 
     s: np.ndarray
@@ -39,11 +39,11 @@ class _Point:
     needed: float
 
 
-class _Merit:
+class _LogMerit:
     def __init__(self, star: Star, tau: float) -> None:
         self.star, self.tau = star, tau
 
-    def at(self, s: np.ndarray, d: float) -> _Point | None:
+    def at(self, s: np.ndarray, d: float) -> _LogPoint | None:
         """None outside; d of a point nearby."""
         far = _FAR * d
         trial = self.star.trial(np.append(np.exp(s), far))
@@ -53,9 +53,9 @@ class _Merit:
         best = _best(roots, self.tau)
         rest = trial.value + float(np.log(trial.slack).sum() + self.star.balance @ s)
         value = rest + self.tau * math.log(best) - float(np.log(best - roots).sum())
-        return _Point(s, value, best, float(roots.max())) if math.isfinite(value) else None
+        return _LogPoint(s, value, best, float(roots.max())) if math.isfinite(value) else None
 
-    def derivatives(self, here: _Point) -> tuple[np.ndarray, np.ndarray]:
+    def derivatives(self, here: _LogPoint) -> tuple[np.ndarray, np.ndarray]:
         """In s, with d as good as it can be."""
         y = np.append(np.exp(here.s), here.d)
         barrier = self.star.barrier(y)
@@ -83,7 +83,7 @@ def approached(star: Star, y: np.ndarray, tau: float, tolerance: float) -> Itera
 
     `star` without caps; tau well above its degree, the weight of log d.
     """
-    merit, damping, slow = _Merit(star, tau), 0.1, 0
+    merit, damping, slow = _LogMerit(star, tau), 0.1, 0
     here = merit.at(np.log(y[:-1]), float(y[-1]))
     for _ in range(_STEPS):
         if here is None:
@@ -98,7 +98,7 @@ def approached(star: Star, y: np.ndarray, tau: float, tolerance: float) -> Itera
             return
 
 
-def _step(merit: _Merit, here: _Point, damping: float) -> tuple[_Point, float] | None:
+def _step(merit: _LogMerit, here: _LogPoint, damping: float) -> tuple[_LogPoint, float] | None:
     """The next point and damping."""
     g, H = merit.derivatives(here)
     scale = np.sqrt(np.maximum(np.diagonal(H), _LEAST * merit.star.balance))
@@ -124,7 +124,7 @@ def _step(merit: _Merit, here: _Point, damping: float) -> tuple[_Point, float] |
     return None
 
 
-def _longer(merit: _Merit, here: _Point, new: _Point, p: np.ndarray) -> _Point:
+def _longer(merit: _LogMerit, here: _LogPoint, new: _LogPoint, p: np.ndarray) -> _LogPoint:
     """Twice and four times the step, while that gains."""
     for factor in (2.0, 4.0):
         more = merit.at(here.s + factor * p, here.d)
