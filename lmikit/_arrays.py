@@ -123,7 +123,7 @@ class ArrayModule:
     def add_gram(self, matrix: Any, weights: Any, out: Any) -> None:
         """out += A'diag(weights)A for a sparse A of this module, in place."""
         gram = (matrix.T @ (matrix * weights[:, None])).tocoo()
-        np.add.at(out, (gram.row, gram.col), gram.data)
+        np.add.at(out, (gram.row, gram.col), gram.data.astype(out.dtype, copy=False))
 
     def add_at(self, a: Any, index: tuple[Any, ...], values: Any) -> None:
         """a[index] += values, with repeated indices summed; in place."""

@@ -131,7 +131,7 @@ class CupyModule(ArrayModule):
         scaled = matrix.copy()
         scaled.data = rows.data * weights[rows.row]
         gram = (matrix.T.tocsr() @ scaled).tocoo()
-        self.add_at(out, (gram.row, gram.col), gram.data)
+        self.add_at(out, (gram.row, gram.col), gram.data.astype(out.dtype, copy=False))
 
     def add_at(self, a: Any, index: tuple[Any, ...], values: Any) -> None:
         self.xp.add.at(a, index, values)

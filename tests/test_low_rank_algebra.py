@@ -100,7 +100,7 @@ def test_direction_and_schur_complement_are_those_of_dense_algebra(case):
     found = sandwich(AM, left, chain.linear(problem.internal(dy)), right)
     assert close(dense(found, sizes), np.where(pattern(sizes), K, 0.0))
     schur = np.zeros((m, m))
-    schur_complement(problem, dual.X, [R], schur)
+    schur_complement(problem.chains, dual.X, [R], schur)
     schur = np.tril(schur) + np.tril(schur, -1).T
     assert close(problem.original(schur @ problem.internal(dy)), lmi.adjoint(K))
 
@@ -111,7 +111,7 @@ def test_windows_are_principal_submatrices_of_the_schur_complement(case):
     _, problem, point, dual, _ = case
     R = point.inverses(problem)
     whole = np.zeros((problem.c.size, problem.c.size))
-    schur_complement(problem, dual.X, R, whole)
+    schur_complement(problem.chains, dual.X, R, whole)
     levels = problem.chains[0].levels
     used = [k for k, level in enumerate(levels) if level.simple is not None]
     for first in used:

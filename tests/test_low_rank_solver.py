@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from low_rank_helpers import lipsdp, max_cut, random_network, ring_cut
 
-from lmikit import Network, OptionError, Slopes
+from lmikit import LeakyReLU, Network, OptionError, Slopes
 from lmikit.formulations import JointLipSDP
 from lmikit.lmi import LMI, SDP, SOC, Status, read_sdpa
 from lmikit.solvers import Clarabel, LowRank
+from lmikit.solvers.low_rank import _direction, _interior_point
+from lmikit.solvers.low_rank._direction import SchurFactor
 from lmikit.solvers.low_rank._iterative import IterativeSchur
 
 
@@ -259,3 +261,56 @@ def test_terms_with_weights_are_not_taken_for_max_cut():
     one = sp.csc_array(np.ones((1, 1)))
     solution = LowRank().solve(SDP([1.0], (LMI(-2 * one, one, one, 4 * one),)))
     assert solution.y == pytest.approx([0.5], abs=1e-6)
+
+
+@pytest.fixture
+def precisions(monkeypatch):
+    """Single precision whatever the size; the precisions in which the Schur complement was formed."""
+    used = []
+    form = SchurFactor.form
+
+    def watched(self, pair, z_over_s):
+        done = form(self, pair, z_over_s)
+        used.append((pair.dtype.itemsize, done))
+        return done
+
+    monkeypatch.setattr(_interior_point, "_LARGE", 1)
+    monkeypatch.setattr(_interior_point, "_WIDE", 1)
+    monkeypatch.setattr(SchurFactor, "form", watched)
+    return used
+
+
+@pytest.mark.parametrize("activation", ["relu", LeakyReLU(0.2)], ids=["relu", "leaky"])
+def test_single_precision_far_from_the_optimum_changes_nothing(precisions, activation):
+    sdp = lipsdp(random_network(np.random.default_rng(13), (5, 70, 60, 50, 3), activation))
+    mixed, widths = LowRank().solve(sdp), list(precisions)
+    precisions.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_interior_point, "_LARGE", 10**9)
+        double = LowRank().solve(sdp)
+    assert {4, 8} == {width for width, _ in widths}
+    assert {8} == {width for width, _ in precisions}
+    assert mixed.status is double.status is Status.SOLVED
+    assert gap(mixed) <= 1e-7
+    assert mixed.objective == pytest.approx(double.objective, rel=2e-7)
+    assert abs(mixed.iterations - double.iterations) <= 1
+
+
+def test_where_single_precision_does_not_do_double_takes_over(precisions, monkeypatch):
+    monkeypatch.setattr(_direction, "_ENOUGH", 1e-13)
+    network = random_network(np.random.default_rng(14), (5, 90, 80, 2))
+    solution = LowRank().solve(lipsdp(network))
+    assert solution.status is Status.SOLVED
+    assert gap(solution) <= 1e-7
+    assert [width for width, _ in precisions].count(4) == 1
+
+
+def test_data_beyond_the_range_of_single_precision(precisions):
+    """Weights of 1e60: X is brought near 1 before it is narrowed."""
+    rng = np.random.default_rng(15)
+    weights = [rng.standard_normal(s) / s[1] for s in ((90, 5), (80, 90), (2, 80))]
+    plain = LowRank().solve(lipsdp(Network.from_arrays(weights)))
+    scaled = LowRank().solve(lipsdp(Network.from_arrays([1e60 * weights[0], *weights[1:]])))
+    assert scaled.status is Status.SOLVED
+    assert scaled.objective * 1e120 == pytest.approx(plain.objective, rel=1e-6)
+    assert any(width == 4 and done for width, done in precisions)

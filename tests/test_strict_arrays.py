@@ -19,6 +19,7 @@ from lmikit.graph import chain_graph
 from lmikit.lmi import LMI, SDP, Status
 from lmikit.methods import RSLMI
 from lmikit.solvers import LowRank
+from lmikit.solvers.low_rank import _interior_point
 from lmikit.torus import torus_form
 
 AM = StrictModule()
@@ -71,7 +72,10 @@ def exact(network, array_module, multipliers="neuron", memory_limit=None):
     ],
     ids=["levels", "shared terms", "segments", "conjugate gradients"],
 )
-def test_exact_lipsdp(dims, options):
+@pytest.mark.parametrize("large", [1, 10**9], ids=["mixed precision", "double"])
+def test_exact_lipsdp(dims, options, large, monkeypatch):
+    monkeypatch.setattr(_interior_point, "_LARGE", large)
+    monkeypatch.setattr(_interior_point, "_WIDE", large)
     network = random_network(np.random.default_rng(0), dims)
     assert exact(network, "strict", **options) == pytest.approx(exact(network, "numpy", **options), rel=1e-6)
 

@@ -73,6 +73,20 @@ class LevelLMI:
         return Structured(diag, low, scales, bare, thin)
 
     @functools.cached_property
+    def single(self) -> "LevelLMI":
+        """The terms in single precision."""
+        levels = [
+            dataclasses.replace(
+                level,
+                simple=None if level.simple is None else level.simple.single(),
+                shared=None if level.shared is None else level.shared.single(),
+                shared_weights=level.shared_weights.astype(np.float32),
+            )
+            for level in self.levels
+        ]
+        return dataclasses.replace(self, levels=levels)
+
+    @functools.cached_property
     def across(self) -> list[Any]:
         """U_k with low[k] = diag(y_k) U_k in `linear(y)`, y_k the level's own variables; None without one."""
         found = [None if k.simple is None else k.simple.across() for k in self.levels]

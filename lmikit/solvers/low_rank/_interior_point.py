@@ -17,6 +17,7 @@ from ._chain import Markov, inner
 from ._compile import Compiled
 from ._direction import Iterate, SchurFactor
 from ._iterative import IterativeSchur
+from ._pair import Arithmetic
 from ._start import Start
 from ._state import DualPoint, complementarity, dual_at, dual_objective
 from ._step import BracketedStep, Neighbourhood, corrected_step
@@ -33,6 +34,8 @@ _FAR = 1e7  # times the data: no objective is there that is not on its way to mi
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
 _EXACT = 1e-3  # of the gap: what the residual of a refined solve may be worth
+_EARLY = 2e-2  # relative gap above which single precision does; below it X's least eigenvalues suffer
+_LARGE, _WIDE = 300, 100  # variables, rows of a level: from these on single precision pays
 _REDUCED = 1e-3  # relative gap up to which an early end is INACCURATE and not LIMIT
 
 
@@ -85,6 +88,12 @@ def solve_interior(
     return run.run()
 
 
+def _single_pays(problem: Compiled) -> bool:
+    """By the orders of the matrices."""
+    widest = max(int(chain.sizes.max()) for chain in problem.chains)
+    return bool(problem.c.size >= _LARGE and widest >= _WIDE)
+
+
 def _shortened(length: float) -> float:
     """The step for a length to the boundary: a short one that went near it would lose centrality."""
     fraction = _FRACTION_SHORT + (_FRACTION - _FRACTION_SHORT) * math.sqrt(min(1.0, length))
@@ -110,6 +119,7 @@ class _InteriorRun:
         self.iteration = 0
         self.lengths = (1.0, 1.0)  # of the last step: where to look for the next one's
         self.floor = 1e-300  # of the scale of the objective: an optimum of zero is never met relatively
+        self.arithmetic = Arithmetic(_single_pays(problem) and isinstance(schur, SchurFactor))
         self.unmet = 1.0  # what is left of the first residual of F*(X) - G'z = c
 
     def run(self) -> InteriorOutcome:
@@ -137,8 +147,10 @@ class _InteriorRun:
             return finished
         gap = measures.mu * problem.degree
         late = self.unmet <= _UNMET and gap <= _LATE * measures.scale
-        iterate = Iterate(problem, point, self.dual, R, _EXACT * gap if late else None)
-        self.schur.form(iterate.left, iterate.right, iterate.z_over_s)
+        self.arithmetic.single &= point.feasible and gap > _EARLY * measures.scale
+        exact = _EXACT * gap if late else None
+        iterate = Iterate(problem, point, self.dual, R, gap, self.arithmetic, exact)
+        iterate.form(self.schur)
         around = Neighbourhood(problem, point, self.dual)
         return self._move(around, corrected_step(around, iterate, self.schur, measures.mu, self.lengths))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ._compile import Compiled, LevelLMI
-from ._sandwich import Products, sandwich
+from ._pair import Pair
 from ._schur import shared_diagonal, window
 
 __all__ = ["IterativeSchur", "schur_product"]
@@ -22,9 +22,10 @@ _WINDOW, _STRIDE = 12, 6  # levels
 _RIDGES = (1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1.0)
 
 
-def schur_product(problem: Compiled, X: list[Products], R: list[Products], z_over_s: Any, v: Any) -> Any:
+def schur_product(pair: Pair, z_over_s: Any, v: Any) -> Any:
     """O v without O: F*(sym(X F(v) R)) + G'diag(z/s)G v."""
-    K = [sandwich(problem.am, x, c.linear(v), r) for x, c, r in zip(X, problem.chains, R, strict=True)]
+    problem = pair.problem
+    K = pair.products([chain.linear(v) for chain in problem.chains])
     return problem.adjoint(K, -z_over_s * (problem.G @ v) if problem.h.size else z_over_s)
 
 
@@ -48,21 +49,20 @@ class IterativeSchur:
     def __init__(self, problem: Compiled, tol: float = 1e-5, steps: int = 400) -> None:
         self.problem, self.tol, self.steps = problem, tol, steps
         self.products = 0
-        self.X: list[Products] = []
-        self.R: list[Products] = []
+        self.pair: Pair | None = None
         self.z_over_s: Any = None
         self.blocks: list[tuple[slice, int, Any, Any]] = []
         self.others: Any = None
 
-    def form(self, X: list[Products], R: list[Products], z_over_s: Any) -> None:
+    def form(self, pair: Pair, z_over_s: Any) -> bool:
         """Factorise the preconditioner's blocks."""
         problem, xp = self.problem, self.problem.am.xp
-        self.X, self.R, self.z_over_s, self.blocks = X, R, z_over_s, []
+        self.pair, self.z_over_s, self.blocks = pair, z_over_s, []
         diagonal = xp.zeros(problem.c.size)
         if problem.h.size:
             diagonal += problem.G.multiply(problem.G).T @ z_over_s
         covered = xp.zeros(problem.c.size, dtype=bool)
-        for chain, x, r in zip(problem.chains, X, R, strict=True):
+        for chain, x, r in zip(problem.chains, pair.left, pair.right, strict=True):
             shared_diagonal(chain, x.A, r.A, diagonal)
             done = 0
             for first, last in _windows(chain):
@@ -70,6 +70,7 @@ class IterativeSchur:
                 self.blocks.append((rows, max(0, done - rows.start), *self._factor(tile, diagonal[rows])))
                 covered[rows], done = True, rows.stop
         self.others = xp.where(covered | (diagonal <= 0), 0.0, 1.0 / xp.where(diagonal > 0, diagonal, 1.0))
+        return True
 
     def _factor(self, tile: Any, extra: Any) -> tuple[Any, Any]:
         """(Cholesky factor of the tile scaled to a unit diagonal, the scale)."""
@@ -89,7 +90,8 @@ class IterativeSchur:
 
     def _product(self, v: Any) -> Any:
         self.products += 1
-        return schur_product(self.problem, self.X, self.R, self.z_over_s, v)
+        assert self.pair is not None
+        return schur_product(self.pair, self.z_over_s, v)
 
     def _precondition(self, v: Any) -> Any:
         result = self.others * v

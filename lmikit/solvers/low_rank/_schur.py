@@ -9,6 +9,7 @@ so the rows X_{k,:} P of all terms up to level k follow from those of level k - 
 product with G_k: about 8 N^2 n floating-point operations in all for N terms and levels of n.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..._arrays import ArrayModule
@@ -85,20 +86,26 @@ def _combine(x: tuple[Any, ...], r: tuple[Any, ...]) -> Any:
     return S
 
 
-def schur_complement(problem: Compiled, X: list[Markov], R: list[Markov], out: Any) -> None:
+def schur_complement(
+    chains: Sequence[LevelLMI],
+    X: list[Markov],
+    R: list[Markov],
+    out: Any,
+    check_time: Callable[[], None] = lambda: None,
+) -> None:
     """out (m, m) := the sum over the LMIs; only its lower triangle is meaningful."""
     out[...] = 0.0
-    for chain, x, r in zip(problem.chains, X, R, strict=True):
-        _add_chain(problem, chain, x, r, out)
+    for chain, x, r in zip(chains, X, R, strict=True):
+        _add_chain(chain, x, r, out, check_time)
 
 
-def _add_chain(problem: Compiled, chain: LevelLMI, X: Markov, R: Markov, out: Any) -> None:
+def _add_chain(chain: LevelLMI, X: Markov, R: Markov, out: Any, check_time: Callable[[], None]) -> None:
     simple, shared = _panels(chain, X, R), _panels(chain, X, R)
     start = chain.levels[0].simple_variables.start
     seen: list[tuple[slice, LevelTerms]] = []  # the columns of `shared` by level
     count = 0
     for k, level in enumerate(chain.levels):
-        problem.check_time()
+        check_time()
         for panel in simple:
             panel.advance(k, level.simple)
         for panel in shared:

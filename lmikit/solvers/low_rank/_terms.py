@@ -1,5 +1,6 @@
 """The terms sum_a (E y)_a sym(p_a q_a') of one LMI, grouped by the level that they touch last."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -21,6 +22,12 @@ class SelectionFactor:
         self.index = am.asarray(index, dtype=np.int64)
         self.scale = am.asarray(scale)
 
+    def single(self) -> "SelectionFactor":
+        """In single precision."""
+        found = copy.copy(self)
+        found.scale = self.scale.astype(np.float32)
+        return found
+
     def left(self, A: Any) -> Any:
         """F'A."""
         taken = A if self.whole else A[self.index]
@@ -40,6 +47,12 @@ class DenseFactor:
         self.rows, self.columns = matrix.shape
         self.matrix = am.asarray(np.ascontiguousarray(matrix))
         self.transpose = am.asarray(np.ascontiguousarray(matrix.T))
+
+    def single(self) -> "DenseFactor":
+        """In single precision."""
+        found = copy.copy(self)
+        found.matrix, found.transpose = (a.astype(np.float32) for a in (self.matrix, self.transpose))
+        return found
 
     def left(self, A: Any) -> Any:
         """F'A."""
@@ -132,6 +145,13 @@ class Group:
         below = _weighted(am, self.P_low, w, self.Q_low)
         if below is not None:
             diag[k - 1] = diag[k - 1] + 0.5 * (below + below.T)
+
+    def single(self) -> "Group":
+        """In single precision."""
+        P_top, P_low, Q_top, Q_low = (
+            None if F is None else F.single() for F in (self.P_top, self.P_low, self.Q_top, self.Q_low)
+        )
+        return Group(self.level, P_top, P_low, Q_top, Q_low, self.size)
 
     @property
     def reaches_below(self) -> bool:
