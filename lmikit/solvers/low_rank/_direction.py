@@ -13,7 +13,7 @@ from ..._errors import SolveFailed
 from ._chain import LevelBlocks, Markov
 from ._compile import Compiled
 from ._iterative import IterativeSchur
-from ._pair import Arithmetic, Pair
+from ._pair import Precision, Pair
 from ._sandwich import gains_of_inverse
 from ._schur import add_inequalities, schur_complement
 from ._state import DualPoint, PrimalPoint
@@ -106,15 +106,15 @@ class Iterate:
         dual: DualPoint,
         R: list[Markov],
         gap: float,
-        arithmetic: Arithmetic,
+        precision: Precision,
         exact: float | None = None,
     ) -> None:
         """Solves are refined until their residual r has sum |r_i y_i| <= `exact` (None: never).
 
-        In single precision that is a part of `gap`, and where it is not reached `arithmetic` changes.
+        In single precision that is a part of `gap`, and where it is not reached `precision` changes.
         """
         self.problem, self.point, self.dual, self.R = problem, point, dual, R
-        self.exact, self.gap, self.arithmetic = exact, gap, arithmetic
+        self.exact, self.gap, self.precision = exact, gap, precision
         self.inverse_s = 1.0 / point.s
         self.z_over_s = dual.z * self.inverse_s
         self.barrier_gradient = problem.adjoint(R, self.inverse_s)
@@ -148,9 +148,9 @@ class Iterate:
 
     def form(self, schur: "SchurFactor | IterativeSchur") -> None:
         """Form the Schur complement, in single precision where that does."""
-        if self.arithmetic.single and not schur.form(self.single, self.z_over_s):
-            self.arithmetic.single = False
-        if not self.arithmetic.single:
+        if self.precision.single and not schur.form(self.single, self.z_over_s):
+            self.precision.single = False
+        if not self.precision.single:
             schur.form(self.double, self.z_over_s)
 
     def direction(
@@ -174,12 +174,12 @@ class Iterate:
 
     def _solved(self, schur: "SchurFactor | IterativeSchur", rhs: Any) -> _Moved:
         """The direction of y and what follows from it."""
-        if self.arithmetic.single:
+        if self.precision.single:
             enough = _ENOUGH * self.gap
             moved, left = self._refined(schur, rhs, self._moved(schur.solve(rhs), self.single), enough)
             if left <= enough:
                 return moved
-            self.arithmetic.single = False
+            self.precision.single = False
             self.form(schur)
         moved = self._moved(schur.solve(rhs), self.double)
         return moved if self.exact is None else self._refined(schur, rhs, moved, self.exact)[0]
@@ -202,7 +202,7 @@ class Iterate:
         Also what is left: the sum of |r_i y_i|.
         """
         xp, before = self.problem.am.xp, math.inf
-        pair, best = self.single if self.arithmetic.single else self.double, moved
+        pair, best = self.single if self.precision.single else self.double, moved
         for _ in range(_REFINEMENTS + 1):
             residual = rhs - self.missing_rhs - self.problem.adjoint(moved[3], self.z_over_s * moved[2])
             size = float(xp.abs(residual * self.point.y).sum())
@@ -221,7 +221,7 @@ class Iterate:
         divided by t: the term uses the matrix that the next iterate will really be completed to.
         """
         found = None
-        if self.arithmetic.single:
+        if self.precision.single:
             found = self.single.products_at(affine.X, length, affine.Z)
         if found is None:
             found = self.double.products_at(affine.X, length, affine.Z)

@@ -17,7 +17,7 @@ from ._chain import Markov, inner
 from ._compile import Compiled
 from ._direction import Iterate, SchurFactor
 from ._iterative import IterativeSchur
-from ._pair import Arithmetic
+from ._pair import Precision
 from ._start import Start
 from ._state import DualPoint, complementarity, dual_at, dual_objective
 from ._step import BracketedStep, Neighbourhood, corrected_step
@@ -119,7 +119,7 @@ class _InteriorRun:
         self.iteration = 0
         self.lengths = (1.0, 1.0)  # of the last step: where to look for the next one's
         self.floor = 1e-300  # of the scale of the objective: an optimum of zero is never met relatively
-        self.arithmetic = Arithmetic(_single_pays(problem) and isinstance(schur, SchurFactor))
+        self.precision = Precision(_single_pays(problem) and isinstance(schur, SchurFactor))
         self.unmet = 1.0  # what is left of the first residual of F*(X) - G'z = c
 
     def run(self) -> InteriorOutcome:
@@ -147,11 +147,11 @@ class _InteriorRun:
             return finished
         gap = measures.mu * problem.degree
         late = self.unmet <= _UNMET and gap <= _LATE * measures.scale
-        self.arithmetic.single &= point.feasible and gap > _EARLY * measures.scale
+        self.precision.single &= point.feasible and gap > _EARLY * measures.scale
         exact = _EXACT * gap if late else None
-        iterate = Iterate(problem, point, self.dual, R, gap, self.arithmetic, exact)
+        iterate = Iterate(problem, point, self.dual, R, gap, self.precision, exact)
         iterate.form(self.schur)
-        around = Neighbourhood(problem, point, self.dual)
+        around = Neighbourhood(problem, point, self.dual, self.precision.single)
         return self._move(around, corrected_step(around, iterate, self.schur, measures.mu, self.lengths))
 
     def _first_dual(self, R: list[Markov]) -> DualPoint:

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from ..._arrays import ArrayModule
 from ._chain import AbstractLevelBlocks, LevelBlocks, Markov, complete
 from ._compile import Compiled, LevelLMI
 from ._sandwich import Products, Structured, sandwich
 
-__all__ = ["Arithmetic", "Pair"]
+__all__ = ["Precision", "Pair", "converted", "towards_one"]
 
 
 @dataclasses.dataclass
-class Arithmetic:
+class Precision:
     """In which precision directions are computed; it changes to double once and for all."""
 
     single: bool
@@ -46,7 +47,7 @@ class Pair:
         dtype: Any = np.dtype(np.float64)
         if single:
             chains, dtype = [chain.single for chain in chains], np.dtype(np.float32)
-            scale = (_towards_one(problem, X), _towards_one(problem, R))
+            scale = (towards_one(am, X), towards_one(am, R))
             X, R = ([_cast(a, dtype, s) for a in A] for A, s in zip((X, R), scale, strict=True))
             gains = [[_array(g, dtype) for g in of] for of in gains]
         left = [Products.left(am, x, chain.across) for x, chain in zip(X, chains, strict=True)]
@@ -68,7 +69,7 @@ class Pair:
         found = []
         for k, (x, dx, M) in enumerate(zip(self.left, step, blocks, strict=True)):
             if self.single:
-                dx = _blocks(dx, self.dtype, self.scale[0])
+                dx = converted(dx, self.dtype, self.scale[0])
             moved = complete(self.problem.am, x.A.plus(length, dx))
             if moved is None:
                 return None
@@ -80,12 +81,12 @@ class Pair:
         if not self.single:
             return sandwich(am, left, M, self.right[k])
         K = sandwich(am, left, _structured(Structured.of(am, M), self.dtype), self.right[k])
-        return _blocks(K, np.dtype(np.float64), 1.0 / (self.scale[0] * self.scale[1]))
+        return converted(K, np.dtype(np.float64), 1.0 / (self.scale[0] * self.scale[1]))
 
 
-def _towards_one(problem: Compiled, A: list[Markov]) -> float:
+def towards_one(am: ArrayModule, A: Sequence[AbstractLevelBlocks]) -> float:
     """The power of two that brings the largest entry of the diagonal blocks near 1."""
-    largest = max(float(problem.am.xp.abs(block).max()) for a in A for block in a.diag if block.size)
+    largest = max(float(am.xp.abs(block).max()) for a in A for block in a.diag if block.size)
     return math.ldexp(1.0, -math.frexp(largest)[1]) if 0.0 < largest < math.inf else 1.0
 
 
@@ -97,12 +98,13 @@ def _array(a: Any, dtype: Any, scale: float = 1.0) -> Any:
     return (a if scale == 1.0 else scale * a).astype(dtype, copy=False)
 
 
-def _blocks(A: AbstractLevelBlocks, dtype: Any, scale: float) -> LevelBlocks:
+def converted(A: AbstractLevelBlocks, dtype: Any, scale: float) -> LevelBlocks:
+    """scale * A in another precision."""
     return LevelBlocks([_array(a, dtype, scale) for a in A.diag], [_array(a, dtype, scale) for a in A.low])
 
 
 def _cast(A: Markov, dtype: Any, scale: float) -> Markov:
-    blocks, C = _blocks(A, dtype, scale), [_array(a, dtype, scale) for a in A.C]
+    blocks, C = converted(A, dtype, scale), [_array(a, dtype, scale) for a in A.C]
     return Markov(blocks.diag, blocks.low, [_array(a, dtype) for a in A.G], C)
 
 

@@ -173,11 +173,26 @@ class _LevelTest:
             level.simple.add_to(chain.am, diag, low, 1.0 * free)
         self.own, self.across, self.below = diag[k], low[k], diag[k - 1]
         self.F0, self.F0_low = chain.F0.diag[k], chain.F0.low[k]
+        self.gram: Any = (
+            None  # Z loses (t size)^2 gram where t stands in no other term than `own` and `across`
+        )
+        if k and not bool((self.below != 0).any()) and not bool((self.F0_low != 0).any()):
+            self._form_gram(leading)
+
+    def _form_gram(self, leading: Any) -> None:
+        L = self.am.cholesky(leading)
+        if L is None:
+            return
+        half = self.am.solve_triangular(L, self.across.T)
+        self.size = max(float(self.am.xp.abs(half).max()), 2.0**-1000) if half.size else 1.0
+        self.gram = -self.am.less_gram(0.0 * self.own, half / self.size)
 
     def schur(self, t: float) -> Any | None:
         """X_k(t), or None where the leading levels are not positive definite."""
         Z = self.F0 + t * self.own
-        if self.k:
+        if self.gram is not None:
+            Z = Z - (t * self.size) ** 2 * self.gram if t * self.size < 2.0**500 else Z * math.nan
+        elif self.k:
             L = self.am.cholesky(self.leading + t * self.below)
             if L is None:
                 return None

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ._chain import Factor, LevelBlocks, Markov, completable, complete, factorise, inner, invert
+from ._chain import Factor, LevelBlocks, Markov, complete, factorise, inner, invert
 from ._compile import Compiled
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "PrimalPoint",
     "complementarity",
     "dual_at",
-    "dual_holds",
     "dual_objective",
     "point_at",
 ]
@@ -58,13 +57,6 @@ def point_at(
             return None
         factors.append(factor)
     return PrimalPoint(y, Z, factors, s, feasible)
-
-
-def dual_holds(problem: Compiled, X: list[LevelBlocks], z: Any) -> bool:
-    """Whether `dual_at` gives multipliers."""
-    if problem.h.size and not bool(problem.am.xp.all(z > 0)):
-        return False
-    return all(completable(problem.am, block) for block in X)
 
 
 def dual_at(problem: Compiled, X: list[LevelBlocks], z: Any) -> DualPoint | None:

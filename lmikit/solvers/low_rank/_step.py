@@ -2,13 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ._chain import LevelBlocks
+import numpy as np
+
+from ..._arrays import ArrayModule
+from ._chain import AbstractLevelBlocks, LevelBlocks, completable, factorise
 from ._compile import Compiled
 from ._direction import Direction, Iterate, SchurFactor
 from ._iterative import IterativeSchur
-from ._state import DualPoint, PrimalPoint, complementarity, dual_at, dual_holds, point_at
+from ._pair import converted, towards_one
+from ._state import DualPoint, PrimalPoint, complementarity, dual_at, point_at
 
 __all__ = ["Bracket", "BracketedStep", "Neighbourhood", "corrected_step"]
 
@@ -78,12 +83,42 @@ class BracketedStep:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Ray:
+    """Matrices and numbers with the directions in which they move."""
+
+    problem: Compiled
+    blocks: Sequence[AbstractLevelBlocks]
+    step: Sequence[AbstractLevelBlocks]
+    numbers: Any
+    number_step: Any
+    works: Callable[[ArrayModule, LevelBlocks], Any]  # whether a matrix is in the cone
+
+    def narrowed(self) -> "_Ray":
+        """In single precision, each matrix brought near 1: a length to a few per cent needs no more."""
+        scales = [towards_one(self.problem.am, [a]) for a in self.blocks]
+        blocks, step = (
+            [converted(a, np.float32, t) for a, t in zip(of, scales, strict=True)]
+            for of in (self.blocks, self.step)
+        )
+        return dataclasses.replace(self, blocks=blocks, step=step)
+
+    def holds(self, t: float) -> bool:
+        """Whether the point after t of the step is in the cone."""
+        self.problem.check_time()
+        if self.problem.h.size and not bool(((self.numbers + t * self.number_step) > 0).all()):
+            return False
+        am, both = self.problem.am, zip(self.blocks, self.step, strict=True)
+        return all(bool(self.works(am, a.plus(t, d))) for a, d in both)
+
+
+@dataclasses.dataclass(frozen=True)
 class Neighbourhood:
-    """The cone around one primal-dual point."""
+    """The cone around one primal-dual point; `single`: lengths are measured in single precision."""
 
     problem: Compiled
     point: PrimalPoint
     dual: DualPoint
+    single: bool = False
 
     def measured(
         self, direction: Direction, guess: "tuple[float, float] | BracketedStep", beat: float = 0.0
@@ -95,36 +130,35 @@ class Neighbourhood:
         if isinstance(guess, BracketedStep):
             guess = (1.1 * guess.ahead.inside, 1.1 * guess.above.inside)
 
-        def dual(t: float) -> bool:
-            self.problem.check_time()
-            return self.dual_holds(direction, t)
-
-        def point(t: float) -> bool:
-            self.problem.check_time()
-            return self.point_after(direction, t) is not None
-
-        ahead = Bracket.near(dual, guess[0] or 1.0, max(_SMALLEST, beat))
+        dual, point = self._rays(direction)
+        ahead = Bracket.near(dual.holds, guess[0] or 1.0, max(_SMALLEST, beat))
         if ahead.inside == 0.0 and beat > 0.0:
             return BracketedStep(direction, ahead, Bracket(0.0, _FULL))
         least = max(_SMALLEST, beat / min(1.0, ahead.outside))
-        return BracketedStep(direction, ahead, Bracket.near(point, guess[1] or 1.0, least))
+        return BracketedStep(direction, ahead, Bracket.near(point.holds, guess[1] or 1.0, least))
 
     def lengths(self, step: BracketedStep) -> tuple[float, float]:
         """Finer lengths (dual, primal) of a step that was measured."""
-        ahead = step.ahead.refined(lambda t: self.dual_holds(step.direction, t), _BISECTIONS)
-        above = step.above.refined(lambda t: self.point_after(step.direction, t) is not None, _BISECTIONS)
+        dual, point = self._rays(step.direction)
+        ahead, above = (
+            bracket.refined(ray.holds, _BISECTIONS)
+            for bracket, ray in ((step.ahead, dual), (step.above, point))
+        )
         return ahead.inside, above.inside
 
-    def dual_holds(self, direction: Direction, t: float) -> bool:
-        """Whether `dual_after` gives multipliers; cheaper."""
-        return dual_holds(self.problem, *self._moved(direction, t))
+    def _rays(self, direction: Direction) -> tuple[_Ray, _Ray]:
+        """Of the multipliers, and of the slacks."""
+        problem, dual, point = self.problem, self.dual, self.point
+        rays = (
+            _Ray(problem, dual.X, direction.X, dual.z, direction.z, completable),
+            _Ray(problem, point.Z, direction.Z, point.s, direction.s, factorise),
+        )
+        return (rays[0].narrowed(), rays[1].narrowed()) if self.single else rays
 
     def dual_after(self, direction: Direction, t: float) -> DualPoint | None:
-        return dual_at(self.problem, *self._moved(direction, t))
-
-    def _moved(self, direction: Direction, t: float) -> tuple[list[LevelBlocks], object]:
+        """The multipliers after the step, or None where it leaves the cone."""
         X = [x.plus(t, d) for x, d in zip(self.dual.X, direction.X, strict=True)]
-        return X, self.dual.z + t * direction.z
+        return dual_at(self.problem, X, self.dual.z + t * direction.z)
 
     def point_after(self, direction: Direction, t: float, exact: bool = False) -> PrimalPoint | None:
         """The point after the step; with `exact`, slacks are recomputed from y where that is feasible."""
