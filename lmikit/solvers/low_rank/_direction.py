@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..._errors import SolveFailed
-from ._chain import LevelBlocks, Markov
+from ._chain import AbstractLevelBlocks, LevelBlocks, Markov
 from ._compile import Compiled
 from ._iterative import IterativeSchur
-from ._pair import Precision, Pair
+from ._pair import Pair, Precision
 from ._sandwich import gains_of_inverse
 from ._schur import add_inequalities, schur_complement
 from ._state import DualPoint, PrimalPoint
 
 __all__ = ["Direction", "Iterate", "SchurFactor"]
 
-_Moved = tuple[Any, Sequence[LevelBlocks], Any, list[LevelBlocks]]
+_Moved = tuple[Any, Sequence[AbstractLevelBlocks], Any, list[LevelBlocks]]
 Context = contextlib.AbstractContextManager[None]
 
 _REFINEMENTS = 3
@@ -89,7 +89,7 @@ class Direction:
     """A step (dy, dZ, ds; dX, dz), without the d."""
 
     y: Any
-    Z: Sequence[LevelBlocks]
+    Z: Sequence[AbstractLevelBlocks]
     s: Any
     X: list[LevelBlocks]
     z: Any
@@ -187,7 +187,7 @@ class Iterate:
     def _moved(self, dy: Any, pair: Pair) -> _Moved:
         """(dy, dZ, ds, sym(X dZ R))."""
         problem, missing = self.problem, self.missing
-        dZ: list[LevelBlocks] = [chain.linear(dy) for chain in problem.chains]
+        dZ: list[AbstractLevelBlocks] = [chain.linear(dy) for chain in problem.chains]
         ds = -(problem.G @ dy) if problem.h.size else 0.0 * self.point.s
         if missing is not None:
             dZ = [a.plus(1.0, b) for a, b in zip(dZ, missing, strict=True)]

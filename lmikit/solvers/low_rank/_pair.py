@@ -16,7 +16,7 @@ from ._chain import AbstractLevelBlocks, LevelBlocks, Markov, complete
 from ._compile import Compiled, LevelLMI
 from ._sandwich import Products, Structured, sandwich
 
-__all__ = ["Precision", "Pair", "converted", "towards_one"]
+__all__ = ["Pair", "Precision", "converted", "towards_one"]
 
 
 @dataclasses.dataclass
@@ -58,12 +58,12 @@ class Pair:
     def single(self) -> bool:
         return bool(self.dtype == np.float32)
 
-    def products(self, blocks: Sequence[LevelBlocks]) -> list[LevelBlocks]:
+    def products(self, blocks: Sequence[AbstractLevelBlocks]) -> list[LevelBlocks]:
         """sym(X M R) for M of each LMI, in double precision."""
         return [self._product(k, self.left[k], M) for k, M in enumerate(blocks)]
 
     def products_at(
-        self, step: Sequence[LevelBlocks], length: float, blocks: Sequence[LevelBlocks]
+        self, step: Sequence[AbstractLevelBlocks], length: float, blocks: Sequence[AbstractLevelBlocks]
     ) -> list[LevelBlocks] | None:
         """The same with X + length * step completed in place of X; None where it has no completion."""
         found = []
@@ -76,7 +76,7 @@ class Pair:
             found.append(self._product(k, Products.left(self.problem.am, moved, self.chains[k].across), M))
         return found
 
-    def _product(self, k: int, left: Products, M: LevelBlocks) -> LevelBlocks:
+    def _product(self, k: int, left: Products, M: AbstractLevelBlocks) -> LevelBlocks:
         am = self.problem.am
         if not self.single:
             return sandwich(am, left, M, self.right[k])
