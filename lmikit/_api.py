@@ -92,9 +92,11 @@ def lipschitz(
     `ImplicitCertificate` says too that its equations have exactly one solution.
 
     `method` proposes the multipliers (None: exact LipSDP, one multiplier per neuron). A network of
-    convolutions that is too large for that gets, with None, the least of the product of norms (a
-    `GraphCertificate`) and of `torus_lipschitz` (a `TorusCertificate`), where it is within reach:
+    convolutions that is too large for that gets, with None, the least of the product of norms, of
+    `torus_lipschitz` (a `TorusCertificate`) and, up to 8,000 neurons, of one multiplier per neuron found by a
+    truncated Newton method (as the product a `GraphCertificate`), where these are within reach:
     `lmikit inspect` says which; `SpectralProduct()` is that product.
+    There norms that are left at `time_limit` are bounded by sqrt(||W||_1 ||W||_inf) instead.
     `solver` is for methods that solve SDPs (None: the method's own default; a named solver is
     never replaced by another); `time_limit` is in seconds and asks the solver for its best
     point so far. The bound is of the real-arithmetic function that the float64 weights define.
@@ -124,7 +126,7 @@ def lipschitz(
         if plan is not None and default and solver is None:
             return image_bound(network, plan, time_limit=time_limit, progress=progress)
         if plan is not None and not default:
-            return product_bound(network, progress)
+            return product_bound(network, time_limit, progress)
     if isinstance(network, Network) and norm is None:
         return least_proven(network, method, solver=solver, time_limit=time_limit, progress=progress)
     graph = chain_graph(network) if isinstance(network, Network) else network

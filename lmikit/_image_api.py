@@ -33,6 +33,7 @@ _LARGEST_DENSE = 5000  # rows of the dense matrix of one multiplier per neuron
 _LARGEST_NEURONS, _LARGEST_OUTPUT = 8000, 256  # and inputs
 _GAP = 2e-4  # to the best multipliers per neuron, relative in L^2
 _HEADROOM = 1e-7, 1e-5  # relative, in L^2, for the proof
+_LEAST_LIMIT = 5.0  # seconds: small networks get their norms whatever the limit
 _SHARE = 0.5  # of a time limit that the product of norms may take before the torus is left out
 
 
@@ -96,7 +97,7 @@ def image_bound(
     found: list[Found] = []
     failure: LmikitError | None = None
     try:
-        found.append(product_bound(graph, progress))
+        found.append(product_bound(graph, time_limit, progress))
     except NotCertified as error:
         failure = error
 
@@ -148,12 +149,18 @@ def _per_neuron(
     return verify_graph(graph, witness)
 
 
-def product_bound(network: Network | Graph, progress: ProgressCallback | None = None) -> GraphCertificate:
-    """Norms along paths, those of large convolutions on a torus; raises NotCertified."""
+def product_bound(
+    network: Network | Graph, time_limit: float | None, progress: ProgressCallback | None
+) -> GraphCertificate:
+    """Norms along paths, those of large convolutions on a torus; raises NotCertified.
+
+    Norms that are left at the limit are bounded by sums of entries.
+    """
     graph = chain_graph(network) if isinstance(network, Network) else network
     witness = GraphWitness("norms", produced_by="norms along paths")
     begin = time.perf_counter()
-    certificate = verify_graph(graph, witness, progress=progress)
+    limit = None if time_limit is None else max(time_limit, _LEAST_LIMIT)
+    certificate = verify_graph(graph, witness, time_limit=limit, progress=progress)
     if progress is not None:
         seconds = time.perf_counter() - begin
         progress(Progress("norms along paths", 0, objective=certificate.bound, seconds=seconds))

@@ -4,17 +4,21 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from torus_helpers import conv, random_network
 
 import lmikit
 from lmikit import InputError, Network
 from lmikit._image_api import image_plan
 from lmikit.certificates.graph import verify_graph
+from lmikit.certificates.graph._norms import norm_by_sums, norm_is_below
 from lmikit.formulations.graph import OutputGain, dense_rows
 from lmikit.formulations.graph._gain import spread
 from lmikit.graph import GraphWitness, Part, chain_graph
 from lmikit.graph._form import eliminate
+from lmikit.maps import Convolution2d
 from lmikit.methods._output_newton import feasible_start, neuron_witness, output_newton
+from lmikit.network import DenseMap, SparseMap
 
 
 def gains(count):
@@ -167,3 +171,25 @@ class Clock:
 
     def report(self, objective, total=None):
         self.left -= 1
+
+
+def test_norms_left_at_a_limit_are_bounded_by_sums():
+    """Above the norms, at most by their dimension, at once; what checks them does not know of the limit."""
+    rng = np.random.default_rng(0)
+    maps = [
+        Convolution2d(rng.standard_normal((6, 4, 3, 3)), (4, 40, 40), 2, 1),
+        Convolution2d(rng.standard_normal((6, 2, 3, 3)), (4, 40, 40), 1, 1, groups=2),
+        Convolution2d(np.ones((1, 1, 2, 2)), (1, 60, 60), 2),
+        DenseMap(rng.standard_normal((5, 3))),
+        DenseMap(np.outer(np.ones(4), np.ones(3))),
+        SparseMap(sp.csr_array(np.diag([1.0, -2.0]))),
+    ]
+    for linear in (*maps, *(m.T for m in maps[:2])):
+        bound = norm_by_sums(linear)
+        assert min(linear.shape) > 6 or np.linalg.norm(linear.to_dense(), 2) <= bound
+        assert norm_is_below(linear, bound)
+    small = Network.from_arrays([maps[0], rng.standard_normal((2, 2400))])
+    graph, witness = chain_graph(small), GraphWitness("norms")
+    late = verify_graph(graph, witness, time_limit=0.0)
+    assert verify_graph(graph, witness).bound < late.bound
+    assert lmikit.check(late, small)

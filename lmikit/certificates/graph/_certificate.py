@@ -99,11 +99,17 @@ class GraphCertificate(AbstractLipschitzCertificate):
 
 
 def verify_graph(
-    graph: Graph, witness: GraphWitness, *, repair: bool = True, progress: ProgressCallback | None = None
+    graph: Graph,
+    witness: GraphWitness,
+    *,
+    repair: bool = True,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
 ) -> GraphCertificate:
     """Prove a witness for a graph: with `repair` the best provable one near it, else exactly what it says.
 
-    `progress` hears of each norm that a proof by norms looks for.
+    `progress` hears of each norm that a proof by norms looks for with `repair`; norms that are left after
+    `time_limit` seconds are bounded by sqrt(||W||_1 ||W||_inf), looser and at once.
     Raises InputError for a witness of another graph, NotCertified where nothing could be proven.
     """
     if not isinstance(graph, Graph) or not isinstance(witness, GraphWitness):
@@ -113,7 +119,9 @@ def verify_graph(
     require_ieee()
     with blas_threads(1), np.errstate(all="ignore"):
         subject = without_groups(graph) if witness.rewritten else graph
-        proof = repair_graph(subject, witness, progress) if repair else prove_graph(subject, witness)
+        proof = (
+            repair_graph(subject, witness, progress, time_limit) if repair else prove_graph(subject, witness)
+        )
     require_ieee()
     if not math.isfinite(proof.bound):
         raise NotCertified("the bound overflows float64; nothing finite can be claimed.")
