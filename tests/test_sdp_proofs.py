@@ -15,6 +15,7 @@ import lmikit
 from lmikit.certificates import DualSide, PrimalSide, SDPWitness, verify_sdp
 from lmikit.cli import main as command_line
 from lmikit.lmi import LMI, SDP, SOC, Problem, read_sdpa, write_sdpa
+from lmikit.solvers import Dense
 from lmikit.testing import exact_sdps, random_exact, sdps_with_optimum
 
 
@@ -167,6 +168,29 @@ def test_a_defect_is_paid_with_the_bounds_on_y():
     assert lmikit.check(certificate, diagonal_sdp(), exact=True)
     result = lmikit.prove(diagonal_sdp(), bounds=10.0)
     assert result.lower <= 1.0 <= result.upper
+
+
+@pytest.mark.parametrize("bound", [10.0, 1000.0])
+def test_bounds_on_y_give_both_sides_where_the_optimum_is_not_attained(bound):
+    """The least a with [a, 1; 1, b] PSD is 0 and never reached; with b <= B it is 1/B."""
+    problem = Problem()
+    a, b = problem.scalar("a"), problem.scalar("b")
+    problem.add(lmikit.lmi.block([[a, 1.0], [1.0, b]]) >> 0)
+    problem.minimise(a)
+    result = lmikit.prove(problem, bounds=bound)
+    assert result.status == "optimum"
+    assert Fraction(result.lower) <= Fraction(1) / Fraction(bound) <= Fraction(result.upper)
+    assert result.width < 1e-7
+    assert np.abs(result.certificate.witness.primal.y).max() <= bound
+    assert lmikit.check(result.certificate, problem, exact=True)
+
+
+def test_a_thin_interior_gives_both_sides(data_dir):
+    """hinf2's multipliers have eigenvalues of 3e-5 of the largest at most."""
+    result = lmikit.prove(read_sdpa(data_dir / "sdplib" / "hinf2.dat-s"), Dense())
+    assert result.status == "optimum"
+    assert result.width < 1e-4
+    assert result.lower <= 10.96705 <= result.upper
 
 
 def test_a_concave_objective_has_no_proven_lower_bound():

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from ..certificates.sdp._data import Cone
 from ..lmi import LMI, SDP, SOC
 
-__all__ = ["Margins", "with_margins"]
+__all__ = ["Margins", "with_bounds", "with_margins"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +35,13 @@ class Margins:
                 own = float(np.abs(x[part] * identity[part]).max())
                 dual[part] = max(own, 1e-2 * top)
         return cls(identity, primal * identity, dual * identity)
+
+
+def with_bounds(sdp: SDP, bounds: np.ndarray) -> SDP:
+    """The problem with |y_i| <= bounds_i as its last inequalities."""
+    eye = sp.eye_array(sdp.variables, format="csc")
+    G = sp.csc_array(sp.vstack([sdp.G, eye, -eye]))
+    return dataclasses.replace(sdp, G=G, h=np.concatenate([sdp.h, bounds, bounds]))
 
 
 def with_margins(sdp: SDP, cone: Cone, primal: np.ndarray, dual: np.ndarray) -> SDP:

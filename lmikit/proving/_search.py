@@ -16,7 +16,7 @@ from ..lmi import SDP, Solution, Status
 from ..solvers import AbstractSolver
 from ._dependent import dependent_rows
 from ._faces import complement, compose, null_vectors, on_faces, without_offsets
-from ._margins import Margins, with_margins
+from ._margins import Margins, with_bounds, with_margins
 from ._polish import polish
 from ._rays import interior_ray
 from ._sides import DualSearch, PrimalSearch, packed, tidy
@@ -24,7 +24,7 @@ from ._sides import DualSearch, PrimalSearch, packed, tidy
 __all__ = ["ProofSearch"]
 
 _log = logging.getLogger(__name__)
-_LEVELS = (1e-4, 1e-6, 1e-2)
+_LEVELS = (1e-4, 1e-6, 1e-7, 1e-2)  # of the size of each part; interiors may be thin
 _NARROW, _STEPS = 1e-8, 25  # relative width that is enough, own steps at most
 _ROUNDS = 3  # of facial reduction
 _SHIFTS = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
@@ -155,8 +155,9 @@ class ProofSearch:
     # bounds
 
     def _bounds(self) -> SDPWitness | None:
-        solution = self.solution
-        upper = PrimalSearch(self.sdp, self.cone, dependent_rows(self.sdp.A, self.sdp.b, None))
+        solution = self.solution if self.bounds is None else self._within() or self.solution
+        drop = dependent_rows(self.sdp.A, self.sdp.b, None)
+        upper = PrimalSearch(self.sdp, self.cone, drop, self.bounds)
         right = self.cone.c
         lower = DualSearch(self.cone, self.bounds, drop=dependent_rows(self.cone.T, right, self.cone.T_rad))
         y = np.zeros(self.sdp.variables)
@@ -168,6 +169,10 @@ class ProofSearch:
                 lower.test(x, self._linearised(y))
             upper.test(y)
         margins = Margins.of(self.cone, y, x)
+        if self.bounds is not None:
+            if lower.best is None:
+                lower.pay(x, self._linearised(y), margins.dual)
+            self._inside(y, upper)
         for level in _LEVELS:
             if upper.best and lower.best:
                 break
@@ -186,6 +191,31 @@ class ProofSearch:
             None if lower.best is None else lower.best[1],
             bounds=self.bounds,
         )
+
+    def _within(self) -> Solution | None:
+        """A solution within the bounds on y, without the multipliers of these."""
+        assert self.bounds is not None
+        found = self.solve(with_bounds(self.sdp, self.bounds))
+        if found is None or found.y is None or not found.status.has_point:
+            return None
+        if found.dual is None:
+            return found
+        return dataclasses.replace(
+            found, dual=dataclasses.replace(found.dual, z=found.dual.z[: self.sdp.h.size])
+        )
+
+    def _inside(self, y: np.ndarray, upper: PrimalSearch) -> None:
+        """A point with room in the constraints and in the bounds, where y is not proven as it is."""
+        assert self.bounds is not None
+        boxed = with_bounds(self.sdp, self.bounds)
+        cone = Cone.of(boxed)
+        room = Margins.of(cone, y, np.zeros(cone.layout.total)).primal
+        for level in _LEVELS:
+            if upper.best is not None:
+                return
+            inner = self.solve(with_margins(boxed, cone, level * room, 0.0 * room))
+            if inner is not None and inner.y is not None and inner.status.has_point:
+                upper.between(y, inner.y)
 
     def _lower_on_a_face(self, y: np.ndarray) -> DualSearch | None:
         """A lower bound from multipliers on a face with an integer basis, where they have no interior."""

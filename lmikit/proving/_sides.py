@@ -47,15 +47,18 @@ def packed(cone: Cone, dual: Dual) -> np.ndarray:
 
 
 class PrimalSearch:
-    """Points y; `best` is the side with the least proven value."""
+    """Points y, within bounds where there are some; `best` is the side with the least proven value."""
 
-    def __init__(self, sdp: SDP, cone: Cone, drop: Drop) -> None:
-        self.sdp, self.cone, self.drop = sdp, cone, drop
+    def __init__(self, sdp: SDP, cone: Cone, drop: Drop, bounds: np.ndarray | None = None) -> None:
+        self.sdp, self.cone, self.drop, self.bounds = sdp, cone, drop, bounds
         self.best: tuple[float, PrimalSide] | None = None
 
     def test(self, y: np.ndarray) -> bool:
         """Whether a feasible point near y is proven."""
-        side = PrimalSide(tidy(onto_equalities(self.sdp.A, self.sdp.b, y)), self.drop)
+        y = tidy(onto_equalities(self.sdp.A, self.sdp.b, y))
+        if self.bounds is not None and (np.abs(y) > self.bounds).any():
+            return False
+        side = PrimalSide(y, self.drop)
         result = primal_side(self.cone, side)
         if result.ok and math.isfinite(result.value) and (self.best is None or result.value < self.best[0]):
             self.best = (result.value, side)
@@ -95,14 +98,27 @@ class DualSearch:
         own = self.corrector(x, right)
         for name in ("plain", "scaled", *(() if self.bounds is None else ("paid",))):
             point = own if name == "paid" else self._stepped(own, right, name)
-            side = self._side(tidy(point), u, name)
-            result = dual_side(self.cone, side, self.bounds, self.cache)
-            self.reason = result.reason
-            if result.ok and (not positive or result.value > 0):
-                if self.best is None or result.value > self.best[0]:
-                    self.best = (result.value, side)
+            if self._proven(point, u, name, positive=positive):
                 return True
         return False
+
+    def pay(self, x: np.ndarray, u: np.ndarray | None, inwards: np.ndarray) -> bool:
+        """Whether multipliers moved just into the cone are proven, the bounds paying for what they lack."""
+
+        def at(t: float) -> bool:
+            return self._proven(x + t * inwards, u, "paid")
+
+        return smallest(at) is not None
+
+    def _proven(self, x: np.ndarray, u: np.ndarray | None, name: str, *, positive: bool = False) -> bool:
+        side = self._side(tidy(x), u, name)
+        result = dual_side(self.cone, side, self.bounds, self.cache)
+        self.reason = result.reason
+        if not (result.ok and (not positive or result.value > 0)):
+            return False
+        if self.best is None or result.value > self.best[0]:
+            self.best = (result.value, side)
+        return True
 
     def _stepped(self, x: np.ndarray, right: np.ndarray, name: str) -> np.ndarray:
         """Two steps of the correction that the proof will enclose, so that it encloses next to nothing."""
