@@ -44,14 +44,16 @@ VSDP = {
     "control2": (3.0444e-6, 0.034, 0.107), "control3": (1.4841e-5, 0.083, 0.114),
     "gpp100": (math.inf, 0.36, 0.32), "hinf1": (math.inf, 0.021, 0.055), "hinf12": (math.inf, 0.037, 0.78),
     "hinf2": (2.2867e-3, 0.027, 0.072), "maxG11": (2.0885e-6, 7.24, 7.67),
-    "mcp100": (3.2845e-7, 0.060, 0.170), "mcp124-1": (1.6026e-7, 0.085, 0.125), "qap5": (math.inf, 0.021, 0.170),
+    "mcp100": (3.2845e-7, 0.060, 0.170), "mcp124-1": (1.6026e-7, 0.085, 0.125),
+    "qap5": (math.inf, 0.021, 0.170),
     "theta1": (1.3074e-7, 0.034, 0.104), "truss1": (1.728e-8, 0.013, 0.144),
     "truss2": (8.5799e-9, 0.040, 0.690), "truss3": (3.6975e-9, 0.020, 0.171),
     "truss4": (2.6457e-8, 0.011, 0.150),
 }  # fmt: skip
 PUBLISHED = (
-    "VSDP: width and seconds (approximate solution + both rigorous bounds) as its authors publish them, with "
-    "MOSEK 8.1, MATLAB and INTLAB on a Xeon E5-2640v3 (vsdp-2020, doc/res/2018_12/SDPLIB_SYS2.csv); one side: "
+    "VSDP: width and seconds (approximate solution + both rigorous bounds) as its authors publish them, "
+    "with MOSEK 8.1, MATLAB and INTLAB on a Xeon E5-2640v3 (vsdp-2020, doc/res/2018_12/SDPLIB_SYS2.csv); "
+    "one side: "
     "it has a lower or an upper bound only, or none. On all 92 of SDPLIB it has both for 52 (57 %), median "
     "width 6.5e-7, worst 1.7e-2."
 )
@@ -188,9 +190,9 @@ def table(rows: dict[str, dict], random: dict | None) -> str:
         "",
         PUBLISHED,
         "",
-        "hinf12's published optimum 2e-1 is refuted by a feasible point with 2.6e-5 (proven above). Multipliers "
-        "of hinf1 and hinf12 have no interior, those of hinf2 one of 5e-6 of their size; with bounds on y, as a "
-        "design problem has them, both sides are proven.",
+        "hinf12's published optimum 2e-1 is refuted by a feasible point with 2.6e-5 (proven above). "
+        "Multipliers of hinf1 and hinf12 have no interior, those of hinf2 one of 5e-6 of their size; with "
+        "bounds on y, as a design problem has them, both sides are proven.",
     ]
     if random:
         lines += [
