@@ -1,5 +1,6 @@
 """Certificates of graphs: sound, tight, equal to those of chains, refused when changed."""
 
+import itertools
 import json
 import math
 from fractions import Fraction
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmikit
-from lmikit import InputError, LipSDP, NotCertified, OptionError, SpectralProduct
+from lmikit import InputError, LipSDP, NotCertified, OptionError, SolveFailed, SpectralProduct
 from lmikit.certificates._lifted import lift, reduce_exact_zeros
 from lmikit.certificates.graph import GraphCertificate, verify_graph
 from lmikit.certificates.graph._assemble import assemble
@@ -326,6 +327,45 @@ def test_ends_that_are_single_channels_are_l2_gains():
     by_column = max(lmikit.lipschitz(net(every, [j])).bound for j in every)
     assert lmikit.lipschitz(net(every, every), norm=(2, INF)).bound == pytest.approx(by_row, rel=1e-6)
     assert lmikit.lipschitz(net(every, every), norm=(1, 2)).bound == pytest.approx(by_column, rel=1e-6)
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    st.integers(0, 10**6), st.sampled_from(sorted(set(itertools.product((1, 2, INF), repeat=2)) - {(2, 2)}))
+)
+def test_layers_scaled_apart_change_bounds_in_any_norms_by_their_factors_alone(seed, norm):
+    rng = np.random.default_rng(seed)
+    dims = rng.integers(1, 6, rng.integers(3, 6))
+    plain = [dense(rng, m, n) for n, m in itertools.pairwise(dims)]
+    factors = 10.0 ** rng.uniform(-4, 4, len(plain))
+    expected = lmikit.lipschitz(lmikit.Network.from_arrays(plain), norm=norm).bound
+    scaled = lmikit.Network.from_arrays([f * W for f, W in zip(factors, plain, strict=True)])
+    found = lmikit.lipschitz(scaled, norm=norm)
+    assert found.bound == pytest.approx(factors.prod() * expected, rel=1e-4)
+    assert lmikit.check(found, chain_graph(scaled), exact=True)
+
+
+@pytest.mark.parametrize("norm", [(INF, 1), (INF, INF), (1, 2), (1, 1)], ids=str)
+def test_an_l2_gain_stands_in_for_other_norms(norm, monkeypatch):
+    network = demo_network()
+    best = lmikit.lipschitz(network, norm=norm).bound
+    gain = lmikit.lipschitz(network).bound
+    propose = LipSDP.propose_graph
+
+    def useless(method, graph, *, norm=(2.0, 2.0), **options):
+        if norm == (2.0, 2.0):
+            return propose(method, graph, norm=norm, **options)
+        raise SolveFailed("nothing found")
+
+    monkeypatch.setattr(LipSDP, "propose_graph", useless)
+    found = lmikit.lipschitz(network, norm=norm)
+    assert found.norm == norm
+    assert (
+        best * (1.0 - 1e-6)
+        <= found.bound
+        <= math.sqrt(network.dims[0] * network.dims[-1]) * gain * (1.0 + 1e-6)
+    )
+    assert lmikit.check(found, chain_graph(network), exact=True)
 
 
 def test_norms_and_options_that_are_refused():

@@ -13,10 +13,10 @@ _PLAIN = 16  # powers up to which the units stay 1: norms along paths are far ab
 _LARGEST = 500  # powers beyond which products of units leave the range of float64
 
 
-def units(graph: Graph) -> list[float]:
+def units(graph: Graph, plain: int = _PLAIN) -> list[float]:
     """Per node a power of two near its gain by norms along paths; 1 for a gain of 0 or out of range.
 
-    All are 1 where none is beyond 2**16 or below 2**-16.
+    All are 1 where none is beyond 2**plain or below 2**-plain.
     """
     gains: list[float] = []
     for node in graph.nodes:
@@ -29,8 +29,8 @@ def units(graph: Graph) -> list[float]:
         else:
             gains.append(1.0)
     result = [_power(g) for g in gains]
-    plain = all(2.0**-_PLAIN <= u <= 2.0**_PLAIN for u in result)
-    return [1.0] * len(result) if plain else result
+    near = all(2.0**-plain <= u <= 2.0**plain for u in result)
+    return [1.0] * len(result) if near else result
 
 
 def _power(gain: float) -> float:

@@ -20,7 +20,7 @@ from ..lmi import SDP, Status
 from ..network import LinearFractional
 from ..solvers import AbstractSolver, Clarabel, LowRank
 
-__all__ = ["norm_product", "solved_gain", "solved_implicit", "solved_norms"]
+__all__ = ["for_norms", "norm_product", "solved_gain", "solved_implicit", "solved_norms"]
 
 _DENSE = 1000  # neurons of a graph without levels
 _CEILING = 4000  # neurons of a graph whose linear skips are local in other coordinates
@@ -132,6 +132,19 @@ def solved_norms(
     return GraphWitness(
         "dissipation", (p, q), tuple(part for part, _ in known), produced_by=f"{label}, {known[0][1]}"
     )
+
+
+def for_norms(graph: Graph, gain: GraphWitness, norm: tuple[float, float]) -> GraphWitness:
+    """The dissipation of an l2 gain, of parts for each row and column of other norms: sqrt(n_0 m) L at most.
+
+    Its matrix without other rows and columns is one of `norm` as it stands.
+    """
+    p, q = as_norm(norm)
+    rows = range(graph.output_dim) if q == math.inf else (None,)
+    columns = range(graph.input_dim) if p == 1.0 else (None,)
+    (part,) = gain.parts
+    parts = tuple(dataclasses.replace(part, row=r, column=c) for r in rows for c in columns)
+    return dataclasses.replace(gain, norm=(p, q), parts=parts, optimum_at_least=None)
 
 
 def _left(time_limit: float | None) -> Callable[[], float | None]:
