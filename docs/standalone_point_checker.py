@@ -2,9 +2,13 @@
 
 Copy this file into your project. `check(path, weights, biases, activations)` decides the claim for your
 weights (2-D float64 arrays, (out, in)), biases and activations, one (name, parameters) per hidden layer:
-("relu", {}), ("leaky_relu", {"negative_slope": 0.01}), ("prelu", {"weight": array}), ("abs", {}). It returns
-the claim as a dict; anything it raises instead is a refusal. Every decision is made in integers, floating
-point only proposes a factor and a point. Meant for up to some 2,000 inputs and neurons.
+("relu", {}), ("leaky_relu", {"negative_slope": 0.01}), ("prelu", {"weight": array}), ("abs", {}),
+("identity", {}). A weight may be a convolution, {"kernel": (out, in / groups, kh, kw), "input": (c, h, w),
+"stride": (s, s), "padding": ((top, bottom), (left, right)), "dilation": (d, d), "groups": g}, all but the
+first two optional, with one bias per output pixel, or a sparse matrix {"shape", "data", "indices", "indptr"}
+(CSR, indices in order). It returns the claim as a dict; anything it raises instead is a refusal. Every
+decision is made in integers, floating point only proposes a factor and a point. Meant for up to some 2,000
+inputs and neurons.
 Version 2 (claims about float inferences, rows proven by enclosures) is refused by name.
 """
 
@@ -118,7 +122,7 @@ def product(a, b):
 
 def slopes(name, parameters, size):
     """(left, right) of an activation with two linear pieces that meet at 0."""
-    left = {"relu": 0.0, "abs": -1.0}.get(name)
+    left = {"relu": 0.0, "abs": -1.0, "identity": 1.0}.get(name)
     if name == "leaky_relu":
         left = float(parameters["negative_slope"])
     if name == "prelu":
@@ -127,10 +131,59 @@ def slopes(name, parameters, size):
     return np.broadcast_to(left, (size,)).astype(float), np.ones(size)
 
 
-def digest(weights, biases, activations):
+def hashed(head, *arrays):
+    return hashlib.sha256(head.encode() + b"".join(a.tobytes("C") for a in arrays)).hexdigest()
+
+
+def unrolled(weight):
+    """(the matrix (out, in) of float64, the hash of the map as it was given)."""
+    if not isinstance(weight, dict):
+        w = np.array(weight, dtype=float, order="C")
+        need(w.ndim == 2, "a weight is no matrix")
+        return w, hashed(f"dense F64 {w.shape[0]}x{w.shape[1]}\n", w.astype("<f8"))
+    if "kernel" in weight:
+        return convolution(**weight)
+    rows, columns = weight["shape"]
+    data = np.array(weight["data"], dtype=float)
+    indices, indptr = (np.array(weight[k], dtype="<i8") for k in ("indices", "indptr"))
+    need(indptr.shape == (rows + 1,) and indptr[0] == 0 and (np.diff(indptr) >= 0).all(), "row pointers")
+    need(indptr[-1] == data.size == indices.size, "another number of entries")
+    row = np.repeat(np.arange(rows), np.diff(indptr))
+    place = row * columns + indices
+    need(((indices >= 0) & (indices < columns)).all() and (np.diff(place) > 0).all(), "column indices")
+    w = np.zeros((rows, columns))
+    w[row, indices] = data
+    return w, hashed(f"csr F64 {rows}x{columns}\n", indptr, indices, data.astype("<f8"))
+
+
+def convolution(kernel, input, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
+    """y[o, i, j] = sum of K[o, c, a, b] x[g(o) + c, s i + d a - top, s j + d b - left], zeros outside."""
+    K = np.array(kernel, dtype="<f8", order="C")
+    need(K.ndim == 4, "a kernel is no (out, in / groups, kh, kw)")
+    (out, each, *taps), (channels, *size) = K.shape, (int(n) for n in input)
+    stride, dilation, groups = tuple(map(int, stride)), tuple(map(int, dilation)), int(groups)
+    padding = tuple((int(a), int(b)) for a, b in padding)
+    need(groups >= 1 and groups * each == channels and out % groups == 0, "a convolution's groups")
+    need(min(*stride, *dilation) >= 1 and min(min(p) for p in padding) >= 0, "a convolution's numbers")
+    width = [
+        (n + sum(p) - d * (k - 1) - 1) // s + 1
+        for n, k, s, d, p in zip(size, taps, stride, dilation, padding, strict=True)
+    ]
+    need(min(width) >= 1, "a convolution without an output")
+    w = np.zeros((out, *width, channels, *size))
+    for o, c, a, b in np.ndindex(out, each, *taps):
+        for i, j in np.ndindex(*width):
+            row = stride[0] * i + dilation[0] * a - padding[0][0]
+            column = stride[1] * j + dilation[1] * b - padding[1][0]
+            if 0 <= row < size[0] and 0 <= column < size[1]:
+                w[o, i, j, o // (out // groups) * each + c, row, column] = K[o, c, a, b]
+    facts = [K.shape, (channels, *size), stride, padding, dilation, groups]
+    return w.reshape(out * width[0] * width[1], -1), hashed(f"convolution2d F64 {facts}\n", K)
+
+
+def digest(hashes, biases, activations):
     sha = hashlib.sha256(b"lmikit-point-network-1\n")
-    for w, b, (name, parameters) in zip(weights, biases, [*activations, ("identity", {})], strict=True):
-        own = hashlib.sha256(b"dense F64 %dx%d\n" % w.shape + w.astype("<f8").tobytes("C")).hexdigest()
+    for own, b, (name, parameters) in zip(hashes, biases, [*activations, ("identity", {})], strict=True):
         sha.update(f"{own} {name}\n".encode() + b.astype("<f8").tobytes())
         for key, value in sorted(parameters.items()):
             array = np.atleast_1d(np.asarray(value, dtype="<f8"))
@@ -151,6 +204,14 @@ def terms(layer, pieces, size):
         t = Exact.of(values)
         if entry["term"] == "piece_product":
             vv, vw, ww = vv + t * first * second, vw - t * (first + second), ww + t
+            continue
+        if entry["term"] in ("linear_line", "linear_square"):  # w - v = 0 and (w - v)^2 = 0
+            straight = (left == 1.0) & (right == 1.0)
+            need(straight[values != 0.0].all(), "a term of neurons without a nonlinearity at another one")
+            if entry["term"] == "linear_line":
+                v, w = v + t, w - t
+            else:
+                vv, vw, ww = vv - t, vw + t + t, ww - t
             continue
         need(entry["term"] in ("piece_left", "piece_right"), f"unknown term {entry['term']!r}")
         need((values >= 0).all(), "a negative multiplier")
@@ -288,10 +349,10 @@ def check(path, weights, biases, activations):
     claim = data["claim"]
     need(set(claim) == {"kind", "statement", "region", "shape", "rows", "offsets", "lower"}, "another claim")
     need(claim["kind"] in ("margin", "radius"), "another kind of claim")
-    weights = [np.array(w, dtype=float, order="C") for w in weights]
+    weights, hashes = zip(*(unrolled(w) for w in weights), strict=True)
     biases = [np.array(b, dtype=float) for b in biases]
     need(all(np.isfinite(a).all() for a in (*weights, *biases)), "the network holds NaN or infinity")
-    need(data["network"] == {"digest": digest(weights, biases, activations)}, "another network")
+    need(data["network"] == {"digest": digest(hashes, biases, activations)}, "another network")
     count, outputs = claim["shape"]
     need(type(count) is int and count > 0 and outputs == weights[-1].shape[0], "another number of outputs")
     rows = decode(claim["rows"], count * outputs).reshape(count, outputs)
