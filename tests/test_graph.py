@@ -164,6 +164,16 @@ def test_max_pooling_is_a_tree_of_relu(seed):
     assert np.allclose(net(x), np.stack([x[:, i].max(axis=1) for i in groups], axis=1))
 
 
+def test_pooling_is_sorted_where_the_graph_is_too_large_to_be_unrolled_anyway():
+    for neurons, names in ((1400, {"relu", "sort_groups"}), (1300, {"relu"})):
+        g = GraphBuilder()
+        value = g.relu(g.input(neurons))
+        net = g.output(g.max_pool(value, np.arange(400).reshape(200, 2)))
+        assert {net.nodes[k].function.name for k in net.applied} == names
+        x = np.random.default_rng(0).standard_normal(neurons)
+        assert np.allclose(net(x), np.maximum(x, 0.0)[:400].reshape(200, 2).max(axis=1), atol=1e-14)
+
+
 def test_the_lower_bound_finds_a_slope_and_never_exceeds_the_product():
     graph = residual_net(4, 8, 0, after=True)
     found = graph_lower_bound(graph, seed=1)

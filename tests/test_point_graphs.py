@@ -17,6 +17,7 @@ from lmikit.intervals import rounding_bound
 from lmikit.maps import Convolution2d, average_pool2d, pooling_windows
 from lmikit.margins import Search, chain_of, propose_margins
 from lmikit.network import LeakyReLU, Network
+from lmikit.reports._describe import describe
 
 
 def pooling_graph(seed, tree, integers=False, relu=True):
@@ -221,3 +222,14 @@ def test_what_is_no_chain_of_two_pieces_is_refused_by_name():
     for graph, word in ((sorted_groups, "groups of channels"), (curved, "side by side")):
         with pytest.raises(lmikit.InputError, match=word):
             lmikit.certify_point(graph, np.zeros(4), 0, eps=0.1)
+
+
+def test_a_description_says_whether_claims_at_a_point_are_for_it():
+    g = GraphBuilder()
+    x = g.input(4)
+    softplus_beside = g.output(x + g.apply("softplus", x))
+    assert describe(pooling_graph(0, tree=True))["at_a_point"].startswith("margins and radii, as a chain of")
+    assert describe(point_network(pooling_graph(0, tree=True)))["at_a_point"] == "margins and radii"
+    assert describe(softplus_beside)["at_a_point"].startswith("no: layer 1")
+    g = GraphBuilder()
+    assert describe(g.output(np.eye(4) @ g.sort_groups(g.input(4), 4)))["at_a_point"].startswith("no: node")

@@ -34,6 +34,9 @@ __all__ = ["GraphBuilder", "Value"]
 
 Term = tuple[AbstractLinearMap, int]
 _LARGEST_TREE = 1024  # ReLU of a maximum
+_LARGEST_UNROLLED = (
+    1500  # neurons; what is larger is bounded by norms and on a torus unless a method is named
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,15 +125,18 @@ class GraphBuilder:
         With `tree` a tree of ReLU, max(a, b) = b + relu(a - b), all groups at once: tighter in LMIs than the
         quadratic constraint of max-pooling, whose every multiplier it can imitate. Without, the last of each
         group sorted: 1-Lipschitz after a selection of norm sqrt(how many groups share an entry), which is
-        what products of norms and bounds on a torus need. None: a tree of at most 1024 ReLU, as long as no
-        larger pooling came before: a network that is too large for trees has all of its windows sorted.
+        what products of norms and bounds on a torus need. None: a tree of at most 1024 ReLU with which
+        the graph has at most 1500 neurons so far, as long as no larger pooling came before: a network that is
+        too large for trees has all of its windows sorted.
         """
         self._check(value)
         lists = [np.atleast_1d(np.asarray(g, dtype=np.int64)) for g in groups]
         if not lists or any(g.size < 1 for g in lists):
             raise InputError("max_pool got no groups, or an empty one; expected lists of indices.")
         if tree is None:
-            tree = not self._sorts and sum(g.size - 1 for g in lists) <= _LARGEST_TREE
+            own = sum(g.size - 1 for g in lists)
+            before = sum(node.size for node in self._nodes if isinstance(node, Apply))
+            tree = not self._sorts and own <= _LARGEST_TREE and before + own <= _LARGEST_UNROLLED
             self._sorts = not tree
         if not tree:
             return self._largest_sorted(value, lists)

@@ -5,13 +5,16 @@ from typing import Any
 import numpy as np
 
 from .._api import default_methods, methods_for
+from .._errors import InputError
 from .._image_api import image_plan
+from ..certificates.point import is_curved, point_network, slopes_of_pieces
 from ..graph import Affine, Apply, Graph
 from ..maps import Convolution2d
 from ..network import (
     AbstractLinearMap,
     Activation,
     DenseMap,
+    Identity,
     Network,
     SelectMap,
     SparseMap,
@@ -38,9 +41,26 @@ def describe(network: Network | Graph) -> dict[str, Any]:
         "digest": network.digest,
         "default": "one multiplier per neuron, unrolled" if plan is None else str(plan),
         "methods": taken,
+        "at_a_point": _at_a_point(network),
         "not_for_it": {m.cli_name: why for m in default_methods() if m.cli_name not in taken},
         "layers" if chain else "nodes": rows,
     }
+
+
+def _at_a_point(network: Network | Graph) -> str:
+    """Whether margins and radii at a point are for this network, and as what."""
+    try:
+        chain = point_network(network)
+    except InputError as error:
+        return f"no: {error}"
+    for layer in chain.layers[:-1]:
+        phi = layer.activation
+        pieces = isinstance(phi, Identity) or slopes_of_pieces(phi, layer.linear.shape[0]) is not None
+        if not (pieces or is_curved(phi)):
+            return f"no: {phi.name} is not known there"
+    if chain is network:
+        return "margins and radii"
+    return f"margins and radii, as a chain of {chain.hidden_neurons} neurons"
 
 
 def maps_of(network: Network | Graph) -> list[tuple[str, AbstractLinearMap]]:
