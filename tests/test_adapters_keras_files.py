@@ -10,7 +10,7 @@ import pytest
 from adapters_helpers import importorskip
 
 from lmikit import InputError, Network, OptionError, SpectralProduct, lipschitz, load_network
-from lmikit.adapters import from_keras_file
+from lmikit.adapters import from_keras, from_keras_file
 
 h5py = importorskip("h5py")
 rng = np.random.default_rng(0)
@@ -106,6 +106,13 @@ MODELS = {
     "normalised": ((4,), "norm dense:3"),
     "nested": ((4,), "dense:3:relu nest dense:2"),
     "signal": ((11, 1), "conv1:3:same relu pool1 conv1:2:valid gavg1 dense:2"),
+    "transposed": ((3, 4, 2), "tconv:3:3:same:2 relu tconv:2:2:valid:3 tconv:2:3:same:1 flat dense:2"),
+    "small kernel": ((3, 4, 2), "tconv:3:2:same:3 crop up tconv:1:1:valid:2 flat dense:2"),
+    "separable": ((6, 7, 2), "sep:3 pad sep:2:tanh permute flat dense:2"),
+    "signals": ((9, 2), "sep1 up1 tconv1 crop1 pad1 depth1 flat dense:2"),
+    "merged": ((5,), "dense:4 average dense:4 largest smallest dense:2"),
+    "operators": ((4,), "dense:4:hard_sigmoid plus dense:3:hard_silu"),
+    "image concat": ((4, 4, 2), "conv:2:same:1 concat conv:2 concat2 flat dense:2"),
     "slopes": ((4,), "dense:5 prelu dense:3 clip dense:2"),
 }
 
@@ -128,6 +135,17 @@ def layer(keras, word):
         "depth": lambda: layers.DepthwiseConv2D(3, depth_multiplier=2),
         "scale": lambda: layers.Rescaling(1 / 3, offset=-0.5), "reshape": lambda: layers.Reshape((-1,)),
         "pool1": lambda: layers.MaxPooling1D(2), "gavg1": layers.GlobalAveragePooling1D,
+        "tconv": lambda: layers.Conv2DTranspose(
+            int(more[0]), int(more[1]), padding=more[2], strides=int(more[3])
+        ),
+        "tconv1": lambda: layers.Conv1DTranspose(3, 3, strides=2, activation="elu"),
+        "crop": lambda: layers.Cropping2D(((1, 0), (2, 1))), "crop1": lambda: layers.Cropping1D((1, 2)),
+        "up": lambda: layers.UpSampling2D((2, 3)), "up1": lambda: layers.UpSampling1D(2),
+        "pad1": lambda: layers.ZeroPadding1D(2), "permute": lambda: layers.Permute((3, 1, 2)),
+        "sep": lambda: layers.SeparableConv2D(
+            int(more[0]), 3, depth_multiplier=2, activation=more[1] if len(more) > 1 else None
+        ),
+        "sep1": lambda: layers.SeparableConv1D(3, 2, strides=2), "depth1": lambda: layers.DepthwiseConv1D(2),
         "norm": lambda: layers.Normalization(mean=[1.0, 2.0, -1.0, 0.5], variance=[4.0, 0.5, 1.0, 0.0]),
         "nest": lambda: keras.Sequential([layers.Dense(5, activation="tanh"), layers.Dense(4)]),
         "prelu": lambda: layers.PReLU(alpha_initializer="uniform"),
@@ -146,17 +164,27 @@ def test_models_that_keras_writes(name, suffix, tmp_path):
     shape, words = MODELS[name]
     keras.utils.set_random_seed(3)
     given = keras.Input(shape)
-    value = given
+    value, bent = given, keras.layers.Activation("tanh")
+    joins = {
+        "average": lambda v: keras.layers.Average()([v, keras.layers.ReLU()(v), bent(v)]),
+        "largest": lambda v: keras.layers.Maximum()([v, keras.layers.Activation("silu")(v), bent(v)]),
+        "smallest": lambda v: keras.layers.Minimum()([v, keras.layers.Activation("sigmoid")(v)]),
+        "plus": lambda v: v + given,
+    }
     for word in words.split():
         if word == "skip":
             value = keras.layers.Add()([value, keras.layers.Activation("relu")(value)])
         elif word == "minus":
             value = keras.layers.Subtract()([value, keras.layers.Activation("relu")(value)])
+        elif word in joins:
+            value = joins[word](value)
+        elif word == "concat2":
+            value = keras.layers.Concatenate(axis=1)([value, value])
         elif word == "concat":
             value = keras.layers.Concatenate()([value, given])
         else:
             value = layer(keras, word)(value)
-    branches = {"skip", "concat", "minus"} & set(words.split())
+    branches = {"skip", "concat", "concat2", "minus", *joins} & set(words.split())
     model = keras.Model(given, value)
     if not branches:  # the same layers as a Sequential model
         model = keras.Sequential([given, *model.layers[1:]])
@@ -175,7 +203,45 @@ def test_models_that_keras_writes(name, suffix, tmp_path):
     if logits:
         got = np.exp(got) / np.exp(got).sum(axis=1, keepdims=True)
     assert np.abs(got - expected).max() <= 2e-5 * max(1.0, np.abs(expected).max())
+    alive = from_keras(model, logits=logits)(x.reshape(5, -1).astype(float))
+    np.testing.assert_allclose(alive, found(x.reshape(5, -1).astype(float)), rtol=1e-12, atol=1e-12)
     assert np.isfinite(lipschitz(found, SpectralProduct()).bound)
+
+
+def test_what_a_file_holds_of_other_classes_is_refused(tmp_path):
+    """A class of Keras's name that is not Keras's, a quantised or adapted layer, an unknown version."""
+    held = json.loads(config())
+    held["config"]["layers"][0] |= {"module": "mine.layers", "registered_name": "Dense"}
+    save_h5(tmp_path / "a.h5", json.dumps(held))
+    with pytest.raises(InputError, match=r"layer first is a mine\.layers\.Dense, which is no layer of Keras"):
+        from_keras_file(tmp_path / "a.h5")
+    held["config"]["layers"][0] |= {"module": "keras.layers", "registered_name": "Custom>Dense"}
+    save_h5(tmp_path / "a.h5", json.dumps(held))
+    with pytest.raises(InputError, match="which is no layer of Keras"):
+        from_keras_file(tmp_path / "a.h5")
+    held = json.loads(config())
+    held["config"]["layers"][1]["config"]["dtype"] = {"class_name": "QuantizedDTypePolicy"}
+    save_h5(tmp_path / "a.h5", json.dumps(held))
+    with pytest.raises(InputError, match="layer second is a quantised Keras Dense"):
+        from_keras_file(tmp_path / "a.h5")
+    save_h5(tmp_path / "a.h5", config())
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["model_weights/last/last/lora_kernel_a:0"] = np.ones((4, 1))
+    with pytest.raises(InputError, match=r"layer last is a Keras Dense with the arrays .*lora_kernel_a"):
+        from_keras_file(tmp_path / "a.h5")
+    save_h5(tmp_path / "a.h5", config(("relu", "hard_sigmoid", "linear")))
+    with pytest.raises(InputError, match="slope differs between Keras 2 and 3"):
+        from_keras_file(tmp_path / "a.h5")
+    for version, slope in (("2.15.0", 0.2), ("3.4.1", 1 / 6)):
+        with h5py.File(tmp_path / "a.h5", "a") as file:
+            file.attrs["keras_version"] = version
+        x = rng.standard_normal((4, 3))
+        hidden = np.clip(
+            slope * (np.maximum(x @ KERNELS[0] + BIASES[0], 0) @ KERNELS[1] + BIASES[1]) + 0.5, 0, 1
+        )
+        np.testing.assert_allclose(
+            from_keras_file(tmp_path / "a.h5")(x), hidden @ KERNELS[2] + BIASES[2], rtol=1e-6, atol=1e-6
+        )
 
 
 def test_average_pooling_over_an_edge_is_refused(tmp_path):
