@@ -164,7 +164,7 @@ def test_models_that_keras_writes(name, suffix, tmp_path):
     shape, words = MODELS[name]
     keras.utils.set_random_seed(3)
     given = keras.Input(shape)
-    value, bent = given, keras.layers.Activation("tanh")
+    value, bent = given, lambda v: keras.layers.Activation("tanh")(v)
     joins = {
         "average": lambda v: keras.layers.Average()([v, keras.layers.ReLU()(v), bent(v)]),
         "largest": lambda v: keras.layers.Maximum()([v, keras.layers.Activation("silu")(v), bent(v)]),

@@ -124,8 +124,7 @@ class KerasReader:
         if len(inputs) > 1:
             raise InputError(
                 f"{self.name} holds a model with {len(inputs)} inputs; expected one, since a network here "
-                "maps one vector: join them by one Input before it that is sliced (or export it to ONNX, whose "
-                "inputs are taken one after the other)."
+                "maps one vector: export it to ONNX, whose inputs are taken one after the other as one."
             )
         for layer in [*inputs, *layers[:1]]:
             options = layer["config"]
