@@ -173,3 +173,50 @@ def test_attacks_are_refused_where_they_make_no_sense():
         T.DenseLoss(X, y, T.WorstCaseLogits(0.1), gain=T.ProductGain(), attack=T.RowAttack(0.1))
     with pytest.raises(OptionError, match="positive radius"):
         T.RowAttack(0.0)
+
+
+def test_trades_is_differentiated_with_its_moved_rows_held():
+    X, y = blobs_of_two(40)
+    trades = T.TRADES(T.RowAttack(0.3, steps=2), beta=2.0)
+    callback = T.DenseLoss(X, y, T.CrossEntropy(), attack=trades, activation="tanh")
+    weights = [w.astype(np.float64) for w in T.initial_weights((2, 5, 2), 0)]
+    kept = []
+    own = T.RowAttack.__call__
+
+    class Held:
+        """The rows of the first call."""
+
+        def __call__(self, *arguments):
+            if not kept:
+                kept.append(own(*arguments))
+            return kept[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(T.RowAttack, "__call__", lambda *a: Held()(*a))
+        callback.seek(0)
+        loss, gradients = callback(weights)
+        move = [np.random.default_rng(k).standard_normal(w.shape) for k, w in enumerate(weights)]
+        sides = []
+        for h in (1e-6, -1e-6):
+            callback.seek(0)
+            sides.append(callback([w + h * d for w, d in zip(weights, move, strict=True)])[0])
+    slope = (sides[0] - sides[1]) / 2e-6
+    assert sum(float((g * d).sum()) for g, d in zip(gradients, move, strict=True)) == pytest.approx(
+        slope, rel=1e-6
+    )
+    assert np.linalg.norm(kept[0] - X, axis=1).max() <= 0.3 * (1 + 1e-12)
+    clean = T.DenseLoss(X, y, T.CrossEntropy(), activation="tanh")(weights)[0]
+    assert loss > clean  # what the moved rows add is a divergence
+
+
+def blobs_of_two(count):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, count)
+    return rng.standard_normal((count, 2)) + 2.0 * y[:, None], y
+
+
+def test_trades_out_of_range_is_refused():
+    with pytest.raises(OptionError, match="expected a RowAttack and a positive number"):
+        T.TRADES(T.RowAttack(0.3), beta=0.0)
+    with pytest.raises(OptionError, match="expected a RowAttack"):
+        T.TRADES(0.3)

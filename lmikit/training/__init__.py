@@ -25,7 +25,7 @@ from ._projection import ProjectionResult, project_weights
 from ._reference import MLP, AbstractMinibatches, Minibatches
 from ._result import TrainingResult
 from ._retraction import AbstractRetraction, Orthogonal
-from ._row_attack import RowAttack
+from ._row_attack import TRADES, RowAttack
 from ._rs_lmi import rs_lmi
 from ._rs_lmi_options import RSLMIOptions
 from ._sgd import SGDResult, sgd, with_weight_decay
@@ -36,6 +36,7 @@ from ._traced_gains import pairwise_gains
 
 __all__ = [
     "MLP",
+    "TRADES",
     "ADMMResult",
     "ADMMStep",
     "AbstractMarginLoss",

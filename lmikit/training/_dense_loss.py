@@ -19,7 +19,7 @@ from ..network import Activation, Network, PReLU
 from ._dense_pass import forward, output_gradients, weight_gradients
 from ._margin_losses import AbstractMarginLoss
 from ._pairwise_gains import AbstractPairwiseGain
-from ._row_attack import RowAttack
+from ._row_attack import TRADES, RowAttack
 
 __all__ = [
     "AbstractLoss",
@@ -135,8 +135,8 @@ class DenseLoss:
     which is MaxMin up to orthogonal factors: max, min = (a + b +- |a - b|)/2. A loss that sees L_ij takes
     it from `gain`. `batch` None takes all rows at each step. Rows are shuffled anew in every epoch by a
     generator seeded with (seed, epoch), so that `seek(step)` can go anywhere; `augment(rows, generator)`,
-    if given, changes the rows of each minibatch, with a generator seeded with (seed, step); `attack` then
-    moves them where the loss is larger (a loss of outputs alone).
+    if given, changes the rows of each minibatch, with a generator seeded with (seed, step); a `RowAttack`
+    then moves them where the loss is larger, `TRADES` adds what moved rows change (losses of outputs alone).
     Raises InputError where X and y do not fit, OptionError for other options.
     """
 
@@ -151,7 +151,7 @@ class DenseLoss:
         batch: int | None = None,
         seed: int = 0,
         augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
-        attack: RowAttack | None = None,
+        attack: RowAttack | TRADES | None = None,
     ) -> None:
         self._augment, self._attack = augment, attack
         self._X, self._y, self._loss = np.asarray(X), np.asarray(y), loss
@@ -190,7 +190,10 @@ class DenseLoss:
         if self._augment is not None:
             X = self._augment(X, np.random.default_rng([self._seed, self._step, 0xA6]))
         self._step += 1
-        X = self._attacked(weights, X, y) if self._attack is not None else X
+        if isinstance(self._attack, TRADES):
+            return self._with_moved(self._attack, weights, X, y)
+        if self._attack is not None:
+            X = self._moved(self._attack, weights, X, lambda outputs: self._of_outputs(outputs, y)[1])
         network = weights[: 2 * sum(w.ndim == 2 for w in weights)]  # then come the gain's own arrays
         outputs, inputs, slopes = forward(network, X, functools.partial(_phi, self._activation))
         extra: dict[int, np.ndarray] = {}
@@ -207,19 +210,39 @@ class DenseLoss:
             result[k] = result[k] + more
         return loss, result
 
-    def _attacked(self, weights: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        assert self._attack is not None
-        assert isinstance(self._loss, AbstractLoss)
-        loss, phi = self._loss, functools.partial(_phi, self._activation)
+    def _of_outputs(self, outputs: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+        assert isinstance(self._loss, AbstractLoss)  # an attack is for losses of outputs alone
+        return self._loss(outputs, y)
+
+    def _moved(
+        self,
+        attack: RowAttack,
+        weights: Sequence[np.ndarray],
+        X: np.ndarray,
+        slope: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """The rows that the attack makes, given the gradient of what it raises in the outputs."""
+        phi = functools.partial(_phi, self._activation)
 
         def in_rows(rows: np.ndarray) -> np.ndarray:
             outputs, _, slopes = forward(weights, rows, phi)
-            return np.asarray(output_gradients(weights, slopes, loss(outputs, y)[1])[0] @ weights[0])
+            return np.asarray(output_gradients(weights, slopes, slope(outputs))[0] @ weights[0])
 
         step = self._step - 1
-        return self._attack(
-            in_rows, X, self._attack.at(step), np.random.default_rng([self._seed, step, 0xA7])
-        )
+        return attack(in_rows, X, attack.at(step), np.random.default_rng([self._seed, step, 0xA7]))
+
+    def _with_moved(
+        self, trades: TRADES, weights: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray
+    ) -> tuple[float, list[np.ndarray]]:
+        phi = functools.partial(_phi, self._activation)
+        outputs, inputs, slopes = forward(weights, X, phi)
+        moved = self._moved(trades.attack, weights, X, lambda Z: trades.divergence(outputs, Z)[2])
+        far, far_inputs, far_slopes = forward(weights, moved, phi)
+        loss, gradient = self._of_outputs(outputs, y)
+        value, in_near, in_far = trades.divergence(outputs, far)
+        near = weight_gradients(inputs, output_gradients(weights, slopes, gradient + in_near))
+        more = weight_gradients(far_inputs, output_gradients(weights, far_slopes, in_far))
+        return loss + value, [a + b for a, b in zip(near, more, strict=True)]
 
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
         if self._batch is None:

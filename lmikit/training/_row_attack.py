@@ -8,7 +8,7 @@ import numpy as np
 
 from .._errors import OptionError
 
-__all__ = ["RowAttack"]
+__all__ = ["TRADES", "RowAttack"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,38 @@ class RowAttack:
             length = np.linalg.norm(moved, axis=1, keepdims=True)
             moved *= np.minimum(real(radius) / np.maximum(length, np.finfo(X.dtype).tiny), real(1.0))
         return np.asarray(X + moved)
+
+
+@dataclasses.dataclass(frozen=True)
+class TRADES:
+    """The clean loss plus beta/N sum_i KL(p(x_i) || p(x_i')), p = softmax f, x_i' from an attack on it.
+
+    minimise l(f(x), y) + beta max_{|x' - x| <= radius} KL(p(x) || p(x')) (Zhang et al., ICML 2019, eq. 5,
+    1/lambda = beta): accuracy is asked of the data, and of the ball only that the prediction stays. Raises
+    OptionError.
+    """
+
+    attack: RowAttack
+    beta: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.attack, RowAttack) and 0.0 < self.beta < math.inf):
+            raise OptionError(
+                f"attack={self.attack!r}, beta={self.beta!r}; expected a RowAttack and a positive number."
+            )
+
+    def divergence(self, Z: np.ndarray, moved: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """(beta/N sum_i KL(softmax z_i || softmax z_i'), its gradient in Z, its gradient in `moved`)."""
+        log_p, log_q = _log_softmax(Z), _log_softmax(moved)
+        p, gap = np.exp(log_p), log_p - log_q
+        own = (p * gap).sum(axis=1, keepdims=True)
+        scale = Z.dtype.type(self.beta / len(Z))
+        return self.beta * float(own.mean()), scale * p * (gap - own), scale * (np.exp(log_q) - p)
+
+
+def _log_softmax(Z: np.ndarray) -> np.ndarray:
+    shifted = Z - Z.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def _of_length(rows: np.ndarray, length: np.floating) -> np.ndarray:
