@@ -15,7 +15,7 @@ from ._errors import InputError, NotCertified, OptionError, SolveFailed
 from ._point_semantics import Inference
 from ._progress import ProgressCallback
 from .attacks import Attack, attack_margins, upper_values
-from .certificates.point import PointCertificate, PointWitness, point_network, verify_point
+from .certificates.point import PointCertificate, PointWitness, point_network, require_semantics, verify_point
 from .claims import AbstractRegion, Ball, Box, PointClaim, linf_ball
 from .graph import Graph
 from .margins import (
@@ -122,9 +122,10 @@ def certify_point(
     OptionError (unknown semantics, eps together with region).
     """
     start = time.perf_counter()
+    inference = Inference(semantics)
+    require_semantics(network, semantics)
     network = point_network(network)
     x, label = checked_point(network, x, label)
-    inference = Inference(semantics)
     place = region_of(x, eps, region, norm)
     chain = problem_of(network)
     options = dataclasses.replace(search or Search(), time_limit=time_limit, progress=progress)

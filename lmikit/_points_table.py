@@ -23,7 +23,7 @@ from ._points import PointResult, class_rows, counts, propose, refutation, regio
 from ._points_workers import PointCrew
 from ._progress import Progress, ProgressCallback
 from .attacks import Attack, attack_margins
-from .certificates.point import PointCertificate, PointWitness, point_digest, point_network
+from .certificates.point import PointCertificate, PointWitness, point_digest, point_network, require_semantics
 from .claims import AbstractRegion, Ball, BallAndBox, Box, PointClaim
 from .graph import Graph
 from .margins import CurvedChain, PieceChain, Search, problem_of
@@ -113,6 +113,7 @@ def certify_points(
     Raises InputError and OptionError as `certify_point` does.
     """
     inference = Inference(semantics)
+    require_semantics(network, semantics)
     points = _Points(network, X, y, eps, norm, box)
     require_executor(executor)
     if jobs < 1:

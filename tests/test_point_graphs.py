@@ -13,7 +13,6 @@ from lmikit.certificates.point import PointCertificate, point_network, quadratic
 from lmikit.certificates.point._check_rows import row_margins
 from lmikit.claims import Ball, Box
 from lmikit.graph import Affine, Apply, GraphBuilder, carried_chain
-from lmikit.intervals import rounding_bound
 from lmikit.maps import Convolution2d, average_pool2d, pooling_windows
 from lmikit.margins import Search, chain_of, propose_margins
 from lmikit.network import LeakyReLU, Network
@@ -193,23 +192,45 @@ def test_matrices_with_squares_of_sparse_maps_are_proven_to_the_edge_and_no_furt
             assert np.linalg.eigvalsh(matrix.toarray())[0] < 1e-6
 
 
-def test_float_passes_with_true_maxima_stay_within_the_loss_of_the_rewriting():
-    graph, rng = pooling_graph(2, tree=False), np.random.default_rng(5)
-    x = rng.standard_normal(graph.input_dim)
-    loss = rounding_bound(point_network(graph), Box(x, x), np.eye(3))
-    exact = graph(x)
-    for _ in range(10):
-        values = [x.astype(np.float32)]
-        for node in graph.nodes[1:]:
-            if isinstance(node, Apply):
-                values.append(node.function(values[node.parent][:, None]).astype(np.float32)[:, 0])
-                continue
-            parts = zip(node.maps, node.parents, strict=True)
-            terms = [m.to_dense().astype(np.float32) * values[p] for m, p in parts]
-            all_terms = np.hstack([*terms, node.bias.astype(np.float32)[:, None]])
-            order = rng.permutation(all_terms.shape[1])
-            values.append(np.cumsum(all_terms[:, order], axis=1, dtype=np.float32)[:, -1])
-        assert (np.abs(values[-1] - exact) <= loss).all()
+def absorbing_graph(offset):
+    """relu(x) + offset - offset + x / 1024: exact in reals, float32 loses relu(x) for a large offset."""
+    g = GraphBuilder()
+    x = g.input(2)
+    shifted = (g.relu(np.eye(2) @ x) + np.full(2, offset)) - np.full(2, offset)
+    return g.output(np.eye(2) @ (shifted + 2.0**-10 * np.eye(2) @ x))
+
+
+def test_float_passes_of_graphs_are_not_those_of_their_chains(tmp_path):
+    graph, x = absorbing_graph(2.0**30), np.array([1.0, 0.5])
+    h = (np.maximum(x, 0.0).astype(np.float32) + np.float32(2**30)) - np.float32(2**30)
+    single = h + np.float32(2.0**-10) * x.astype(np.float32)
+    result = lmikit.certify_point(graph, x, eps=0.05)
+    assert result.verdict == "proven"
+    assert single[0] - single[1] < result.margin - 0.1
+    for semantics in ("float16", "bfloat16", "float32", "float64"):
+        with pytest.raises(lmikit.InputError, match="skips or max-pooling"):
+            lmikit.certify_point(graph, x, eps=0.05, semantics=semantics)
+        with pytest.raises(lmikit.InputError, match="skips or max-pooling"):
+            lmikit.certify_points(graph, x[None], np.array([0]), eps=0.05, semantics=semantics)
+    chain = point_network(graph)
+    claimed = lmikit.certify_point(chain, x, eps=0.05, semantics="float32").certificate
+    claimed.save(tmp_path / "chain.json")
+    assert lmikit.check(tmp_path / "chain.json", chain).ok
+    refused = lmikit.check(tmp_path / "chain.json", graph)
+    assert not refused.ok
+    assert "skips or max-pooling" in refused.reason
+    with pytest.raises(lmikit.InputError, match="skips or max-pooling"):
+        verify_point(graph, claimed.witness)
+
+
+def test_what_cancels_exactly_is_gone():
+    g = GraphBuilder()
+    x = g.input(2)
+    h = g.relu(np.eye(2) @ x)
+    graph = g.output(np.eye(2) @ ((h + 4.0 * np.eye(2) @ x) - 4.0 * np.eye(2) @ x))
+    result = lmikit.certify_point(graph, np.array([1.0, 0.5]), eps=0.05)
+    assert result.verdict == "proven"
+    assert lmikit.check(result.certificate, graph, exact=True).ok
 
 
 def test_what_is_no_chain_of_two_pieces_is_refused_by_name():

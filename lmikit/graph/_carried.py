@@ -243,6 +243,8 @@ def _stacked(values: list[_Value], layout: _Layout, layer: int) -> tuple[Abstrac
     for value in values:
         for s, part in value.parts.items():
             used = part.data != 0.0
+            if not used.any():  # it cancelled: no layer needs to hold it
+                continue
             rows.append(start + np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))[used])
             columns.append(places[s][part.indices[used]])
             data.append(part.data[used])

@@ -13,7 +13,7 @@ from ._dyadic import Dyadic
 from ._interval_terms import proven_intervals
 from ._pieces import slopes_of_pieces
 from ._proof import looks_definite, quadratic_form
-from ._subject import point_network
+from ._subject import point_network, require_semantics
 from ._terms import AbstractTerm, Site, register_term, term_of_kind
 from ._weights import diagonal_gram, gram_is_diagonal, plan_of, sparse_maps, weights_of
 from ._witness import MultiplierGroup, PointWitness, TermMultipliers, point_digest
@@ -41,6 +41,7 @@ __all__ = [
     "proven_intervals",
     "quadratic_form",
     "register_term",
+    "require_semantics",
     "slopes_of_pieces",
     "sparse_maps",
     "term_of_kind",

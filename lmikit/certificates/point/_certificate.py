@@ -16,7 +16,7 @@ from .._kinds import AbstractCertificate
 from ._enclosed_rows import enclosed_bounds, enclosed_fault
 from ._inference import inference_loss
 from ._proof import GroupProof, fault_of, prove_group
-from ._subject import point_network
+from ._subject import point_network, require_semantics
 from ._terms import term_of_kind
 from ._witness import PointWitness, point_digest
 
@@ -100,10 +100,11 @@ def verify_point(network: Network | Graph, witness: PointWitness, *, repair: boo
     another network's, a term is not valid, a sign is wrong or no proof was found. Assumed, not
     checked: LAPACK's Cholesky and triangular solves divide by diagonal entries only.
     """
-    network = point_network(network)
     if not isinstance(witness, PointWitness):
         raise InputError(f"witness is a {type(witness).__name__}; expected a PointWitness.")
     claim = witness.claim
+    require_semantics(network, claim.semantics)
+    network = point_network(network)
     if claim.region.dim != network.input_dim or claim.rows.shape[1] != network.output_dim:
         raise InputError(
             f"the claim is about {claim.region.dim} inputs and {claim.rows.shape[1]} outputs; "

@@ -22,7 +22,7 @@ from ._format_read import parse_point
 from ._format_write import FORMAT
 from ._inference_check import checked_loss
 from ._proof import fault_of
-from ._subject import point_network
+from ._subject import point_network, require_semantics
 from ._witness import PointWitness, point_digest
 
 __all__ = ["check_point"]
@@ -30,10 +30,15 @@ __all__ = ["check_point"]
 
 def check_point(text: str, network: Any, exact: bool) -> CheckResult:
     """The checker of `lmikit-point-cert` files; raises InputError for what is no chain."""
-    network = point_network(network)
+    chain = point_network(network)
+
+    def decide(witness: PointWitness) -> CheckResult:
+        require_semantics(network, witness.claim.semantics)
+        return _checked(witness, chain, exact)
+
     return guarded(
         lambda: parse_point(text),
-        lambda witness: _checked(witness, network, exact),
+        decide,
         (ValueError, InputError, NotCertified),
     )
 

@@ -7,7 +7,7 @@ from ...graph import Affine, Graph, carried_chain, graph_chain, is_chain, pairs_
 from ...maps import Convolution2d
 from ...network import Network, TransposedMap
 
-__all__ = ["point_network"]
+__all__ = ["point_network", "require_semantics"]
 
 _ENTRIES = 2**27  # of all convolutions unrolled: some 2 GB
 
@@ -18,11 +18,7 @@ def point_network(subject: Any) -> Network:
     (max, min) pairs and max-pooling become neurons, what skips pass is carried along by neurons with
     phi(v) = v (`lmikit.graph.pairs_as_neurons`, `carried_chain`): the same real function.
 
-    A bound of the rounding of the chain's forward pass is one of the graph's too. Sums: what the graph adds
-    up in several nodes the chain adds up at once, with the same terms; a term passes at most as many
-    roundings as the chain charges, one per nonzero term of the row, and what the graph copies or negates is
-    exact. Maxima: a max is exact and 1-Lipschitz, and the chain's sum b + relu(a - b) is charged with the
-    errors of both.
+    Of float inferences that is another one: see `require_semantics`.
     Raises InputError for other types, other groups, skips beside curved activations, and graphs with skips
     whose convolutions have more than 2**27 entries unrolled.
     """
@@ -49,4 +45,18 @@ def _refuse_too_large(graph: Graph) -> None:
             f"the convolutions of this graph have {entries:.3g} entries unrolled; claims at a point of "
             f"graphs with skips or pooling go to {_ENTRIES:.3g}. Global bounds per pair of classes "
             "(lmikit.pairwise_bounds) unroll nothing."
+        )
+
+
+def require_semantics(subject: Any, semantics: str) -> None:
+    """Raise InputError where a claim about float inferences cannot be proven by the chain of a subject.
+
+    `carried_chain` adds up at once what the graph adds up in several nodes, and what cancels exactly is gone:
+    (h + 2**30) - 2**30 is h there, while a float32 pass of the graph loses every digit of it, and sums that
+    are scaled down later may overflow first. (A chain of a graph's own nodes has their roundings.)
+    """
+    if semantics != "real" and isinstance(subject, Graph) and not is_chain(pairs_as_neurons(subject)):
+        raise InputError(
+            f"semantics is {semantics!r} for a graph with skips or max-pooling; expected 'real': the "
+            "roundings of its passes are not those of the chain that is proven. Chains take float semantics."
         )
