@@ -341,7 +341,7 @@ class MarginDual:
     def _row_forms(
         self, y: np.ndarray, rows: np.ndarray, offsets: np.ndarray
     ) -> tuple[np.ndarray, float, np.ndarray] | None:
-        """q'M^-1 q / 4, b'M^-1 b - constant, q0 - q'M^-1 b for every row."""
+        """q'M^-1 q / 4, b'M^-1 b - constant (at least what rounding makes of it), q0 - q'M^-1 b per row."""
         found = self.factored(y)
         if found is None:
             return None
@@ -354,7 +354,9 @@ class MarginDual:
         rhs[-1][:, :-1] = q
         z = factor.solve(rhs)
         alpha = 0.25 * (q * z[-1][:, :-1]).sum(axis=0)
-        beta = sum(float(b @ s[:, -1]) for b, s in zip(f, z, strict=True)) - constant
+        parts = [float(b @ s[:, -1]) for b, s in zip(f, z, strict=True)]
+        # far from 0 the rounding of large terms is all that is left of it
+        beta = max(sum(parts) - constant, 2.0**-46 * sum(map(abs, parts)))
         return alpha, beta, offsets + rows @ chain.biases[-1] - q.T @ z[-1][:, -1]
 
     def scaled_rows(
