@@ -119,6 +119,7 @@ def solved_norms(
     rows: tuple[int | None, ...] = tuple(range(graph.output_dim)) if q == math.inf else (None,)
     columns = range(graph.input_dim) if p == 1.0 else (None,)
     left = _left(time_limit)
+    start = _shared_start(graph) if p == math.inf or q == 1.0 else None
     found: dict[tuple[int | None, int | None], tuple[Part, str] | None] = {}
     if p != math.inf and q != 1.0:
         for column in columns:
@@ -128,7 +129,9 @@ def solved_norms(
             else:
                 found[None, column] = _gain(graph, column, solver, tol, left(), progress)
     ends = itertools.product(rows, columns)
-    known = [found.get(end) or _lifted(graph, (p, q), *end, solver, tol, left(), progress) for end in ends]
+    known = [
+        found.get(end) or _lifted(graph, (p, q), *end, start, solver, tol, left(), progress) for end in ends
+    ]
     return GraphWitness(
         "dissipation", (p, q), tuple(part for part, _ in known), produced_by=f"{label}, {known[0][1]}"
     )
@@ -188,6 +191,20 @@ def _of_constant(part: Part, row: int) -> Part:
     return dataclasses.replace(part, d_in=_CONSTANT * part.d_in, multipliers=scaled, row=row)
 
 
+def _shared_start(graph: Graph) -> Part | None:
+    """A dissipation of the l2 gain, without an iteration: a start for LowRank in all norms and ends."""
+    gain = GraphGain(graph)
+    if not gain.moves or not isinstance(_default(gain, None), LowRank):
+        return None
+    sdp = gain.sdp()
+    if LowRank().suits(sdp) is not None:
+        return None
+    solution = LowRank(max_iterations=0).solve(sdp)
+    if not solution.status.has_point or solution.y is None or solution.y[-1] <= 0.0:
+        return None
+    return gain.witness(solution).parts[0]
+
+
 def _gain(
     graph: Graph,
     column: int | None,
@@ -212,6 +229,7 @@ def _lifted(
     norm: tuple[float, float],
     row: int | None,
     column: int | None,
+    start: Part | None,
     solver: AbstractSolver | None,
     tol: float | None,
     time_limit: float | None,
@@ -221,7 +239,8 @@ def _lifted(
     problem = GraphNorms(graph, norm, row, column)
     sdp = problem.sdp()
     for chosen in (solver,) if solver is not None else _for_norms(graph, sdp, tol):
-        solution = chosen.solve(sdp, time_limit=time_limit, progress=progress)
+        warm = problem.start(start) if start is not None and isinstance(chosen, LowRank) else None
+        solution = chosen.solve(sdp, warm_start=warm, time_limit=time_limit, progress=progress)
         if solution.status is Status.SOLVED:
             break
     if solution.status in (Status.INFEASIBLE, Status.UNBOUNDED, Status.FAILED):

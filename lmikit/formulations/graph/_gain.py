@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from ._constraints import node_constraint
 from ._feedback import DeadbeatFeedback, local_coordinates
 from ._maps import EliminatedMaps, couples, linear_fractional_of, one_sided
 
-__all__ = ["GraphGain", "needs_signs", "spread"]
+__all__ = ["GraphGain", "gathered", "needs_signs", "spread"]
 
 _LARGE = 1e6  # operations of one factorisation from which levels matter
 _NARROW = 4.0  # times those with every node a level of its own: no coordinates are worth their search
@@ -150,6 +151,16 @@ def spread(form: EliminatedForm, values: np.ndarray) -> tuple[np.ndarray, ...]:
         start += picked.size
         result.append(full)
     return tuple(result)
+
+
+def gathered(form: EliminatedForm, multipliers: Sequence[np.ndarray], scales: Sequence[float]) -> np.ndarray:
+    """The inverse of `spread`, each node's multipliers times its scale."""
+    found = [np.zeros(0)]
+    for k, t, scale in zip(form.graph.applied, multipliers, scales, strict=True):
+        node = form.graph.nodes[k]
+        assert isinstance(node, Apply)
+        found.append((scale if node.grouped else 2.0 * scale) * t[_picked(form, k)])
+    return np.concatenate(found)
 
 
 def _picked(form: EliminatedForm, k: int) -> np.ndarray:

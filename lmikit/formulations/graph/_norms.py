@@ -23,7 +23,7 @@ from .._point import usable_point
 from .._signs import nonnegative_rows
 from ..iqc import Dissipation
 from ._constraints import node_constraint
-from ._gain import spread
+from ._gain import gathered, spread
 from ._maps import EliminatedMaps, linear_fractional_of
 
 __all__ = ["GraphNorms"]
@@ -92,6 +92,14 @@ class GraphNorms:
         each_in = np.eye(inputs) if p == math.inf else np.ones((inputs, 1))
         each_out = np.eye(outputs) if q == 1.0 else np.ones((outputs, 1))
         return each_in, each_out
+
+    def start(self, part: Part) -> np.ndarray:
+        """The point of an l2 dissipation from all inputs to all outputs, feasible for any norms and ends."""
+        each_in, each_out = self._diagonals(self.maps.inputs, int(self.maps.N_yx.shape[0]))
+        scales = [self.units[k] ** 2 for k in self.graph.applied]
+        d_in = np.full(each_in.shape[1], float(part.d_in[0]))
+        d_out = np.full(each_out.shape[1], float(part.d_out[0]) / self.units[-1] ** 2)
+        return np.concatenate([gathered(self.form, part.multipliers, scales), d_in, d_out])
 
     def part(self, solution: Solution) -> Part:
         """The multipliers and D's of the solver's point, raised where they are not positive."""
