@@ -54,14 +54,19 @@ def absolute_gradient(sdp: SDP, dual: Dual) -> np.ndarray:
     """The gradient with every term replaced by its absolute value, shape (m,)."""
     value = abs(sdp.G).T @ np.abs(dual.z) + abs(sdp.A).T @ np.abs(dual.v)
     for lmi, X in zip(sdp.lmis, dual.X, strict=True):
-        value = value + _absolute(lmi).adjoint(np.abs(X))
+        value = value + _absolute_adjoint(lmi, np.abs(X))
     for soc, s in zip(sdp.socs, dual.s, strict=True):
         value = value + abs(soc.C).T @ np.abs(s)
     return np.asarray(value)
 
 
-def _absolute(lmi: LMI) -> LMI:
-    return dataclasses.replace(lmi, P=abs(lmi.P), Q=abs(lmi.Q), E=abs(lmi.E))
+def _absolute_adjoint(lmi: LMI, X: np.ndarray) -> np.ndarray:
+    """`LMI.adjoint` with every coefficient replaced by its absolute value."""
+    if lmi.has_entries:
+        weights = np.abs(lmi.P.data * lmi.Q.data) * X[lmi.P.indices, lmi.Q.indices]
+    else:
+        weights = np.asarray(abs(lmi.P).multiply(X @ abs(lmi.Q)).sum(axis=0)).ravel()
+    return np.asarray(abs(lmi.E).T @ weights)
 
 
 def absolute_offset(sdp: SDP, dual: Dual) -> float:

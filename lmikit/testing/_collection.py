@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -77,8 +77,12 @@ def _loop() -> SDP:
     return problem.compile()
 
 
-def named_sdps() -> tuple[NamedSDP, ...]:
-    """The problems of the collection, the smallest first; made again by the same formulas at every call."""
+def named_sdps(networks: Mapping[str, Network] | None = None) -> tuple[NamedSDP, ...]:
+    """The problems of the collection, the smallest first; made again by the same formulas at every call.
+
+    `networks`: LipSDP of these networks is added under their names, with the optimum -1/L^2: of public ones,
+    whose weights are not part of this package, as they are read from their files.
+    """
     makers: list[tuple[str, str, Callable[[], SDP]]] = [
         (
             "lipsdp-demo",
@@ -90,18 +94,25 @@ def named_sdps() -> tuple[NamedSDP, ...]:
         ("network-loop", "l2 gain of a loop with a tanh network, squared", _loop),
         ("lipsdp-5-10-10-2", "LipSDP of a random ReLU network: -1/L^2", lambda: _lipsdp((5, 10, 10, 2))),
     ]
-    return tuple(NamedSDP(name, about, make()) for name, about, make in makers)
+    own = [NamedSDP(name, about, make()) for name, about, make in makers]
+    given = (networks or {}).items()
+    return (
+        *own,
+        *(NamedSDP(f"lipsdp-{n}", f"LipSDP of {n}: -1/L^2", JointLipSDP(w).sdp()) for n, w in given),
+    )
 
 
-def write_collection(folder: str | os.PathLike[str]) -> dict[str, ProvenSDP]:
-    """Write NAME.dat-s and NAME.json, a certificate of its optimum, for every problem.
+def write_collection(
+    folder: str | os.PathLike[str], networks: Mapping[str, Network] | None = None
+) -> dict[str, ProvenSDP]:
+    """Write NAME.dat-s and NAME.json, a certificate of its optimum, for every problem of `named_sdps`.
 
     The certificate is for the numbers in the file, as `read_sdpa` reads them: `lmikit check NAME.json
     NAME.dat-s --exact` proves it again. Raises InputError for the folder, NotCertified.
     """
     place = pathlib.Path(folder)
     results = {}
-    for problem in named_sdps():
+    for problem in named_sdps(networks):
         path = place / f"{problem.name}.dat-s"
         write_sdpa(problem.sdp, path)
         results[problem.name] = proven = prove(read_sdpa(path))
