@@ -1,9 +1,10 @@
 """Convolutional networks on a torus, proven: python benchmarks/convolutions.py --data FOLDER.
 
 FOLDER holds GLipSDP's networks (github.com/ppauli/GLipSDP: `cnn_C{n}_CH{c}.mat`, `2C2F.mat`,
-`LeNet5ReLU.mat`) and networks of 8 x 8 digits (`cnn2_seed0.mat` and others). Of cnn_C{n} convolutions 1 to
-n - 1 are bounded, c to c channels on 28 x 28 pixels, the last one linear, as in the published table, whose
-values are of MOSEK on another machine and not proven. CPU seconds are those of the process, proofs included.
+`LeNet5ReLU.mat`, `C-R18.mat`) and networks of 8 x 8 digits (`cnn2_seed0.mat` and others). Of cnn_C{n}
+convolutions 1 to n - 1 are bounded, c to c channels on 28 x 28 pixels, the last one linear, as in the
+published table, whose values are of MOSEK on another machine and not proven; then convolutions 0 to n - 1,
+from one channel on. CPU seconds are those of the process, proofs included.
 Writes docs/results/convolutions.md.
 """
 
@@ -22,7 +23,7 @@ import scipy.io
 
 import lmikit
 from lmikit import Graph, GraphBuilder, Network, TorusCertificate
-from lmikit.maps import Convolution2d, average_pool2d
+from lmikit.maps import Convolution2d, average_pool2d, pooling_windows
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results" / "convolutions.md"
 PUBLISHED = {  # Pauli et al., GLipSDP: two, four, eight and sixteen convolutions
@@ -35,20 +36,20 @@ NEURONS = 2000  # up to which networks are bounded unrolled as well
 
 _HEAD = """# Convolutional networks on a torus
 
-Written by `python benchmarks/convolutions.py --limit {limit:g}`, lmikit {version}. Bounds are proven; CPU
-seconds on one core include the proof. The lower end is the solver's own bound on what multipliers per channel
-can show on this torus, not proven. GLipSDP's published values are of another machine, with MOSEK, and not
-proven; they hold for the same stacks.
+Written by `python benchmarks/convolutions.py --limit {limit:g}`, lmikit {version}. Bounds are proven, the
+product of the layers' norms as well; CPU seconds on one core include the proof. The lower end is the solver's
+own bound on what multipliers per channel can show on this torus, not proven. GLipSDP's published values are
+of another machine, with MOSEK, and not proven; they hold for the same stacks.
 
-| network | cells | Fast | CPU s | best multipliers | lower end | CPU s | GLipSDP | one per neuron |
-|---|---|---|---|---|---|---|---|---|
+| network | cells | product | Fast | CPU s | best multipliers | lower end | CPU s | GLipSDP | one per neuron |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 
-def stack(data: pathlib.Path, size: int, channels: int) -> Network:
-    """The convolutions 1 to size - 1."""
+def stack(data: pathlib.Path, size: int, channels: int, first: int = 1) -> Network:
+    """The convolutions first to size - 1."""
     found = scipy.io.loadmat(data / f"cnn_C{size}_CH{channels}.mat")["params"][0, 0]
-    kernels = [found[f"conv_{k}_weight"].astype(float) for k in range(1, size)]
+    kernels = [found[f"conv_{k}_weight"].astype(float) for k in range(first, size)]
     return Network.from_arrays([Convolution2d(K, (K.shape[1], 28, 28), padding=1) for K in kernels])
 
 
@@ -74,6 +75,22 @@ def lenet(data: pathlib.Path) -> Graph:
     for weight in weights[2:4]:
         value = g.relu(weight @ value)
     return g.output(weights[4] @ value)
+
+
+def residual(data: pathlib.Path) -> Graph:
+    """C-R18: a convolution, max-pooling, eight residual blocks of two convolutions, average pooling."""
+    d = scipy.io.loadmat(data / "C-R18.mat")
+    g = GraphBuilder()
+    stem = Convolution2d(d["stem_0_conv_weight"].astype(float), (1, 28, 28), padding=3)
+    value = g.max_pool(g.relu(stem @ g.input(784)), pooling_windows(stem.output_shape, 2))
+    shape = (16, 14, 14)
+    for k in range(8):
+        one, two = (
+            Convolution2d(d[f"blocks_{k}_conv{i}_conv_weight"].astype(float), shape, padding=1)
+            for i in (1, 2)
+        )
+        value = g.relu(value + two @ g.relu(one @ value))
+    return g.output(d["classifier_weight"].astype(float) @ (average_pool2d(shape, 2) @ value))
 
 
 def digits(data: pathlib.Path, name: str) -> Network:
@@ -116,15 +133,14 @@ def row(
     neuron: str = "-",
 ) -> str:
     """Fast, then the best multipliers within the limit."""
+    product = lmikit.lipschitz(network, lmikit.SpectralProduct()).bound
     fast, fast_seconds = timed(network, cells, 0.0)
     best, seconds = timed(network, cells, limit)
     least = best.witness.optimum_at_least
     end = "-" if least is None else f"{least:.7g}"
     m = "x".join(map(str, best.witness.cells))
-    text = (
-        f"| {name} | {m} | {fast.bound:.7g} | {fast_seconds:.1f} | {best.bound:.7g} | {end} | {seconds:.1f} "
-    )
-    text += f"| {other} | {neuron} |"
+    text = f"| {name} | {m} | {product:.7g} | {fast.bound:.7g} | {fast_seconds:.1f} | {best.bound:.7g} "
+    text += f"| {end} | {seconds:.1f} | {other} | {neuron} |"
     print(text, flush=True)
     return text
 
@@ -152,8 +168,13 @@ def main() -> None:
         if (options.data / f"cnn_C{size}_CH{channels}.mat").exists():
             make = functools.partial(stack, options.data, size, channels)
             add(f"{size - 1} convolutions, {channels} channels", make, (32, 32), f"{value:.7g}")
+    for size, channels in PUBLISHED:
+        if (options.data / f"cnn_C{size}_CH{channels}.mat").exists():
+            make = functools.partial(stack, options.data, size, channels, 0)
+            add(f"1 + {size - 1} convolutions, {channels} channels", make, (32, 32), "-")
     add("2C2F", functools.partial(two_convolutions, options.data), None, "-")
     add("LeNet-5", functools.partial(lenet, options.data), None, "-")
+    add("C-R18", functools.partial(residual, options.data), None, "-")
     for name in ("cnn2_seed0", "cnn2_seed5", "cnn3_seed5"):
         if (options.data / f"{name}.mat").exists():
             add(name, functools.partial(digits, options.data, name), None, "-")
