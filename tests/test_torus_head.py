@@ -1,5 +1,6 @@
 """Torus bounds of networks with fully connected layers at the end: derivatives, order, optimum, anytime."""
 
+import dataclasses
 import itertools
 import pathlib
 import runpy
@@ -13,6 +14,7 @@ from torus_helpers import conv, random_network
 import lmikit
 from lmikit import InputError, Network
 from lmikit.formulations.torus import fast_torus, headed
+from lmikit.formulations.torus._logarithms import approached
 from lmikit.formulations.torus._model import torus_model
 from lmikit.formulations.torus._star import Star
 from lmikit.graph import chain_graph
@@ -76,6 +78,36 @@ def test_what_a_point_needs_is_where_the_matrix_stops_being_definite():
         for factor, feasible in ((1.0 + 1e-9, True), (1.0 - 1e-9, False)):
             moved = np.append(y[:-1], needed * factor)
             assert (star.trial(moved) is not None) == feasible
+
+
+def neighbourhood(form, share=0.7):
+    """All points on the way, in logarithms, and the star."""
+    model = torus_model(form)
+    star, start = Star(model, share=3.0), fast_torus(form, model, share)
+    y = np.concatenate([*start.multipliers, *start.head, [start.d_out]])
+    return list(approached(star, y, 10.0 * star.degree, 1e-3)), star
+
+
+def test_the_way_in_logarithms_is_feasible_and_ends_near_the_optimum():
+    for form in forms(6):
+        points, star = neighbourhood(form)
+        for needed, y in points:
+            assert star.trial(y).needed == pytest.approx(needed, rel=1e-9)
+        assert points[-1][0] <= points[0][0]
+        assert points[-1][0] <= headed(form).d_out * (1.0 + 2.0 / 10.0)  # rows / tau of log d, and some
+
+
+def test_scaling_layers_changes_nothing_on_the_way():
+    network = headed_network(5, (3,))
+    weights = [layer.linear for layer in network.layers]
+    first = conv(np.random.default_rng(5), 2, (1, 4, 4), 3, padding=1)
+    assert np.array_equal(first.to_dense(), weights[0].to_dense())
+    scaled = [dataclasses.replace(first, kernel=first.kernel * 2.0**12), *weights[1:-1]]
+    scaled.append(weights[-1].to_dense() * 2.0**-12)
+    ends = [neighbourhood(torus_form(chain_graph(net)))[0] for net in (network, Network.from_arrays(scaled))]
+    assert len(ends[0]) == len(ends[1])
+    for (one, _), (other, _) in zip(*ends, strict=True):
+        assert other == pytest.approx(one, rel=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
