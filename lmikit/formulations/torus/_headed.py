@@ -38,7 +38,7 @@ _DEAD = 1e5  # times the least multiplier of a node: of channels that receive ne
 _ROOM = 100.0, 2.0  # caps on the multipliers relative to the start, the second of dead channels
 _COARSE = 4, 6  # sides of the first grid
 _SHARE = 3.0  # of the arms in the barrier, on the way to the neighbourhood
-_WAY = (2.0, 5e-3), (10.0, 2e-3)  # weight of log d by the barrier's degree, gain of log d at which it ends
+_PRICE, _GAIN = 2.0, 1e-2  # weight of log d by the barrier's degree, and the gain of log d at which it ends
 _CENTRED = 0.7  # decrement from which t grows
 _NEAR = 2.0  # times t: the derivative of phi in d from which d is raised
 _GROWTH, _FAR = 5.0, 10.0  # of t, and to what decrement at most
@@ -115,18 +115,16 @@ class _HeadedSearch:
         star = Star(self.model, share=_SHARE)
         if few is not None:
             coarse, near = Star(few, share=_SHARE), self.y
-            share, tolerance = _WAY[0]
-            for _needed, point in approached(coarse, near, share * coarse.degree, tolerance):
+            for _, point in approached(coarse, near, _PRICE * coarse.degree, _GAIN):
                 near = point
                 if self._seconds() > 0.5 * self._limit:
                     break
             self.y = _feasible(star, near, self.y)
-        for share, tolerance in _WAY:
-            for needed, point in approached(star, self.y, share * star.degree, tolerance):
-                self.y = point
-                self._found(needed)
-                if self._seconds() > self._limit:
-                    return
+        for needed, point in approached(star, self.y, _PRICE * star.degree, _GAIN):
+            self.y = point
+            self._found(needed)
+            if self._seconds() > self._limit:
+                return
 
     def _found(self, needed: float) -> None:
         self.best = min(self.best, (needed, self.y), key=lambda pair: pair[0])
