@@ -194,7 +194,7 @@ def main() -> None:
         "",
         "CVXOPT's default options end at a relative gap of 1e-6 and a feasibility of 1e-7, Dense's at 1e-8",
         "for both and after its own checks of the answer. Above 2 are problems of a few milliseconds: an",
-        "iteration of ours is about 250 calls of NumPy, whatever the size.",
+        "iteration of ours is several hundred calls of NumPy, whatever the size.",
         "",
         "hinf12 has no optimum that is attained: y grows without end, and the iterates with it.",
         "",
