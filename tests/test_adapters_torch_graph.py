@@ -6,6 +6,8 @@ import pytest
 import lmikit
 from lmikit import InputError
 from lmikit.adapters import graph_from_torch
+from lmikit.certificates.graph import verify_graph
+from lmikit.graph import OneLipschitz
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -104,3 +106,34 @@ class Twice(nn.Module):
 def test_what_is_not_read_is_refused(model, what):
     with pytest.raises(InputError, match=what):
         graph_from_torch(model, 3)
+
+
+def almost_orthogonal(n, m):
+    """AOL as training code has it: what is stored is W, what the layer uses W D."""
+
+    class AlmostOrthogonal(torch.nn.Module):
+        def forward(self, W):
+            return W * (W.T @ W).abs().sum(1).rsqrt()
+
+    linear = torch.nn.Linear(n, m)
+    torch.nn.utils.parametrize.register_parametrization(linear, "weight", AlmostOrthogonal())
+    return linear
+
+
+def test_parametrised_layers_of_torch_prove_one():
+    torch.manual_seed(0)
+    layers = [almost_orthogonal(n, m) for n, m in ((4, 6), (6, 5), (5, 3))]
+    stored, used = OneLipschitz(4), OneLipschitz(4)
+    for layer in layers:
+        bias = layer.bias.detach().numpy()
+        stored.aol(layer.parametrizations.weight.original.detach().numpy(), bias)
+        used.contraction(layer.weight.detach().numpy(), bias)
+    (graph, witness), (other, its_own) = stored.finish(), used.finish()
+    x = np.random.default_rng(0).standard_normal((20, 4))
+    np.testing.assert_allclose(graph(x), other(x), atol=1e-5)
+    assert verify_graph(graph, witness).bound <= 1.0 + 1e-9
+    assert verify_graph(other, its_own).bound <= 1.0 + 1e-5  # W D was rounded to float32
+    model = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.ReLU()))).eval()
+    network = lmikit.adapters.from_torch(model)
+    np.testing.assert_allclose(network(x), other(x), atol=1e-5)
+    assert lmikit.lipschitz(network).bound <= verify_graph(other, its_own).bound

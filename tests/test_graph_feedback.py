@@ -1,5 +1,7 @@
 """Coordinates in which linear skips are local: the same LMI, by levels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from graph_helpers import dense, random_graph, residual_net
@@ -10,7 +12,9 @@ import lmikit
 from lmikit.formulations.graph import GraphGain
 from lmikit.formulations.graph._feedback import local_coordinates
 from lmikit.graph import GraphBuilder
+from lmikit.graph._levels import factor_cost
 from lmikit.nonlinear import MaxMinPairs
+from lmikit.solvers import Clarabel
 
 
 def value(lmi, y):
@@ -119,3 +123,65 @@ def test_pairs_of_channels_by_levels():
     found = check_same_lmi(graph, 0)
     assert found is not None
     assert len(found.partition) >= 3
+
+
+def pooled(size):
+    """Averages of pairs."""
+    return np.kron(np.eye(size // 2), np.full((1, 2), 0.5))
+
+
+def u_net(rng, size, depth):
+    """Down by averages of pairs, up by their transpose with what was there on the way down added."""
+    g = GraphBuilder()
+    s = g.relu(dense(rng, size, size) @ g.input(size))
+    kept = []
+    for _ in range(depth):
+        kept.append(s)
+        s = g.relu(dense(rng, s.size // 2, s.size // 2) @ (pooled(s.size) @ s))
+    for before in reversed(kept):
+        up = (2.0 * pooled(before.size).T) @ s
+        s = g.relu(dense(rng, before.size, before.size) @ up + dense(rng, before.size, before.size) @ before)
+    return g.output(dense(rng, 2, size) @ s)
+
+
+def dense_blocks(rng, blocks, depth, growth):
+    """Every layer reads all layers of its block before it, a narrow one ends each block."""
+    g = GraphBuilder()
+    s = g.relu(dense(rng, growth, growth) @ g.input(growth))
+    for _ in range(blocks):
+        values = [s]
+        for _ in range(depth):
+            joined = g.concat(*values)
+            values.append(g.relu(dense(rng, growth, joined.size) @ joined))
+        joined = g.concat(*values)
+        s = g.relu(dense(rng, growth, joined.size) @ joined)
+    return g.output(dense(rng, 2, growth) @ s)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda rng: u_net(rng, 8, 2), lambda rng: dense_blocks(rng, 2, 2, 3)],
+    ids=["U-Net", "DenseNet"],
+)
+def test_values_that_are_read_far_behind_keep_the_optimum(build):
+    graph = build(np.random.default_rng(3))
+    (lmi,) = GraphGain(graph).sdp().lmis
+    assert len(lmi.partition) >= 3
+    found = lmikit.lipschitz(graph)
+    assert found.witness.kind == "dissipation"
+    sdp = GraphGain(graph).sdp()
+    dense_sdp = dataclasses.replace(sdp, lmis=(dataclasses.replace(lmi, partition=None),))
+    other = Clarabel(tol=1e-10).solve(dense_sdp)
+    assert found.bound == pytest.approx((-other.objective) ** -0.5, rel=1e-6)
+    assert lmikit.check(found, graph, exact=True)
+
+
+def test_levels_end_where_the_cut_is_narrow_and_never_cost_more_than_one_block():
+    rng = np.random.default_rng(0)
+    deep = u_net(rng, 16, 3)
+    sizes = GraphGain(deep).maps.partition(lifted=False)
+    assert sizes == (16, 16, deep.hidden_neurons - 16)  # all that is read across the bottom is one level
+    joined = GraphGain(dense_blocks(rng, 6, 3, 4)).maps.partition(lifted=False)
+    assert max(joined) <= 2 * 3 * 4 + 4  # two blocks and the layer between them
+    for found in (sizes, joined):
+        assert factor_cost(found) <= factor_cost((sum(found),))
