@@ -32,8 +32,8 @@ from ._proposal import Run
 __all__ = ["neuron_witness", "output_newton"]
 
 _FIRST_GAP = 0.1  # relative to rho, of the first central point
-_GROWTH = 4.0  # of t
-_CENTRED = 0.3  # Newton decrement, squared, from which t grows
+_GROWTH = 8.0  # of t
+_NEAR, _CENTRED = 1.0, 0.3  # Newton decrement, squared, from which t grows, and at the end
 _FORCING, _FINEST = 0.1, 0.01  # relative gain per product at which a Newton step is left; before t grows
 _PRODUCTS = 100  # of one Newton step at most
 _WATCHED = 8  # directions in which Z is kept definite
@@ -93,7 +93,9 @@ def output_newton(
         t = max(t, outputs / (_FIRST_GAP * max(point.rho, 1e-300)))
         barrier = _OutputBarrier.of(point, t)
         step, decrement = _newton_step(point, barrier, x, forcing, run)
-        if decrement < _CENTRED and forcing > _FINEST:  # perhaps the products were too few to see it
+        last = outputs / t < tolerance * best[1]
+        centred = decrement < (_CENTRED if last else _NEAR)
+        if last and centred and forcing > _FINEST:  # perhaps the products were too few to see more
             forcing = _FINEST
             continue
         moved = _searched(gain, x, watched, step, barrier.value, decrement, t, run)
@@ -102,8 +104,8 @@ def output_newton(
             if point.rho < best[1]:
                 best = x, point.rho
         run.report(math.sqrt(best[1]), None)
-        if moved is None or decrement < _CENTRED:
-            if outputs / t < tolerance * best[1]:
+        if moved is None or centred:
+            if last:
                 break
             t *= _GROWTH
         forcing = _FORCING

@@ -20,6 +20,7 @@ second layer, of two convolutions one. What is left of Z is factorised as one de
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ __all__ = ["GainPoint", "OutputGain", "dense_rows"]
 _SPARSE = 0.25  # share of nonzero entries up to which a map is multiplied as a sparse one
 _SPARSE_COST = 250.0  # of a multiplication of sparse matrices, against one of dense ones
 _ITERATIONS = 12  # of the subspace, from a random one
+_CHUNK = 256  # rows of a block of A D A'
 Columns = dict[int, np.ndarray]  # by source, (size, columns)
 
 
@@ -63,17 +65,29 @@ class _ProductMap:
         return np.asarray(self.matrix.toarray() if sp.issparse(self.matrix) else self.matrix)
 
     @functools.cached_property
-    def _sparse_gram(self) -> bool:
-        """Whether A D A' is quicker with sparse products."""
+    def _blocks(self) -> "_BlockGram | None":
+        """How A D A' is formed block by block, where that is quicker than the other two ways."""
         if not sp.issparse(self.matrix):
-            return False
-        multiplications = float((np.diff(self.transposed.indptr).astype(float) ** 2).sum())
-        return _SPARSE_COST * multiplications < 0.5 * self.matrix.shape[0] * float(np.prod(self.matrix.shape))
+            return None
+        dense = 0.5 * self.matrix.shape[0] * float(np.prod(self.matrix.shape))
+        if self._sparse_cost < dense:
+            return None
+        found = _BlockGram.of(self.matrix)
+        return found if found.cost < min(dense, self._sparse_cost) else None
+
+    @functools.cached_property
+    def _sparse_cost(self) -> float:
+        """Of A D A' by sparse products, in multiplications of dense ones."""
+        if not sp.issparse(self.matrix):
+            return math.inf
+        return _SPARSE_COST * float((np.diff(self.transposed.indptr).astype(float) ** 2).sum())
 
     def gram(self, weights: np.ndarray) -> np.ndarray:
         """The lower triangle of A diag(weights) A', weights >= 0."""
+        if self._blocks is not None:
+            return self._blocks.at(weights)
         root = np.sqrt(weights)
-        if self._sparse_gram:
+        if self._sparse_cost < 0.5 * self.matrix.shape[0] * float(np.prod(self.matrix.shape)):
             half = self.matrix @ sp.diags_array(root).tocsr()
             return np.asarray((half @ half.T).toarray())
         return np.asarray(blas.dsyrk(1.0, (self.dense * root).T, trans=1, lower=1))
@@ -83,6 +97,45 @@ class _ProductMap:
         if sp.issparse(self.matrix) and sp.issparse(other.matrix):
             return np.asarray((self.matrix @ sp.diags_array(weights).tocsr() @ other.transposed).toarray())
         return np.asarray((self.dense * weights) @ other.transposed)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _BlockGram:
+    """A diag(weights) A' by blocks of rows that read neighbouring columns, as those of a convolution do."""
+
+    size: int
+    blocks: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
+
+    @classmethod
+    def of(cls, matrix: sp.csr_array) -> "_BlockGram":
+        """Rows in the order of the mean of their columns, `_CHUNK` at a time."""
+        counts = np.maximum(np.diff(matrix.indptr), 1)
+        middle = np.add.reduceat(np.append(matrix.indices, 0.0), matrix.indptr[:-1]) / counts
+        order = np.argsort(middle, kind="stable")
+        parts = [order[k : k + _CHUNK] for k in range(0, order.size, _CHUNK)]
+        rows = [matrix[p].tocsc() for p in parts]
+        reads = [np.diff(r.indptr) > 0 for r in rows]
+        blocks = []
+        for i, j in itertools.combinations_with_replacement(range(len(parts)), 2):
+            common = np.flatnonzero(reads[i] & reads[j])
+            if common.size:
+                left, right = rows[i][:, common].toarray(), rows[j][:, common].toarray()
+                blocks.append((parts[i], parts[j], common, left, np.ascontiguousarray(right.T)))
+        return cls(matrix.shape[0], tuple(blocks))
+
+    @property
+    def cost(self) -> float:
+        """Multiplications."""
+        return float(sum(left.size * right.shape[1] for _, _, _, left, right in self.blocks))
+
+    def at(self, weights: np.ndarray) -> np.ndarray:
+        """The full symmetric matrix."""
+        result = np.zeros((self.size, self.size))
+        for first, second, common, left, right in self.blocks:
+            block = (left * weights[common]) @ right
+            result[np.ix_(first, second)] = block
+            result[np.ix_(second, first)] = block.T
+        return result
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
