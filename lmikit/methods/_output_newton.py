@@ -7,8 +7,9 @@ With Q(Lambda) of `lmikit.formulations.graph.OutputGain`, matrix-convex, the cen
 are within m / t of the least rho, m the order of Q: as few outputs as that is, so few digits are lost to the
 barrier. rho is put in (one equation), and Newton's equations for Lambda, as many as there are neurons, are
 solved by conjugate gradients in relative steps, left when a product no longer pays (Nash, Sofer, Oper. Res.
-Lett. 1990): a product with the Hessian costs one solve with the factor of the point. Steps are halved until
-the barrier falls, so that every iterate is strictly feasible.
+Lett. 1990), preconditioned by a diagonal and the barrier's own part: a product with the Hessian is one solve
+with the factor of the point. Steps are halved until the barrier falls, so that every iterate is strictly
+feasible; a neuron whose multiplier falls takes 1 / (1 - s) for 1 + s, which stays positive.
 
 Q hardly sees some directions in which Z may become singular. The r columns J along which Z is least definite
 count in the barrier as log det(J'Z^-1 J), convex as well (minus the logarithm of a Schur complement).
@@ -16,8 +17,10 @@ count in the barrier as log det(J'Z^-1 J), convex as well (minus the logarithm o
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from .._arrays import blas_threads
@@ -41,6 +44,8 @@ _FAR = 0.3  # a relative step beyond which longer ones are tried: far from the b
 _SHORTEST = 1e-5  # a step below which rounding is all that is left
 _POWERS, _ROOM = 30, 1.1  # of norms of maps
 _DAMPING = 1e-6  # of relative steps, per output: neurons without influence stay
+_MOST_OUTPUTS = 32  # for whose barrier the preconditioner has its part of rank m (m + 1) / 2
+_FLOOR = 1e-8  # of the preconditioner's diagonal, relative to its largest entry
 _STEPS = 400
 _SMALL_BLOCK = 1024  # rows up to which one BLAS thread is quicker
 
@@ -158,9 +163,10 @@ def _newton_step(
         bent = point.curvature(weight, d) + point.gradient(inner)
         return np.asarray(bent * x - (np.trace(inner[:m, :m]) / size) * flat + _DAMPING * m * s)
 
+    approximate = _preconditioner(point, weight, m, x)
     step, residual = np.zeros_like(x), -slope
-    direction = residual.copy()
-    left, model = float(residual @ residual), 0.0
+    direction = approximate(residual)
+    left, model = float(residual @ direction), 0.0
     for k in range(1, _PRODUCTS + 1):
         if left == 0.0 or run.over:
             break
@@ -174,9 +180,32 @@ def _newton_step(
         fallen, model = model, 0.5 * float(step @ (slope - residual))
         if k * (1.0 - fallen / model) <= forcing:
             break
-        before, left = left, float(residual @ residual)
-        direction = residual + (left / before) * direction
+        near = approximate(residual)
+        before, left = left, float(residual @ near)
+        direction = near + (left / before) * direction
     return step, -float(slope @ step)
+
+
+def _preconditioner(
+    point: GainPoint, weight: np.ndarray, m: int, x: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The inverse of D + G G': a diagonal in place of the curvature's part, and that of the barrier on Q.
+
+    <P Q'[D] P, Q'[D]> = ||L'Q'[D] L||_F^2 for P = L L' is of rank m (m + 1) / 2, and large near the end.
+    """
+    diagonal = point.curvature_diagonal(weight) * x**2
+    diagonal += _FLOOR * float(diagonal.max()) + _DAMPING * m
+    if m > _MOST_OUTPUTS:
+        return lambda r: np.asarray(r / diagonal)
+    values, vectors = np.linalg.eigh(weight[:m, :m])
+    columns = point.derivative_columns(vectors * np.sqrt(np.maximum(values, 0.0))) * x[:, None]
+    scaled = columns / diagonal[:, None]
+    core = scipy.linalg.cho_factor(np.eye(columns.shape[1]) + columns.T @ scaled)
+
+    def apply(r: np.ndarray) -> np.ndarray:
+        return np.asarray(r / diagonal - scaled @ scipy.linalg.cho_solve(core, scaled.T @ r))
+
+    return apply
 
 
 def _searched(
@@ -194,12 +223,12 @@ def _searched(
         return None
 
     def at(length: float, below: float) -> tuple[np.ndarray, GainPoint, float] | None:
-        trial = x * (1.0 + length * step)
+        trial = x * np.where(step > 0.0, 1.0 + length * step, 1.0 / (1.0 - length * np.minimum(step, 0.0)))
         point = gain.at(trial, watched)
         reached = math.inf if point is None else _OutputBarrier.of(point, t).value
         return None if point is None or reached > below else (trial, point, reached)
 
-    length, found = min(1.0, 0.9 / max(-float(step.min()), 1e-9)), None
+    length, found = 1.0, None
     while found is None:
         if length <= _SHORTEST or run.over:
             return None

@@ -65,6 +65,11 @@ class _ProductMap:
         return np.asarray(self.matrix.toarray() if sp.issparse(self.matrix) else self.matrix)
 
     @functools.cached_property
+    def squared(self) -> Any:
+        """Entry by entry."""
+        return self.matrix.power(2) if sp.issparse(self.matrix) else self.matrix**2
+
+    @functools.cached_property
     def _blocks(self) -> "_BlockGram | None":
         """How A D A' is formed block by block, where that is quicker than the other two ways."""
         if not sp.issparse(self.matrix):
@@ -392,6 +397,24 @@ class GainPoint:
         """Of <P, Q> in every channel, P symmetric."""
         ahead, behind = self._stacked
         return np.asarray(((ahead @ weight) * ahead).sum(axis=1) - ((behind @ weight) * behind).sum(axis=1))
+
+    def curvature_diagonal(self, weight: np.ndarray) -> np.ndarray:
+        """About the diagonal of the Hessian of <P, Q>: with Z replaced by its own diagonal Lambda."""
+        result = []
+        for k, node in self.gain.nodes.items():
+            states, seen, c = self.states[k], self.seen[k], node.centre[:, None]
+            behind, pushed = states - c * seen, node.product[:, None] * seen - c * states
+            norms = [rows.squared @ (1.0 / self.weights[s]) for s, rows in node.rows.items()]
+            own = ((behind @ weight) * behind).sum(axis=1) / self.weights[k]
+            result.append(2.0 * (own + ((pushed @ weight) * pushed).sum(axis=1) * sum(norms)))
+        return np.concatenate(result)
+
+    def derivative_columns(self, root: np.ndarray) -> np.ndarray:
+        """Per channel i the entries of L'Q'[e_i] L for the outputs, those off the diagonal times sqrt(2)."""
+        ahead, behind = (part[:, : len(root)] @ root for part in self._stacked)
+        rows, columns = np.triu_indices(len(root))
+        scale = np.where(rows == columns, 1.0, math.sqrt(2.0))
+        return np.asarray((ahead[:, rows] * ahead[:, columns] - behind[:, rows] * behind[:, columns]) * scale)
 
     def curvature(self, weight: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """The Hessian of <P, Q> times a direction."""
