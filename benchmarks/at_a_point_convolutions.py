@@ -1,9 +1,12 @@
 """Margins at a point of convolutional networks, beside CROWN, an attack and SDP-CROWN's published counts.
 
     python benchmarks/at_a_point_convolutions.py [--data FOLDER] [--images N] [--exact N] [--networks A,B]
+    python benchmarks/at_a_point_convolutions.py --pooling [--data FOLDER] [--images N] [--exact N]
 
 Needs the data folder (shared/data beside the project, or $LMIKIT_DATA): sdp_crown/, and torch to read it.
-Writes docs/results/at_a_point_convolutions.md. One thread, CPU seconds of this process, the attack apart.
+Writes docs/results/at_a_point_convolutions.md, with --pooling docs/results/at_a_point_pooling.md (public
+networks with max-pooling and images of MNIST's test set: real/ and mnist.npz of the data folder). One thread,
+CPU seconds of this process, the attack apart.
 Every certificate is proven by `verify_point`; those of the first --exact proven images of each network are
 proven again by `check` in integers.
 """
@@ -19,8 +22,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 import lmikit
+from lmikit._points import class_rows
 from lmikit.attacks import attack_margins
-from lmikit.certificates.point import PointCertificate, verify_point
+from lmikit.certificates.point import PointCertificate, point_network, verify_point
 from lmikit.claims import Ball
 from lmikit.intervals import crown_margin, rounding_bound
 from lmikit.maps import Convolution2d
@@ -56,6 +60,30 @@ Published for the 200 images (SDP-CROWN, Table 1; its seconds are per image on a
 CROWN is this package's own, with every rounding enclosed. "exact": certificates that the checker proved again
 in integers, {exact}.
 """
+
+POOLING = """# Margins at a point of networks with max-pooling
+
+Written by `{command}`. Public networks with max-pooling
+({where}) and the first {images} images of MNIST's test set, pixels in [0, 1], l2 balls of two radii
+each, through `certify_point` with a limit of 20 s per image. "right" are classified rightly, "refuted" those
+for which the attack found another class, "robust" the others. "CROWN" counts what enclosures prove alone,
+"proven" what `certify_point` proves of the real function (every margin is compared with the attack's),
+"float32" what it proves of every float32 forward pass. Seconds are CPU seconds per robust image on one
+thread, the attack included: mean, largest.
+
+| network, as a chain | eps | right | refuted | robust | CROWN | **proven** | share | s | float32 | exact |
+|---|---|---|---|---|---|---|---|---|---|---|
+{rows}
+
+"exact": certificates that `check` proved again in integers, for the graph. The networks have four to six
+layers once each level of a maximum counts as one; without enclosures the dual loses with every layer, so that
+on these radii the proofs are CROWN's, through the trees of ReLU.
+"""
+POOLED = (
+    ("NeuralNetworkVerification__Marabou__cnn_max_mninst3.onnx", (0.1, 0.15)),
+    ("NeuralNetworkVerification__Marabou__cnn_max_mnist2.h5", (0.03, 0.05)),
+    ("dlshriver__dnnv-benchmarks__lenet.onnx", (0.05, 0.1)),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +211,57 @@ def one_network(subject: Subject, data: pathlib.Path, images: int, exact: int) -
     return tally
 
 
+def pooled_row(file: pathlib.Path, eps: float, images: int, exact: int) -> str:
+    """One row of the table of networks with max-pooling."""
+    graph = lmikit.load_network(file)
+    chain = point_network(graph)
+    with np.load(file.parent.parent / "mnist.npz") as data:
+        X, y = data["x_test"][:images].reshape(images, -1) / 255.0, data["y_test"][:images].astype(int)
+    right = np.flatnonzero(graph(X).argmax(axis=1) == y)
+    count = {"refuted": 0, "proven": 0, "undecided": 0, "crown": 0, "single": 0, "exact": 0}
+    seconds = []
+    for i in right:
+        start = time.process_time()
+        result = lmikit.certify_point(graph, X[i], int(y[i]), eps, time_limit=20.0)
+        count[result.verdict] += 1
+        if result.verdict == "refuted":
+            continue
+        seconds.append(time.process_time() - start)
+        assert result.verdict != "proven" or result.margin <= result.attack_margin
+        rows, _ = class_rows(graph.output_dim, int(y[i]))
+        count["crown"] += bool((crown_margin(chain, Ball(X[i], eps), rows) > 0.0).all())
+        if result.certificate is None or result.verdict != "proven":
+            continue
+        single = lmikit.certify_point(graph, X[i], int(y[i]), eps, time_limit=20.0, semantics="float32")
+        count["single"] += single.verdict == "proven"
+        if count["exact"] < exact:
+            assert lmikit.check(result.certificate, graph, exact=True)
+            count["exact"] += 1
+    robust = len(right) - count["refuted"]
+    share = 100.0 * count["proven"] / max(robust, 1)
+    name = file.name.rsplit("__", 1)[1]
+    print(f"{name}, {eps}: {count}", flush=True)
+    return (
+        f"| {name}, {chain.hidden_neurons} neurons in {chain.hidden_layers} layers | {eps} | {len(right)} "
+        f"| {count['refuted']} | {robust} | {count['crown']} | **{count['proven']}** | {share:.0f} % "
+        f"| {np.mean(seconds):.2f}, {np.max(seconds):.1f} | {count['single']} | {count['exact']} |"
+    )
+
+
+def pooling(data: pathlib.Path, images: int, exact: int, out: pathlib.Path) -> None:
+    """The page of networks with max-pooling."""
+    jobs = [(data / "real" / name, eps) for name, radii in POOLED for eps in radii]
+    rows = [pooled_row(file, eps, images, exact) for file, eps in jobs]
+    text = POOLING.format(
+        command=f"python benchmarks/at_a_point_convolutions.py --pooling --images {images} --exact {exact}",
+        where="of Marabou and of DNNV's benchmarks",
+        images=images,
+        rows="\n".join(rows),
+    )
+    out.write_text(text, encoding="utf-8")
+    print(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, default=DATA)
@@ -190,8 +269,13 @@ def main() -> None:
     parser.add_argument("--exact", type=int, default=10, help="certificates per network to prove in integers")
     names = ",".join(subject.name for subject in SUBJECTS)
     parser.add_argument("--networks", default=names, help="with commas between")
-    parser.add_argument("--out", type=pathlib.Path, default=OUT)
+    parser.add_argument("--pooling", action="store_true", help="networks with max-pooling only")
+    parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
+    if arguments.pooling:
+        out = arguments.out or OUT.with_name("at_a_point_pooling.md")
+        return pooling(arguments.data, arguments.images, arguments.exact, out)
+    out = arguments.out or OUT
     rows, left, seconds = [], [], []
     chosen = arguments.networks.split(",")
     for subject in (s for s in SUBJECTS if s.name in chosen):
@@ -208,7 +292,7 @@ def main() -> None:
             left="; ".join(left) or "none",
             exact=", ".join(seconds) or "none",
         )
-        arguments.out.write_text(text, encoding="utf-8")
+        out.write_text(text, encoding="utf-8")
     print(text)
 
 
