@@ -33,6 +33,7 @@ from lmikit.margins import PieceChain, Search, chain_of, propose_margins
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = pathlib.Path(os.environ.get("LMIKIT_DATA", ROOT.parent / "shared" / "data"))
 OUT = ROOT / "docs" / "results" / "at_a_point_convolutions.md"
+COMMAND = "python benchmarks/at_a_point_convolutions.py"
 TEXT = """# Margins at a point of convolutional networks
 
 Written by `{command}`. The networks and images of SDP-CROWN, the first {images} images of its 200:
@@ -251,14 +252,16 @@ def pooled_row(file: pathlib.Path, eps: float, images: int, exact: int) -> str:
 def pooling(data: pathlib.Path, images: int, exact: int, out: pathlib.Path) -> None:
     """The page of networks with max-pooling."""
     jobs = [(data / "real" / name, eps) for name, radii in POOLED for eps in radii]
-    rows = [pooled_row(file, eps, images, exact) for file, eps in jobs]
-    text = POOLING.format(
-        command=f"python benchmarks/at_a_point_convolutions.py --pooling --images {images} --exact {exact}",
-        where="of Marabou and of DNNV's benchmarks",
-        images=images,
-        rows="\n".join(rows),
-    )
-    out.write_text(text, encoding="utf-8")
+    rows: list[str] = []
+    for file, eps in jobs:
+        rows.append(pooled_row(file, eps, images, exact))
+        text = POOLING.format(
+            command=f"{COMMAND} --pooling --images {images} --exact {exact}",
+            where="of Marabou and of DNNV's benchmarks",
+            images=images,
+            rows="\n".join(rows),
+        )
+        out.write_text(text, encoding="utf-8")
     print(text)
 
 
@@ -285,8 +288,7 @@ def main() -> None:
         if tally.exact_seconds:
             seconds.append(f"{np.mean(tally.exact_seconds):.1f} s each for {subject.name}")
         text = TEXT.format(
-            command=f"python benchmarks/at_a_point_convolutions.py --images {arguments.images} "
-            f"--exact {arguments.exact}",
+            command=f"{COMMAND} --images {arguments.images} --exact {arguments.exact}",
             images=arguments.images,
             rows="\n".join(rows),
             left="; ".join(left) or "none",

@@ -254,3 +254,12 @@ def test_a_description_says_whether_claims_at_a_point_are_for_it():
     assert describe(softplus_beside)["at_a_point"].startswith("no: layer 1")
     g = GraphBuilder()
     assert describe(g.output(np.eye(4) @ g.sort_groups(g.input(4), 4)))["at_a_point"].startswith("no: node")
+
+
+def test_a_chain_of_too_many_neurons_is_left_to_enclosures(monkeypatch):
+    monkeypatch.setattr("lmikit.margins._propose._LARGEST", 10)
+    graph = pooling_graph(2, tree=True)
+    x = np.random.default_rng(3).standard_normal(25)
+    result = lmikit.certify_point(graph, x, eps=1e-4)
+    assert result.verdict == "proven"
+    assert lmikit.certify_point(graph, x).verdict == "undecided"

@@ -20,6 +20,7 @@ from ._start import product_multipliers, scales_of, start_for
 __all__ = ["Search", "propose_margins", "propose_radius"]
 
 _LARGEST_NEWTON = 2500  # rows of M; beyond it one step costs more than the ascent
+_LARGEST = 50_000  # neurons; beyond, the factor of M alone takes gigabytes
 _PER_NEWTON = 6  # evaluations in the place of one step, where sparse maps leave the ascent alone
 _MEMORY, _SPARSE_MEMORY = 20, 100  # pairs that the ascent keeps
 _ROOM = 1e-7  # above the target, for what the proof loses
@@ -55,6 +56,11 @@ class _Hunt:
 
     def __init__(self, dual: MarginDual, rows: np.ndarray, offsets: np.ndarray, search: Search) -> None:
         self.dual, self.rows, self.offsets, self.search = dual, rows, offsets, search
+        if dual.neurons > _LARGEST:
+            raise SolveFailed(
+                f"the network has {dual.neurons} neurons as a chain; the dual is searched up to {_LARGEST}, "
+                "CROWN's bounds have no such limit."
+            )
         self.start = time.monotonic()
         self.best = np.full(len(rows), -np.inf)
         self.chosen = np.zeros(len(rows), dtype=int)
