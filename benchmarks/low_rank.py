@@ -29,7 +29,7 @@ STORE = RESULTS / "low_rank.json"
 PEERS = ("Clarabel", "SCS", "CVXPY-Clarabel", "CVXPY-SCS", "CVXOPT")
 GROWING = ("LowRank", "LowRank-matrix-free")
 WIDTHS = (50, 100, 200, 400, 800, 1200, 2000)
-PROFILED = ("random_19x80", "random_4x400", "random_49x80")
+PROFILED = ("random_2x400", "random_4x400", "random_19x80", "random_49x80")
 DEPTHS = (2, 5, 10, 20, 50, 100, 200)
 GROWTH = {"width": [f"2x{w}" for w in WIDTHS], "depth": [f"{d}x40" for d in DEPTHS]}
 GROWN = "{seconds:.3g} s, {gigabytes:.2f} GB, {iterations} iterations, gap {gap:.1e}"
@@ -151,7 +151,28 @@ def profile_lines(found: list[dict]) -> list[str]:
         ),
         "load average": lambda f: f"{f['load']:.1f}",
     }
-    return lines + [f"| {row} | " + " | ".join(show(f) for f in found) + " |" for row, show in rows.items()]
+    lines += [f"| {row} | " + " | ".join(show(f) for f in found) + " |" for row, show in rows.items()]
+    return lines + operation_lines([f for f in found if "operations" in f])
+
+
+def operation_lines(found: list[dict]) -> list[str]:
+    """Operations of one iteration by kernel, in cubes of the number of variables."""
+    if not found:
+        return []
+    kernels = sorted({kernel for f in found for kernel in f["operations"]})
+    lines = [
+        "",
+        "Operations of an iteration (the start included) in units of N^3, N the number of variables;",
+        "",
+    ]
+    lines[-1:] = ["those in single precision count as half, as they take half the time:", ""]
+    lines += ["| kernel | " + " | ".join(f["name"] for f in found) + " |", "|---|" + "---|" * len(found)]
+    for kernel in kernels:
+        cells = (f"{f['operations'].get(kernel, 0.0):.2f}" for f in found)
+        lines.append(f"| {kernel} | " + " | ".join(cells) + " |")
+    totals = (f"{sum(f['operations'].values()):.1f}" for f in found)
+    lines.append("| all | " + " | ".join(totals) + " |")
+    return [*lines, "| iterations | " + " | ".join(str(f["iterations"]) for f in found) + " |"]
 
 
 def plot(store: dict) -> None:

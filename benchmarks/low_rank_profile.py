@@ -1,5 +1,6 @@
 """Where LowRank's time goes: parts of the method, and matrix kernels against the machine's product rate."""
 
+import collections
 import contextlib
 import cProfile
 import os
@@ -28,48 +29,54 @@ PARTS = {  # cumulative time of these functions; they do not contain each other
 
 
 class Tally:
-    """Seconds and floating-point operations of the matrix kernels."""
+    """Seconds and floating-point operations of the matrix kernels; single precision counts as half."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.operations = 0.0
+        self.operations: collections.Counter[str] = collections.Counter()
+
+    def clear(self) -> None:
+        self.seconds = 0.0
+        self.operations.clear()
 
     @contextlib.contextmanager
-    def kernel(self, operations: float) -> Iterator[None]:
+    def kernel(self, name: str, operations: float, a: Any) -> Iterator[None]:
         started = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - started
-        self.operations += operations
+        single = a.dtype == np.float32
+        self.operations[f"{name}, {'single' if single else 'double'}"] += operations / (2 if single else 1)
 
 
 TALLY = Tally()
 
 
 class WatchedModule(ArrayModule):
-    """NumPy with its matrix products, factorisations and triangular solves timed."""
+    """NumPy with its matrix products, factorisations and triangular solves timed and counted."""
 
     def product(self, a: Any, b: Any) -> Any:
-        with TALLY.kernel(2.0 * a.shape[0] * a.shape[1] * b.shape[1]):
+        with TALLY.kernel("products", 2.0 * a.shape[0] * a.shape[1] * b.shape[1], a):
             return super().product(a, b)
 
     def less_gram(self, s: Any, v: Any) -> Any:
-        with TALLY.kernel(float(v.shape[0] * v.shape[1] ** 2)):
+        with TALLY.kernel("symmetric products", float(v.shape[0] * v.shape[1] ** 2), v):
             return super().less_gram(s, v)
 
     def cholesky(self, a: Any) -> Any:
-        with TALLY.kernel(len(a) ** 3 / 3.0):
+        with TALLY.kernel("Cholesky factors of levels", len(a) ** 3 / 3.0, a):
             return super().cholesky(a)
 
     def cholesky_in_place(self, a: Any) -> bool:
-        with TALLY.kernel(len(a) ** 3 / 3.0):
+        with TALLY.kernel("Cholesky factor of the Schur complement", len(a) ** 3 / 3.0, a):
             return super().cholesky_in_place(a)
 
     def inverse_from_cholesky(self, factor: Any) -> Any:
-        with TALLY.kernel(2.0 * len(factor) ** 3 / 3.0):
+        with TALLY.kernel("inverses", 2.0 * len(factor) ** 3 / 3.0, factor):
             return super().inverse_from_cholesky(factor)
 
     def solve_triangular(self, factor: Any, b: Any, *, transposed: bool = False) -> Any:
-        with TALLY.kernel(float(b.shape[0] ** 2 * (b.shape[1] if b.ndim > 1 else 1))):
+        operations = float(b.shape[0] ** 2 * (b.shape[1] if b.ndim > 1 else 1))
+        with TALLY.kernel("triangular solves", operations, factor):
             return super().solve_triangular(factor, b, transposed=transposed)
 
 
@@ -95,19 +102,25 @@ def profile(sdp: SDP, name: str) -> dict:
     seconds = time.perf_counter() - started
     totals = {key[2]: entry[3] for key, entry in pstats.Stats(recorder).stats.items()}  # type: ignore[attr-defined]
     shares = {part: totals.get(function, 0.0) / seconds for part, function in PARTS.items()}
-    TALLY.seconds = TALLY.operations = 0.0
-    with mock.patch("lmikit.solvers.low_rank._solver.array_module", return_value=WatchedModule()):
+    TALLY.clear()
+    with (
+        mock.patch("lmikit.solvers.low_rank._solver.array_module", return_value=WatchedModule()),
+        mock.patch("lmikit.solvers.low_rank._solver._helpful_threads", return_value=os.cpu_count() or 1),
+    ):  # the test of the threads would be counted
         started = time.perf_counter()
-        LowRank().solve(sdp)
+        iterations = LowRank().solve(sdp).iterations
         watched = time.perf_counter() - started
+    total, cube = sum(TALLY.operations.values()), float(sdp.variables) ** 3 * iterations
     return {
         "name": name,
         "seconds": seconds,
         "shares": shares,
         "watched_seconds": watched,
         "kernel_share": TALLY.seconds / watched,
-        "kernel_rate": TALLY.operations / TALLY.seconds,
-        "rate": TALLY.operations / watched,
+        "kernel_rate": total / TALLY.seconds,
+        "rate": total / watched,
+        "iterations": iterations,
+        "operations": {kernel: count / cube for kernel, count in sorted(TALLY.operations.items())},
         "product_rate_one": product_rate(1),
         "product_rate_all": product_rate(os.cpu_count() or 1),
         "load": os.getloadavg()[0],
