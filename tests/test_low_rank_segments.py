@@ -41,7 +41,9 @@ def solver():
 
 @settings(max_examples=8, deadline=None)
 @given(
-    st.integers(0, 999), st.integers(_segments._DEEP, 40), st.sampled_from([None, (0.1, 1.0), (-0.2, 1.0)])
+    st.integers(0, 999),
+    st.integers(_segments._DEEP_CARRIED, 40),
+    st.sampled_from([None, (0.1, 1.0), (-0.2, 1.0)]),
 )
 def test_the_start_is_inside_and_better(seed, hidden, slopes):
     problem = compiled(JointLipSDP(deep(seed, hidden, slopes=slopes)).sdp())

@@ -1,10 +1,13 @@
-"""A better start for deep chains: segments of levels solved roughly, each for the room it leaves to the next.
+"""A better start for deep chains: segments of levels solved roughly, each for what the next ones need.
 
 From the level-by-level start the method crawls: it loses a factor per level, and on 50 hidden layers of 40
-twenty of 34 iterations only make up for it. Here the variables of some levels at a time take a few iterations
-that maximise t with X_b - t D >= 0, X_b the Schur complement at their last level b and D its diagonal at the
-start, and what they gain scales the variables of all later levels. Segments are then joined and improved in
-the same way. The cost is linear in the number of levels, and 50 hidden layers of 40 take 19 iterations.
+twenty of 34 iterations only make up for it. The later levels of the chain are homogeneous in their variables:
+scaled by t they ask t M of the levels up to b, X_b - t M >= 0, X_b the Schur complement of these and M that
+of the later ones. So the variables of some levels at a time take a few iterations that maximise t, and what
+they gain scales the variables of all later levels. Segments are then joined and improved in the same way.
+Room for diag(X_b) in place of M looks at no later level, and leaves 19 iterations for 50 hidden layers of 40
+where M leaves 14. (More iterations per segment, or a second pass, bring the start nearer to the optimum and
+to the boundary, and the method then takes more.) The cost is linear in the number of levels.
 """
 
 import dataclasses
@@ -17,11 +20,12 @@ import scipy.sparse as sp
 
 from ._chain import LevelBlocks, mirrored
 from ._compile import Compiled, LevelLMI, LevelTerms
-from ._terms import Group, SelectionFactor
+from ._terms import DenseFactor, Group, SelectionFactor
 
 __all__ = ["Solve", "improved"]
 
-_DEEP = 16  # levels; shorter chains do not gain
+_DEEP = 10  # levels; shorter chains do not gain
+_DEEP_CARRIED = 16  # levels of terms that reach below them on both sides: each carries several layers' states
 _SEGMENT = 6  # levels solved from the start given; longer segments are built from parts
 _PARTS = 5  # of a longer segment, at most
 _KEPT = 0.99  # of what the later levels could be scaled by
@@ -55,7 +59,8 @@ def _suits(problem: Compiled) -> bool:
     *levels, last = chain.levels
     if last.simple is None or last.shared is None:
         return False
-    if len(chain.levels) < _DEEP:
+    carried = any(k.simple is not None and k.simple.P_low is not None for k in levels[1:])
+    if len(chain.levels) < (_DEEP_CARRIED if carried else _DEEP):
         return False
     own = last.simple_variables.stop
     if bool((problem.c[:own] != 0).any()):
@@ -76,16 +81,14 @@ class _Segments:
         count = last - first + 1
         parts = min(_PARTS, -(-count // _SEGMENT))
         bounds = [first + count * k // parts for k in range(parts + 1)]
-        old, new = leading, leading
         for a, b in itertools.pairwise(bounds):
-            start = y[self._variables(a, last)]
-            if new is not old:  # the level before has more room now: so have all that follow
-                start = _KEPT * self._ratio(new, old) * start
-                y = _with(y, self._variables(a, last), start)
-            before = y
-            y = self.whole(a, b - 1, new, y)
-            if b <= last:
-                old, new = (self._complement(a, b - 1, new, values) for values in (before, y))
+            before, y = y, self.whole(a, b - 1, leading, y)
+            if b > last:
+                return y
+            old, new = (self._complement(a, b - 1, leading, values) for values in (before, y))
+            taken, later = self._taken(b - 1, y), self._variables(b, last)
+            gain = self._largest(new, taken) / self._largest(old, taken)
+            leading, y = new, _with(y, later, _KEPT * gain * y[later])
         return y
 
     def whole(self, first: int, last: int, leading: Any | None, y: Any) -> Any:
@@ -96,10 +99,9 @@ class _Segments:
         if last == self.end:
             sub, start = self._problem(first, last, leading, None), y[rows]
         else:
-            X = self._complement(first, last, leading, y)
-            room = self.am.xp.diagonal(X).copy()
-            t = _FIRST * self._ratio(X, self.am.xp.diagflat(room))
-            sub = self._problem(first, last, leading, room)
+            taken = self._taken(last, y)
+            t = _FIRST * self._largest(self._complement(first, last, leading, y), taken)
+            sub = self._problem(first, last, leading, taken)
             start = self.am.xp.concatenate([y[rows], self.am.xp.full(1, t)])
         found = self.solve(sub, start)
         if found is None:
@@ -112,7 +114,7 @@ class _Segments:
         stop = self.problem.c.size if last == self.end else levels[last].simple_variables.stop
         return slice(levels[first].simple_variables.start, stop)
 
-    def _problem(self, first: int, last: int, leading: Any | None, room: Any | None) -> Compiled:
+    def _problem(self, first: int, last: int, leading: Any | None, taken: Any | None) -> Compiled:
         """The levels alone, with X of the level before as a level without variables; t comes last."""
         am, chain = self.am, self.chain
         xp = am.xp
@@ -124,11 +126,11 @@ class _Segments:
             diag = [leading, *diag[1:]]
             levels = [LevelTerms(None, slice(0, 0), None, xp.zeros((0, 0)), _indices(am, 0, 0)), *levels]
         cost = self.problem.c[self._variables(first, last)]
-        if room is not None:
-            n, m = room.size, cost.size
+        if taken is not None:
+            n, m = len(taken), cost.size
             levels[-1] = dataclasses.replace(
                 levels[-1],
-                shared=_diagonal(am, last - low, room),
+                shared=_less(am, last - low, taken),
                 shared_weights=xp.ones((n, 1)),
                 shared_variables=_indices(am, m, m + 1),
             )
@@ -152,18 +154,32 @@ class _Segments:
             X = am.less_gram(diag, am.solve_triangular(L, low.T))
         return mirrored(am, X)
 
-    def _ratio(self, A: Any, B: Any) -> float:
-        """The largest s with A - s B PSD."""
-        L = self.am.cholesky(B)
+    def _taken(self, last: int, y: Any) -> Any:
+        """M: what the levels after `last` take from X_last."""
+        am = self.am
+        later = y.copy()
+        later[: self.chain.levels[last].simple_variables.stop] = 0.0
+        Z = self.chain.linear(later)
+        S = Z.diag[-1]
+        for k in range(len(Z.diag) - 1, last, -1):
+            L = am.cholesky(S)
+            if L is None:
+                raise _NotSuited
+            S = am.less_gram(Z.diag[k - 1], am.solve_triangular(L, Z.low[k]))
+        return -mirrored(am, S)
+
+    def _largest(self, X: Any, M: Any) -> float:
+        """The largest t with X - t M PSD."""
+        L = self.am.cholesky(X)
         if L is None:
             raise _NotSuited
-        quotient = self.am.solve_triangular(L, self.am.solve_triangular(L, A).T)
+        quotient = self.am.solve_triangular(L, self.am.solve_triangular(L, M).T)
         if not bool(self.am.xp.isfinite(quotient).all()):
             raise _NotSuited
-        s = float(self.am.eigvalsh(quotient)[0])
-        if s <= 0.0:
+        largest = float(self.am.eigvalsh(quotient)[-1])
+        if not largest > 0.0:
             raise _NotSuited
-        return s
+        return 1.0 / largest
 
 
 def _moved(am: Any, level: LevelTerms, to: int, shift: int) -> LevelTerms:
@@ -178,12 +194,11 @@ def _moved(am: Any, level: LevelTerms, to: int, shift: int) -> LevelTerms:
     )
 
 
-def _diagonal(am: Any, level: int, room: Any) -> Group:
-    """The terms of -t diag(room)."""
-    n = int(room.size)
-    index = np.arange(n)
-    P = SelectionFactor(am, index, np.ones(n), n)
-    return Group(level, P, None, SelectionFactor(am, index, -am.to_numpy(room), n), None, n)
+def _less(am: Any, level: int, M: Any) -> Group:
+    """The terms of -t M."""
+    n = len(M)
+    P = SelectionFactor(am, np.arange(n), np.ones(n), n)
+    return Group(level, P, None, DenseFactor(am, -am.to_numpy(M)), None, n)
 
 
 def _indices(am: Any, start: int, stop: int) -> Any:
