@@ -49,6 +49,7 @@ class LowRank(AbstractSolver):
     `array_module` names where to compute. Where the Schur complement of m^2 numbers would not fit
     `memory_limit` bytes (None: half of what is free), the same method solves with it by preconditioned
     conjugate gradients, in memory O(sum n_k^2) and with work per product linear in the number of levels.
+    Far from the optimum large problems are solved in single precision, which does not change the answer.
     `threads` is for the BLAS (None: one on small blocks, all cores on large matrices where they are
     found to help).
     """
