@@ -120,7 +120,7 @@ def _checked(i: int, gradient: Any, weight: np.ndarray, step: int | None) -> np.
             f"gradients[{i}] has shape {array.shape}; expected {weight.shape}, that of weights[{i}]."
         )
     # a finite sum of squares, one pass without a temporary, is the common case
-    if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+    if not math.isfinite(abs(np.vdot(array, array))) and not np.isfinite(array).all():
         raise TrainingDiverged(
             f"gradients[{i}] holds NaN or infinity{_at(step)}; expected finite numbers. The last good "
             "weights are in this error's `state`."
