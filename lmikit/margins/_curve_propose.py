@@ -37,12 +37,12 @@ from ._curve_model import (
 from ._curve_newton import CurvePoint, CurveProblem, climb_curves
 from ._problem import PieceChain, chain_of
 from ._propose import Search
+from ._rows import least_of_rows, rows_until_below
 from ._start import product_multipliers
 
 __all__ = ["CURVE_KINDS", "problem_of", "propose_curve_radius", "propose_curves"]
 
 CURVE_KINDS = ("chord", "range", "parabola", "touch")
-_ROOM = 1e-7  # above the target, for what the proof loses
 _DESCENT = 30
 
 
@@ -317,14 +317,7 @@ def propose_curves(
 ) -> PointWitness:
     """As `propose_margins`, for chains with curved activations; `kinds` chooses among `CURVE_KINDS`."""
     hunt = _CurveHunt(anchor_of(chain, region), rows, offsets, search, kinds)
-    finite = bool(np.isfinite(search.target))
-    target = search.target + _ROOM * max(1.0, abs(search.target)) if finite else np.inf
-    for r in hunt.order():
-        if hunt.best[r] > target or (hunt.found and hunt.late()):
-            continue
-        hunt.climb(int(r), target)
-        if hunt.best[r] <= target and finite:
-            break
+    rows_until_below(hunt, search.target)
     hunt.complete()
     claim = PointClaim(region, rows, hunt.best, offsets)
     found = PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual with touching terms")
@@ -346,14 +339,7 @@ def propose_curve_radius(
     if not (rows @ anchor.outputs + offsets > 0.0).all():
         return None
     hunt = _CurveHunt(anchor, rows, offsets, search, kinds, radius=True)
-    least = np.inf
-    for r in hunt.order():
-        if hunt.found and (hunt.best[r] >= least or hunt.late()):
-            continue
-        hunt.climb(int(r), least * (1.0 + _ROOM))
-        least = min(least, float(hunt.best[r]))
-    hunt.complete()
-    square = float(hunt.best.min())
+    square = least_of_rows(hunt)
     if not square > 0.0:
         return None
     ball = Ball(x0, float(np.sqrt(square)))

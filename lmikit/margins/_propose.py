@@ -15,6 +15,7 @@ from ._dual import MarginDual
 from ._linear import linear_margins, linear_radius
 from ._newton import newton_ascent
 from ._problem import PieceChain, place_of
+from ._rows import least_of_rows, rows_until_below
 from ._start import product_multipliers, scales_of, start_for
 
 __all__ = ["Search", "propose_margins", "propose_radius"]
@@ -23,7 +24,6 @@ _LARGEST_NEWTON = 2500  # rows of M; beyond it one step costs more than the asce
 _LARGEST = 50_000  # neurons; beyond, the factor of M alone takes gigabytes
 _PER_NEWTON = 6  # evaluations in the place of one step, where sparse maps leave the ascent alone
 _MEMORY, _SPARSE_MEMORY = 20, 100  # pairs that the ascent keeps
-_ROOM = 1e-7  # above the target, for what the proof loses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,24 +178,13 @@ def propose_margins(
     hunt = _Hunt(MarginDual(place_of(chain, region)), rows, offsets, search)
     if region.ball is not None and region.box is not None:  # the ball alone is cheaper, and often enough
         ball = _Hunt(MarginDual(place_of(chain, region.ball)), rows, offsets, search)
-        _margin_loop(ball, search)
+        rows_until_below(ball, search.target)
         hunt.adopt(ball)
-    _margin_loop(hunt, search)
+    rows_until_below(hunt, search.target)
     hunt.complete()
     claim = PointClaim(region, rows, hunt.best, offsets)
     found = PointWitness(point_digest(chain.network), claim, hunt.groups(), "margin dual without intervals")
     return chain.folding.lifted(found)
-
-
-def _margin_loop(hunt: _Hunt, search: Search) -> None:
-    """Rows in their order until one stays below the target."""
-    target = search.target + _ROOM * max(1.0, abs(search.target)) if np.isfinite(search.target) else np.inf
-    for r in hunt.order():
-        if hunt.best[r] > target or (hunt.found and hunt.late()):
-            continue
-        hunt.climb(int(r), target)
-        if hunt.best[r] <= target and np.isfinite(target):
-            break
 
 
 def propose_radius(
@@ -218,14 +207,7 @@ def propose_radius(
     if not (rows @ place.outputs + offsets > 0.0).all():
         return None
     hunt = _Hunt(MarginDual(place, radius=True), rows, offsets, search)
-    least = np.inf  # over the rows that were searched: another is binding only if it stays below
-    for r in hunt.order():
-        if hunt.found and (hunt.best[r] >= least or hunt.late()):
-            continue
-        hunt.climb(int(r), least * (1.0 + _ROOM))
-        least = min(least, float(hunt.best[r]))
-    hunt.complete()
-    square = float(hunt.best.min())
+    square = least_of_rows(hunt)
     if not square > 0.0:
         return None
     ball = Ball(x0, float(np.sqrt(square)))
