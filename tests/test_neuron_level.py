@@ -193,3 +193,13 @@ def test_norms_left_at_a_limit_are_bounded_by_sums():
     late = verify_graph(graph, witness, time_limit=0.0)
     assert verify_graph(graph, witness).bound < late.bound
     assert lmikit.check(late, small)
+
+
+def test_graphs_without_neurons_that_bend_are_refused():
+    rng = np.random.default_rng(0)
+    linear = Network.from_arrays(
+        [rng.standard_normal((3, 4)), rng.standard_normal((2, 3))],
+        activation="identity",
+    )
+    with pytest.raises(InputError, match="expected an output that they bend"):
+        OutputGain(eliminate(chain_graph(linear)))

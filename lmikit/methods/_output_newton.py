@@ -36,8 +36,14 @@ __all__ = ["neuron_witness", "output_newton"]
 
 _FIRST_GAP = 0.1  # relative to rho, of the first central point
 _GROWTH = 8.0  # of t
-_NEAR, _CENTRED = 1.0, 0.3  # Newton decrement, squared, from which t grows, and at the end
-_FORCING, _FINEST = 0.1, 0.01  # relative gain per product at which a Newton step is left; before t grows
+_NEAR, _CENTRED = (
+    1.0,
+    0.3,
+)  # Newton decrement, squared, from which t grows, and at the end
+_FORCING, _FINEST = (
+    0.1,
+    0.01,
+)  # relative gain per product at which a Newton step is left; before t grows
 _PRODUCTS = 100  # of one Newton step at most
 _WATCHED = 8  # directions in which Z is kept definite
 _FAR = 0.3  # a relative step beyond which longer ones are tried: far from the best multipliers
@@ -65,7 +71,10 @@ def neuron_witness(
     feasible in floating point.
     """
     run = Run("one multiplier per neuron", time_limit, progress)
-    with blas_threads(1 if gain.rows <= _SMALL_BLOCK else None), np.errstate(all="ignore"):
+    with (
+        blas_threads(1 if gain.rows <= _SMALL_BLOCK else None),
+        np.errstate(all="ignore"),
+    ):
         found = None if start is None else output_newton(gain, start, run, tolerance)
         if found is None:
             found = output_newton(gain, feasible_start(gain), run, tolerance)
@@ -74,7 +83,9 @@ def neuron_witness(
     T = spread(gain.form, found[0])
     part = Part(np.ones(1), np.array([found[1]]), T)
     return GraphWitness(
-        "dissipation", parts=(part,), produced_by="one multiplier per neuron, truncated Newton"
+        "dissipation",
+        parts=(part,),
+        produced_by="one multiplier per neuron, truncated Newton",
     )
 
 
@@ -96,8 +107,11 @@ def output_newton(
         watched = point.weakest(_WATCHED, watched)
         point = point.watching(watched) or point
         t = max(t, outputs / (_FIRST_GAP * max(point.rho, 1e-300)))
-        barrier = _OutputBarrier.of(point, t)
-        step, decrement = _newton_step(point, barrier, x, forcing, run)
+        try:
+            barrier = _OutputBarrier.of(point, t)
+            step, decrement = _newton_step(point, barrier, x, forcing, run)
+        except np.linalg.LinAlgError:  # no digits are left: what was found is still feasible
+            break
         last = outputs / t < tolerance * best[1]
         centred = decrement < (_CENTRED if last else _NEAR)
         if last and centred and forcing > _FINEST:  # perhaps the products were too few to see more
@@ -178,7 +192,7 @@ def _newton_step(
         step += length * direction
         residual -= length * image
         fallen, model = model, 0.5 * float(step @ (slope - residual))
-        if k * (1.0 - fallen / model) <= forcing:
+        if not model < 0.0 or k * (1.0 - fallen / model) <= forcing:
             break
         near = approximate(residual)
         before, left = left, float(residual @ near)
@@ -223,10 +237,17 @@ def _searched(
         return None
 
     def at(length: float, below: float) -> tuple[np.ndarray, GainPoint, float] | None:
-        trial = x * np.where(step > 0.0, 1.0 + length * step, 1.0 / (1.0 - length * np.minimum(step, 0.0)))
+        trial = x * np.where(
+            step > 0.0,
+            1.0 + length * step,
+            1.0 / (1.0 - length * np.minimum(step, 0.0)),
+        )
         point = gain.at(trial, watched)
-        reached = math.inf if point is None else _OutputBarrier.of(point, t).value
-        return None if point is None or reached > below else (trial, point, reached)
+        try:
+            reached = math.inf if point is None else _OutputBarrier.of(point, t).value
+        except np.linalg.LinAlgError:
+            return None
+        return (trial, point, reached) if point is not None and reached <= below else None
 
     length, found = 1.0, None
     while found is None:

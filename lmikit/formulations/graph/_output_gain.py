@@ -168,8 +168,8 @@ class OutputGain:
 
     def __post_init__(self) -> None:
         nodes = [self.form.graph.nodes[k] for k in self.form.sources[1:]]
-        if not self.form.Y or any(isinstance(node, Apply) and node.grouped for node in nodes):
-            raise InputError("this takes graphs of channels with slopes, whose output is not constant.")
+        if not nodes or not self.form.Y or any(isinstance(node, Apply) and node.grouped for node in nodes):
+            raise InputError("this takes graphs of channels with slopes; expected an output that they bend.")
 
     @functools.cached_property
     def nodes(self) -> dict[int, _ReadingNode]:
@@ -226,7 +226,10 @@ class OutputGain:
         return None if factor is None else self._point(weights, factor, watched)
 
     def _point(
-        self, weights: Mapping[int, np.ndarray], factor: np.ndarray, watched: np.ndarray | None
+        self,
+        weights: Mapping[int, np.ndarray],
+        factor: np.ndarray,
+        watched: np.ndarray | None,
     ) -> "GainPoint | None":
         outputs = self.form.graph.output_dim
         width = outputs + (0 if watched is None else watched.shape[1])
@@ -289,7 +292,11 @@ class OutputGain:
                     yield k, s, -(node.centre * weights[k])[:, None] * rows.dense
             if node.two_sided:
                 for s, t in itertools.combinations_with_replacement(sorted(node.rows), 2):
-                    yield t, s, node.rows[t].T.times(node.product * weights[k], node.rows[s].T)
+                    yield (
+                        t,
+                        s,
+                        node.rows[t].T.times(node.product * weights[k], node.rows[s].T),
+                    )
 
     def _eliminated(self, weights: Mapping[int, np.ndarray]) -> Iterator[tuple[int, int, np.ndarray]]:
         """What the eliminated sources leave: minus their blocks, by the inverse of their diagonal."""
@@ -299,7 +306,11 @@ class OutputGain:
                 yield b, a, -self._left_by(weights, e, (a, a_reads), (b, b_reads))
 
     def _left_by(
-        self, weights: Mapping[int, np.ndarray], e: int, first: tuple[int, bool], second: tuple[int, bool]
+        self,
+        weights: Mapping[int, np.ndarray],
+        e: int,
+        first: tuple[int, bool],
+        second: tuple[int, bool],
     ) -> np.ndarray:
         """M_be Lambda_e^-1 M_ae', of which the lower triangle matters where a is b."""
         (a, a_reads), (b, b_reads) = first, second
@@ -308,7 +319,10 @@ class OutputGain:
         if a_reads:
             maps, own = [self.nodes[n].rows[e] for n in (b, a)], 1.0 / weights[e]
         else:
-            maps, own = [self._columns[e, n] for n in (b, a)], self.nodes[e].centre ** 2 * weights[e]
+            maps, own = (
+                [self._columns[e, n] for n in (b, a)],
+                self.nodes[e].centre ** 2 * weights[e],
+            )
         block = maps[0].gram(own) if a == b else maps[0].times(own, maps[1])
         if not a_reads:
             return block
@@ -403,7 +417,10 @@ class GainPoint:
         result = []
         for k, node in self.gain.nodes.items():
             states, seen, c = self.states[k], self.seen[k], node.centre[:, None]
-            behind, pushed = states - c * seen, node.product[:, None] * seen - c * states
+            behind, pushed = (
+                states - c * seen,
+                node.product[:, None] * seen - c * states,
+            )
             norms = [rows.squared @ (1.0 / self.weights[s]) for s, rows in node.rows.items()]
             own = ((behind @ weight) * behind).sum(axis=1) / self.weights[k]
             result.append(2.0 * (own + ((pushed @ weight) * pushed).sum(axis=1) * sum(norms)))
@@ -438,7 +455,9 @@ class GainPoint:
 
 
 def eliminated_sources(
-    sizes: Mapping[int, int], reads: Mapping[int, Collection[int]], two_sided: Collection[int]
+    sizes: Mapping[int, int],
+    reads: Mapping[int, Collection[int]],
+    two_sided: Collection[int],
 ) -> tuple[int, ...]:
     """Sources with diagonal blocks, no two of them beside each other, of the largest size together.
 
@@ -490,5 +509,8 @@ def _node(form: EliminatedForm, k: int) -> _ReadingNode:
     alpha, beta = node.alpha[kept], node.beta[kept]
     centre, radius = 0.5 * alpha + 0.5 * beta, 0.5 * beta - 0.5 * alpha
     return _ReadingNode(
-        {s: _ProductMap.of(e.mid) for s, e in form.V[k].items()}, centre, alpha * beta, radius**2
+        {s: _ProductMap.of(e.mid) for s, e in form.V[k].items()},
+        centre,
+        alpha * beta,
+        radius**2,
     )
