@@ -73,8 +73,6 @@ STATED: dict[str, dict[str, Any]] = {
     },
     "lyaloss_lqr": {"activation": "tanh", "part": "controller"},
 }
-CONVOLUTIONS = {"MadryCNN": (2, 2), "cifar_marabou_small": (2, 0), "mnist_cnn_a_adv": (2, 1)}
-CONVOLUTIONS |= {"mnist_convsmall": (2, 1), "cifar10_cnn_c": (2, 0)}  # (stride, padding)
 
 
 def load(path: pathlib.Path) -> tuple[Any, dict[str, Any]]:
@@ -177,7 +175,8 @@ def _torch(path: pathlib.Path, said: dict[str, Any]) -> Any:
     content = content[0] if isinstance(content, list) else content
     tensors = [v for k, v in content.items() if k.startswith(said.get("part", ""))]
     act = torch.relu if said["activation"] == "relu" else torch.tanh
-    stride, padding = next((v for k, v in CONVOLUTIONS.items() if k in path.name), (1, 0))
+    words = [dict(w.split("=") for w in entry.split(":")[1:]) for entry in said.get("order", ())]
+    kinds = [(int(w.get("stride", 1)), int(w.get("padding", 0))) for w in words]
 
     def run(rng: Any, size: float) -> Any:
         x = size * torch.tensor(rng.standard_normal(said.get("input_shape", (tensors[0].shape[1],))))
@@ -185,7 +184,7 @@ def _torch(path: pathlib.Path, said: dict[str, Any]) -> Any:
         for k, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
             values = act(values) if k else values
             if weight.ndim == 4:
-                values = torch.conv2d(values, weight.double(), bias.double(), stride, padding)
+                values = torch.conv2d(values, weight.double(), bias.double(), *kinds[k])
             else:
                 values = torch.nn.functional.linear(values.flatten(1), weight.double(), bias.double())
         return x.numpy(), values.numpy().reshape(-1)

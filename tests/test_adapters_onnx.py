@@ -132,6 +132,19 @@ REFUSED = {
         "layer gate is an ONNX Mul of two values; a product has no global Lipschitz constant",
     ),
     "jump": (model([node("Floor", ["x"])]), "layer the_Floor is an ONNX Floor; it jumps"),
+    "sign": (model([node("Sign", ["x"])]), "layer the_Sign is an ONNX Sign; it jumps, .* pass output="),
+    "layer norm": (
+        model([*HEAD, node("LayerNormalization", ["h", "b"])], WEIGHTS, opset=17),
+        "layer the_LayerNormalization .*1 / sqrt.* pass output= of a value before it",
+    ),
+    "inner softmax": (
+        model([*HEAD, node("Softmax", ["h"], "s"), node("Relu", ["s"])], WEIGHTS),
+        "layer the_Softmax is an ONNX Softmax; leave it off, or pass logits=True",
+    ),
+    "product": (
+        model([*HEAD, node("Mul", ["h", "h"])], WEIGHTS),
+        "layer the_Mul is an ONNX Mul of two values; a product has no global .* pass output= of a",
+    ),
     "steep": (model([node("Exp", ["x"])]), "its slope grows without limit"),
     "mixed": (model([node("Transpose", ["x"], perm=[1, 0])]), "moves the axis of the samples"),
     "circle": (

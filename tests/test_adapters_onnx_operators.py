@@ -66,6 +66,11 @@ def assert_agrees(proto, inputs, samples=6, output=None, **options):
 
 
 IMAGE, SIGNAL = ("n", 2, 7, 6), (1, 3, 9)
+IN_ALL = (
+    "Conv", "ConvTranspose", "AveragePool", "MaxPool", "GlobalAveragePool", "BatchNormalization", "Tile",
+    "Resize floor", "DepthToSpace", "Pad cuts", "Expand", "ScatterND", "Clip below", "PRelu channels", "Sum",
+    "Max of three", "ReduceSum", "ReduceMean 18", "ReduceMin", "CumSum", "LeakyRelu", "HardSigmoid",
+)  # fmt: skip
 # name: (shape of x, node kind, further operands, attributes, opsets)
 CASES = {
     "Conv": (IMAGE, "Conv", {"K": f32(4, 2, 3, 2), "b": f32(4)}, {"pads": [1, 0, 2, 1]}, (6, 11, 21)),
@@ -105,6 +110,13 @@ CASES = {
         {"K": f32(2, 3, 3, 2), "b": f32(3)},
         {"strides": [2, 2], "pads": [1, 0, 1, 1], "output_padding": [1, 0]},
         (11,),
+    ),
+    "ConvTranspose dilations": (
+        IMAGE,
+        "ConvTranspose",
+        {"K": f32(2, 3, 3, 2)},
+        {"dilations": [2, 1], "strides": [1, 2], "pads": [1, 0, 2, 1]},
+        (11, 22),
     ),
     "ConvTranspose groups": (
         IMAGE,
@@ -238,6 +250,10 @@ CASES = {
     "LeakyRelu": ((4,), "LeakyRelu", {}, {"alpha": 0.2}, (6, 16)),
     "HardSigmoid": ((4,), "HardSigmoid", {}, {"alpha": 0.3}, (6,)),
 }
+
+
+NEWEST = min(onnx.defs.onnx_opset_version(), 26)  # the newest that onnxruntime runs
+CASES = {n: (*case[:4], (*case[4], *([NEWEST] if n in IN_ALL else []))) for n, case in CASES.items()}
 
 
 @pytest.mark.parametrize(("name", "opset"), [(n, o) for n, case in CASES.items() for o in case[4]])

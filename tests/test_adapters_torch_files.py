@@ -230,6 +230,14 @@ def test_checkpoints_with_objects_beside_the_tensors(tmp_path):
         {"state_dict": [model.state_dict()], "acc": torch.tensor(0.9)},
         {"actor": model.state_dict(), "critic": sequential(sizes=(4, 3, 1)).state_dict(), **beside},
         {f"module.actor.{k}": v for k, v in model.state_dict().items()},
+        {  # as Lightning lays out what its module holds as `self.net`
+            "state_dict": {f"net.{k}": v for k, v in model.state_dict().items()},
+            "pytorch-lightning_version": "2.4.0",
+            "epoch": 3,
+            "callbacks": {"ModelCheckpoint": Odd()},
+            "hyper_parameters": {"lr": 1e-3},
+            "lr_schedulers": [],
+        },
     ):
         torch.save(content, tmp_path / "net.ckpt")
         part = "actor" if any("actor" in key for key in content) else None

@@ -182,10 +182,11 @@ ACAS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [3, 4])
-def test_collision_avoidance_properties_hold(data_dir, tmp_path, number):
+def test_collision_avoidance_properties_hold(data_dir, tmp_path, capsys, number):
     name = "NeuralNetworkVerification__Marabou__ACASXU_experimental_v2a_1_1.onnx"
     pytest.importorskip("onnx")
-    network = lmikit.load_network(data_dir / "real" / name)
     worst = "".join(f"(assert (<= Y_0 Y_{j}))" for j in range(1, 5))
-    result = verify_vnnlib(network, spec(tmp_path, 5, 5, ACAS[number], worst), 300.0)
-    assert result.verdict == "unsat"
+    path = spec(tmp_path, 5, 5, ACAS[number], worst)
+    command = ["vnnlib", str(data_dir / "real" / name), str(path), "--time-limit", "300", "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "unsat"

@@ -31,7 +31,11 @@ NOT_LIPSCHITZ = {
     "GreaterOrEqual": _JUMPS,
     "If": _CONTROL,
     "InstanceNormalization": _VARIES,
-    "LayerNormalization": "its slope is 1 / sqrt(epsilon) near constant inputs",
+    "GroupNormalization": _VARIES,
+    "LayerNormalization": (
+        "its slope is 1 / sqrt(epsilon) near constant inputs: pass output= of a value before it, or train "
+        "with batch normalisation"
+    ),
     "Less": _JUMPS,
     "LessOrEqual": _JUMPS,
     "Log": _STEEP,
@@ -39,7 +43,7 @@ NOT_LIPSCHITZ = {
     "LpNormalization": _VARIES,
     "LRN": "it divides by a sum over channels: pass output= of a value before it",
     "QuantizeLinear": _JUMPS,
-    "ReduceL2": "its square root has no derivative at zero; only sums, means and extremes are read",
+    "ReduceL2": "only sums, means and extremes are read: pass output= of a value before it",
     "Reciprocal": _STEEP,
     "Round": _JUMPS,
     "Scan": _CONTROL,
