@@ -244,6 +244,22 @@ def test_what_a_file_holds_of_other_classes_is_refused(tmp_path):
         )
 
 
+@pytest.mark.parametrize("size", [0, 8, 2**40])
+def test_a_broken_heap_of_texts_is_refused(tmp_path, size):
+    """HDF5's library walks some of these without end."""
+    path = tmp_path / "a.h5"
+    save_h5(path, config())
+    data = bytearray(path.read_bytes())
+    heap = data.index(b"GCOL")
+    first = int.from_bytes(data[heap + 24 : heap + 32], "little")
+    free = heap + 32 + -(-first // 8) * 8
+    assert data[free : free + 2] == bytes(2)  # the free space, whose size counts its head
+    data[free + 8 : free + 16] = size.to_bytes(8, "little")
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="broken heap of texts"):
+        from_keras_file(path)
+
+
 def test_average_pooling_over_an_edge_is_refused(tmp_path):
     shape = {"batch_input_shape": [None, 3, 4, 1]}
     options = {"name": "avg", "pool_size": [2, 2], "padding": "same", **shape}

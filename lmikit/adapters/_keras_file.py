@@ -27,6 +27,7 @@ from ._named_tensors import network_of_tensors
 __all__ = ["from_keras_file"]
 
 _LARGEST_FILE = 2**32  # bytes
+_HEAP = b"GCOL\x01\0\0\0"
 
 
 def from_keras_file(
@@ -67,6 +68,27 @@ def from_keras_file(
         return _weights_alone(file.name, attributes, arrays, activation)
 
 
+def _refuse_broken_heaps(data: bytes) -> None:
+    """Texts of any length stand in global heaps, and HDF5's library can walk a broken one without end.
+
+    A heap is "GCOL", version 1, its size, and objects of 16 bytes of head (index, count, size) and data in
+    multiples of 8; index 0 is the free space, whose size counts its head (HDF5 File Format, III.E).
+    """
+    place = data.find(_HEAP)
+    while place >= 0:
+        end = place + int.from_bytes(data[place + 8 : place + 16], "little")
+        here = place + 16
+        while here + 16 <= end <= len(data):
+            size = int.from_bytes(data[here + 8 : here + 16], "little")
+            if not int.from_bytes(data[here : here + 2], "little"):
+                here += size if size >= 16 else len(data)
+                break
+            here += 16 + -(-size // 8) * 8
+        if not here <= end <= len(data):
+            raise InputError(f"the file has a broken heap of texts at byte {place}; expected HDF5.")
+        place = data.find(_HEAP, place + 8)
+
+
 def _major(version: Any) -> int:
     """3 of '3.4.1'; 0 where nothing says."""
     text = version.decode() if isinstance(version, bytes) else str(version)
@@ -80,6 +102,7 @@ def _arrays(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         import h5py
     except ImportError as error:
         raise BackendMissing(import_error_extra("h5py", "h5py")) from error
+    _refuse_broken_heaps(data)
     found: dict[str, np.ndarray] = {}
     left = [max(FREE, RATIO * len(data))]
 
@@ -91,7 +114,8 @@ def _arrays(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             raise InputError(f"{name[:80]} is no array of numbers within the file; expected weights.")
         found[name] = np.asarray(item[()])
 
-    with h5py.File(io.BytesIO(data), "r") as file:
+    # An image in memory: over a Python file h5py reads beyond the end without end (where addresses are broken).
+    with h5py.File(h5py.h5f.open_file_image(data), "r") as file:
         roots = [file, *(file[key] for key in ("model_weights",) if key in file)]
         attributes = {
             key: root.attrs[key]
