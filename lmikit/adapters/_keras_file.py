@@ -114,7 +114,7 @@ def _arrays(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             raise InputError(f"{name[:80]} is no array of numbers within the file; expected weights.")
         found[name] = np.asarray(item[()])
 
-    # An image in memory: over a Python file h5py reads beyond the end without end (where addresses are broken).
+    # an image in memory: over a Python file h5py waits for bytes beyond the end, where an address is broken
     with h5py.File(h5py.h5f.open_file_image(data), "r") as file:
         roots = [file, *(file[key] for key in ("model_weights",) if key in file)]
         attributes = {
