@@ -114,6 +114,7 @@ def run_accuracy(args, X, y, Xt, yt):
             weights = plain(cb, start, steps)
             record(
                 "accuracy",
+                epochs=args.epochs,
                 method=f"none, temperature {temperature:g}",
                 seed=seed,
                 accuracy=accuracy(weights, Xt, yt),
@@ -125,6 +126,7 @@ def run_accuracy(args, X, y, Xt, yt):
             r = training.rs_lmi(cb, start, steps=steps, target=1.2, options=chosen)
             record(
                 "accuracy",
+                epochs=args.epochs,
                 method=f"RS-LMI, {name}",
                 seed=seed,
                 accuracy=accuracy(r.weights, Xt, yt),
@@ -151,7 +153,7 @@ def run_robust(args, X, y, Xt, yt):
                 "robust",
                 activation=activation,
                 seed=seed,
-                sketch="kept",
+                sketch=f"kept, {args.epochs} epochs",
                 accuracy=found.accuracy,
                 bound=r.certificate.bound,
                 product=r.product,
@@ -334,6 +336,7 @@ def page():
         text += [
             "## Accuracy and the proven bound",
             "",
+            f"{by['accuracy'][0]['epochs']} epochs.",
             "The last columns are against the nets trained without constraint, at temperature 1, as "
             "is usual, and at "
             "10. Scaling the output scales L and changes no decision, so L compares like with like at one "
