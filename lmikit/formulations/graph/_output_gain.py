@@ -21,133 +21,28 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-import scipy.optimize
-import scipy.sparse as sp
-from scipy.linalg import blas, lapack
+from scipy.linalg import lapack
 
 from ..._errors import InputError
-from ...graph import Affine, Apply, Graph
+from ...graph import Apply
 from ...graph._form import EliminatedForm
+from ._elimination import eliminated_sources
+from ._quick_maps import QuickMap
 
-__all__ = ["GainPoint", "OutputGain", "dense_rows"]
+__all__ = ["GainPoint", "OutputGain"]
 
-_SPARSE = 0.25  # share of nonzero entries up to which a map is multiplied as a sparse one
-_SPARSE_COST = 250.0  # of a multiplication of sparse matrices, against one of dense ones
 _ITERATIONS = 12  # of the subspace, from a random one
-_CHUNK = 256  # rows of a block of A D A'
 Columns = dict[int, np.ndarray]  # by source, (size, columns)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _ProductMap:
-    """A map as products need it: sparse (CSR) where that is worth it, else an array."""
-
-    matrix: Any
-    transposed: Any
-
-    @classmethod
-    def of(cls, dense: np.ndarray) -> "_ProductMap":
-        if np.count_nonzero(dense) <= _SPARSE * dense.size:
-            sparse = sp.csr_array(dense)
-            return cls(sparse, sparse.T.tocsr())
-        return cls(np.ascontiguousarray(dense), np.ascontiguousarray(dense.T))
-
-    @property
-    def T(self) -> "_ProductMap":
-        return _ProductMap(self.transposed, self.matrix)
-
-    @functools.cached_property
-    def dense(self) -> np.ndarray:
-        return np.asarray(self.matrix.toarray() if sp.issparse(self.matrix) else self.matrix)
-
-    @functools.cached_property
-    def squared(self) -> Any:
-        """Entry by entry."""
-        return self.matrix.power(2) if sp.issparse(self.matrix) else self.matrix**2
-
-    @functools.cached_property
-    def _blocks(self) -> "_BlockGram | None":
-        """How A D A' is formed block by block, where that is quicker than the other two ways."""
-        if not sp.issparse(self.matrix):
-            return None
-        dense = 0.5 * self.matrix.shape[0] * float(np.prod(self.matrix.shape))
-        if self._sparse_cost < dense:
-            return None
-        found = _BlockGram.of(self.matrix)
-        return found if found.cost < min(dense, self._sparse_cost) else None
-
-    @functools.cached_property
-    def _sparse_cost(self) -> float:
-        """Of A D A' by sparse products, in multiplications of dense ones."""
-        if not sp.issparse(self.matrix):
-            return math.inf
-        return _SPARSE_COST * float((np.diff(self.transposed.indptr).astype(float) ** 2).sum())
-
-    def gram(self, weights: np.ndarray) -> np.ndarray:
-        """The lower triangle of A diag(weights) A', weights >= 0."""
-        if self._blocks is not None:
-            return self._blocks.at(weights)
-        root = np.sqrt(weights)
-        if self._sparse_cost < 0.5 * self.matrix.shape[0] * float(np.prod(self.matrix.shape)):
-            half = self.matrix @ sp.diags_array(root).tocsr()
-            return np.asarray((half @ half.T).toarray())
-        return np.asarray(blas.dsyrk(1.0, (self.dense * root).T, trans=1, lower=1))
-
-    def times(self, weights: np.ndarray, other: "_ProductMap") -> np.ndarray:
-        """A diag(weights) B'."""
-        if sp.issparse(self.matrix) and sp.issparse(other.matrix):
-            return np.asarray((self.matrix @ sp.diags_array(weights).tocsr() @ other.transposed).toarray())
-        return np.asarray((self.dense * weights) @ other.transposed)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _BlockGram:
-    """A diag(weights) A' by blocks of rows that read neighbouring columns, as those of a convolution do."""
-
-    size: int
-    blocks: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
-
-    @classmethod
-    def of(cls, matrix: sp.csr_array) -> "_BlockGram":
-        """Rows in the order of the mean of their columns, `_CHUNK` at a time."""
-        counts = np.maximum(np.diff(matrix.indptr), 1)
-        middle = np.add.reduceat(np.append(matrix.indices, 0.0), matrix.indptr[:-1]) / counts
-        order = np.argsort(middle, kind="stable")
-        parts = [order[k : k + _CHUNK] for k in range(0, order.size, _CHUNK)]
-        rows = [matrix[p].tocsc() for p in parts]
-        reads = [np.diff(r.indptr) > 0 for r in rows]
-        blocks = []
-        for i, j in itertools.combinations_with_replacement(range(len(parts)), 2):
-            common = np.flatnonzero(reads[i] & reads[j])
-            if common.size:
-                left, right = rows[i][:, common].toarray(), rows[j][:, common].toarray()
-                blocks.append((parts[i], parts[j], common, left, np.ascontiguousarray(right.T)))
-        return cls(matrix.shape[0], tuple(blocks))
-
-    @property
-    def cost(self) -> float:
-        """Multiplications."""
-        return float(sum(left.size * right.shape[1] for _, _, _, left, right in self.blocks))
-
-    def at(self, weights: np.ndarray) -> np.ndarray:
-        """The full symmetric matrix."""
-        result = np.zeros((self.size, self.size))
-        for first, second, common, left, right in self.blocks:
-            block = (left * weights[common]) @ right
-            result[np.ix_(first, second)] = block
-            result[np.ix_(second, first)] = block.T
-        return result
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _ReadingNode:
     """V by source, and per channel c, alpha beta and r^2."""
 
-    rows: dict[int, _ProductMap]
+    rows: dict[int, QuickMap]
     centre: np.ndarray
     product: np.ndarray
     square: np.ndarray
@@ -330,7 +225,7 @@ class OutputGain:
         return left[:, None] * block * right
 
     @functools.cached_property
-    def _columns(self) -> dict[tuple[int, int], _ProductMap]:
+    def _columns(self) -> dict[tuple[int, int], QuickMap]:
         """V_ks' of eliminated nodes."""
         return {(k, s): rows.T for k, node in self.nodes.items() for s, rows in node.rows.items()}
 
@@ -454,62 +349,13 @@ class GainPoint:
         return np.concatenate(result)
 
 
-def eliminated_sources(
-    sizes: Mapping[int, int],
-    reads: Mapping[int, Collection[int]],
-    two_sided: Collection[int],
-) -> tuple[int, ...]:
-    """Sources with diagonal blocks, no two of them beside each other, of the largest size together.
-
-    `reads`: the sources that each node reads; `two_sided`: the nodes with slopes of both signs.
-    """
-    place = {s: i for i, s in enumerate(sizes)}
-    pairs = [(place[k], place[s]) for k, found in reads.items() for s in found]
-    full = {s for k in two_sided for s in reads[k]}
-    allowed = np.array([0.0 if s in full else 1.0 for s in sizes])
-    if not pairs:
-        return tuple(s for s in sizes if s not in full)
-    rows = np.repeat(np.arange(len(pairs)), 2)
-    beside = sp.csr_array((np.ones(rows.size), (rows, np.ravel(pairs))), shape=(len(pairs), len(place)))
-    found = scipy.optimize.milp(
-        -np.array([float(n) for n in sizes.values()]),
-        integrality=np.ones(len(place)),
-        bounds=scipy.optimize.Bounds(0.0, allowed),
-        constraints=scipy.optimize.LinearConstraint(beside, -np.inf, 1.0),
-    )
-    return () if found.x is None else tuple(s for s in sizes if found.x[place[s]] > 0.5)
-
-
-def dense_rows(graph: Graph) -> int | None:
-    """At most how many rows are left of Z, before anything is built; None for graphs with groups."""
-    sizes: dict[int, int] = {0: graph.input_dim}
-    reads: dict[int, set[int]] = {}
-    two_sided: list[int] = []
-    seen: list[set[int]] = []  # the sources that each node's value depends on
-    for k, node in enumerate(graph.nodes):
-        if isinstance(node, Affine):
-            seen.append(set().union(*(seen[p] for p in node.parents)))
-        elif isinstance(node, Apply):
-            if node.grouped:
-                return None
-            linear = node.alpha == node.beta
-            seen.append({k} if not linear.any() else seen[node.parent] | ({k} if not linear.all() else set()))
-            if not linear.all():
-                sizes[k], reads[k] = int((~linear).sum()), seen[node.parent]
-                if (node.alpha * node.beta)[~linear].any():
-                    two_sided.append(k)
-        else:
-            seen.append({0})
-    return sum(sizes.values()) - sum(sizes[s] for s in eliminated_sources(sizes, reads, two_sided))
-
-
 def _node(form: EliminatedForm, k: int) -> _ReadingNode:
     node, kept = form.graph.nodes[k], form.kept[k]
     assert isinstance(node, Apply)
     alpha, beta = node.alpha[kept], node.beta[kept]
     centre, radius = 0.5 * alpha + 0.5 * beta, 0.5 * beta - 0.5 * alpha
     return _ReadingNode(
-        {s: _ProductMap.of(e.mid) for s, e in form.V[k].items()},
+        {s: QuickMap.of(e.mid) for s, e in form.V[k].items()},
         centre,
         alpha * beta,
         radius**2,
