@@ -243,6 +243,10 @@ REFUSED = {
     "choice": (lambda x: lax.cond(x[0] > 0, lambda v: v, lambda v: -v, x), r"JAX cond; control flow"),
     "random": (lambda x: x * jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), r"random numbers; trace"),
     "places": (lambda x: x[jnp.argmax(x)], r"JAX (dynamic_slice|argmax|gather|lt|select_n)"),
+    "filled": (
+        lambda x: jnp.take(x, jnp.array([0, 9]), mode="fill", fill_value=2.0),
+        r"JAX gather of entries beyond those there are",
+    ),
     "several": (lambda x: (x, x), r"returns 2 arrays; expected one"),
     "constant": (lambda x: jnp.ones(3), r"does not depend on its input"),
     "batch": (

@@ -134,3 +134,25 @@ def test_everything_else_is_refused_by_name(name):
     make, pattern = REFUSED[name]
     with pytest.raises(InputError, match=pattern):
         from_keras(make())
+
+
+def relu(x):
+    """Not Keras's own, though its name is."""
+    return keras.ops.maximum(x, 0.3 * x)
+
+
+@pytest.mark.parametrize("layer", [lambda: layers.Dense(4, activation=relu), lambda: layers.Activation(relu)])
+def test_a_function_with_the_name_of_one_of_keras_is_refused(layer):
+    model = keras.Sequential([keras.Input((3,)), layer(), layers.Dense(2)])
+    with pytest.raises(InputError, match="relu, which is not Keras's own"):
+        from_keras(model)
+
+
+def test_a_layer_with_the_name_of_an_activation_is_refused():
+    class swish(layers.Layer):
+        def call(self, x):
+            return 5.0 * x
+
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4, activation=swish()), layers.Dense(2)])
+    with pytest.raises(InputError, match="swish"):
+        from_keras(model)

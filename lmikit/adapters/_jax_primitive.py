@@ -65,7 +65,9 @@ class Primitive:
             given = [jax.numpy.asarray(o) for o in self.operation_constants()]
             for place, array in zip(places, arrays, strict=True):
                 given[place] = jax.numpy.asarray(array.astype(np.int32))
-            found = run(self.operation.primitive, self.params, given)
+            # what a gather fills in would pass for the number of an entry
+            params = {k: -1 if k == "fill_value" else v for k, v in self.params.items()}
+            found = run(self.operation.primitive, params, given)
             result = np.asarray(found[self.operation.output]).astype(np.int64)
             if result.size and not 0 <= result.min() <= result.max() < sum(a.size for a in arrays):
                 raise self.refuse("of entries beyond those there are")

@@ -50,6 +50,7 @@ def _arrays(keras: Any, folder: str, model: Any) -> Iterator[tuple[str, np.ndarr
             yield from _arrays(keras, here, layer)
             continue
         _refuse_other_classes(layer)
+        _refuse_other_activations(keras, layer)
         for variable in layer.variables:
             yield f"{here}/{variable.name}", np.asarray(keras.ops.convert_to_numpy(variable))
 
@@ -59,3 +60,13 @@ def _refuse_other_classes(layer: Any) -> None:
     if not kind.__module__.startswith("keras."):
         name = f"{kind.__module__}.{kind.__qualname__}"
         raise refusal(layer.name, f"a {name} with a call method of its own")
+
+
+def _refuse_other_activations(keras: Any, layer: Any) -> None:
+    """A configuration has a function by its name alone, which may be that of one of Keras's own."""
+    function = getattr(layer, "activation", None)
+    name = getattr(function, "__name__", None)
+    if function is None or isinstance(function, keras.layers.Layer):
+        return
+    if name is None or getattr(keras.activations, name, None) is not function:
+        raise refusal(layer.name, f"the activation {str(name or function)[:80]}, which is not Keras's own")

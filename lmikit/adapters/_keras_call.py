@@ -107,7 +107,9 @@ class Call:
 def activated(call: Call, value: Tensor) -> Tensor:
     """The activation that a layer names, at its end."""
     name = call.options.get("activation") or "linear"
-    name = name.get("class_name", name) if isinstance(name, dict) else name
+    if not isinstance(name, str):  # Keras's own functions are written by their names
+        kind = name.get("class_name") if isinstance(name, dict) else name
+        raise call.refuse(f"with the activation {str(kind)[:80]}, which is no function of Keras")
     if name == "softmax":
         return Tensor(call.steps.softmax(call.where, value.step, "a softmax activation"), value.shape)
     if name == "hard_sigmoid":
