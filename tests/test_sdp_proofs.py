@@ -167,6 +167,7 @@ def test_a_defect_is_paid_with_the_bounds_on_y():
     assert "|y_i| <= bounds_i" in certificate.claim
     assert lmikit.check(certificate, diagonal_sdp(), exact=True)
     result = lmikit.prove(diagonal_sdp(), bounds=10.0)
+    assert "|y_i| <= bounds_i" in str(result)
     assert result.lower <= 1.0 <= result.upper
 
 

@@ -59,6 +59,12 @@ class ProvenSDP:
         """What is proven of the SDP, in words."""
         return "nothing is proven" if self.certificate is None else self.certificate.claim
 
+    @property
+    def _assumed(self) -> str:
+        """What the sentence about the optimum has to add; a claim of unboundedness assumes nothing."""
+        bounded = self.certificate is not None and self.certificate.witness.bounds is not None
+        return "; among the y with |y_i| <= bounds_i" if bounded else ""
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate; raises NotCertified where nothing is proven, InputError for the path."""
         if self.certificate is None:
@@ -74,7 +80,7 @@ class ProvenSDP:
         }.get(self.status, "undecided")
         if self.status == "undecided" and math.isfinite(self.lower):
             head = f"undecided whether feasible; optimum >= {self.lower!r}, proven"
-        return "\n  ".join((head, *self.reasons))
+        return "\n  ".join((head + self._assumed, *self.reasons))
 
 
 def prove(
