@@ -55,13 +55,14 @@ class Patterns:
 
     def __init__(self, jax: Any) -> None:
         self._jax, self._table, self._traced = jax, _table(jax), dict[Any, Expression]()
+        self._of_vectors = (jax.nn.softmax, jax.nn.log_softmax)  # they have no value for a scalar
 
     def find(self, found: Expression) -> tuple[Expression, Activation | None] | None:
         """(the value that it acts on, the activation or None for a softmax), or None where it is neither."""
         if not isinstance(found, Operation):
             return None
         for k, (last, count, function, make) in enumerate(self._table):
-            if last != found.name:
+            if last != found.name or (not found.shape and function in self._of_vectors):
                 continue
             bound = _match(self._pattern(k, count, function, found), found, {})
             if bound is not None and all(_fits(bound, j) for j in range(1, count + 1)):
