@@ -158,7 +158,8 @@ def page():
         "",
         f"minimise cross-entropy subject to LipSDP's L <= target; {INNER} Adam steps (1e-2, cosine) "
         f"between two "
-        f"projections, until both residuals meet {TOL:g} or the iterations are over. MNIST: 10,000 training "
+        f"projections, until both residuals are {TOL:g} of the iterates' sizes or the iterations are over. "
+        "MNIST: 10,000 training "
         "images, minibatches of 256. Adaptive: rho follows the residuals in the first half of a run. "
         '"Within 1 %": the iteration from which on the weights, as they are, have a proven L of at '
         "most 1.01 times "
