@@ -20,6 +20,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from typing import Any
 
 import numpy as np
+from batches import networks
 
 import lmikit
 
@@ -81,16 +82,6 @@ PLACES = {
     "dask.distributed": dask,
     "ray": ray,
 }
-
-
-def networks(count: int, width: int) -> list[lmikit.Network]:
-    """Random networks width/2 - width - width - 10."""
-    result = []
-    for seed in range(count):
-        rng = np.random.default_rng(seed)
-        shapes = ((width, width // 2), (width, width), (10, width))
-        result.append(lmikit.Network.from_arrays([rng.standard_normal(s) / np.sqrt(s[1]) for s in shapes]))
-    return result
 
 
 def bounds(nets: list[lmikit.Network], executor: Executor | None) -> tuple[float, list[float]]:
