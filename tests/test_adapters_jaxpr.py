@@ -239,6 +239,7 @@ REFUSED = {
     "step": (lambda x: (x > 0).astype(jnp.float32), r"it jumps"),
     "inner softmax": (lambda x: 2 * jax.nn.softmax(x), r"softmax; leave it off"),
     "norm": (lambda x: x / jnp.sqrt((x**2).sum()), r"JAX (div|square|sqrt|integer_pow)"),
+    "sort": (jnp.sort, r"JAX sort; sorting is not read .*GraphBuilder"),
     "var": (lambda x: (x - jnp.var(x))[:3], r"JAX (square|integer_pow)"),
     "loop": (lambda x: lax.fori_loop(0, 3, lambda _, v: v / 2, x), r"JAX (scan|while); control flow"),
     "choice": (lambda x: lax.cond(x[0] > 0, lambda v: v, lambda v: -v, x), r"JAX cond; control flow"),
