@@ -1,24 +1,30 @@
-"""Seconds of small networks, of pairs of classes and of one large map, beside another release.
+"""Seconds of small, wide and deep networks, of pairs of classes and of one large map, beside another release.
 
-    python benchmarks/speed.py [--old PYTHON] [--nets 30] [--order 4096]
+    python benchmarks/speed.py --old PYTHON [--nets 30] [--order 4096] [--tasks small,pairs,large,2x400,...]
 
-prints a table. PYTHON is the interpreter of an environment in which the other release is installed; both run
-in turn, a process each per task, twice. CPU seconds, one BLAS thread, medians over the networks.
+writes docs/results/speed.md; without --old it prints the times of this release alone. PYTHON is the
+interpreter of an environment in which the other release is installed; both run in turn, a process each per
+task, twice, and the smaller time counts. CPU seconds, one BLAS thread, medians over the networks.
 """
 
 import argparse
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 
-TASKS = ("small", "pairs", "large")
+OUT = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results" / "speed.md"
+AWAY = tempfile.gettempdir()  # `python -c` looks for modules where it runs: not among these sources
+TASKS = ("small", "pairs", "large", "2x400", "4x200", "20x40", "50x40", "100x40")
 CODE = """
 import json, sys, time
 import numpy as np
 import lmikit
 task, nets, order = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+bounds = []
 
 def network(seed, *sizes):
     rng = np.random.default_rng(seed)
@@ -40,24 +46,34 @@ elif task == "pairs":  # one bound and all 45 of ten classes, as a multiple of t
         n = network(s, 10, 20, 20, 10)
         one = seconds(lambda: lmikit.lipschitz(n))
         found.append(seconds(lambda: lmikit.pairwise_bounds(n)) / one)
-else:
+elif task == "large":
     w = np.random.default_rng(0).standard_normal((order, order))
     found = [seconds(lambda: lmikit.lipschitz(lmikit.Network.from_arrays([w])))]
-print(json.dumps(found))
+else:  # hidden layers x width
+    depth, width = map(int, task.split("x"))
+    n = network(0, 10, *[width] * depth, 10)
+    found = [seconds(lambda: bounds.append(lmikit.lipschitz(n).bound))]
+print(json.dumps([found, bounds]))
 """
 
 
-def measured(python: str, task: str, nets: int, order: int) -> float:
-    """The median of a task in a process of its own."""
+def measured(python: str, task: str, nets: int, order: int) -> tuple[float, float]:
+    """(the median of a task in a process of its own, its bound where it is one network's)."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [python, "-c", CODE, task, str(nets), str(order)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return statistics.median(json.loads(done.stdout))
+    command = [python, "-c", CODE, task, str(nets), str(order)]
+    done = subprocess.run(command, env=environment, cwd=AWAY, capture_output=True, text=True, check=True)
+    found, bounds = json.loads(done.stdout)
+    return statistics.median(found), bounds[0] if bounds else float("nan")
+
+
+def row(task: str, words: str, old: str | None, nets: int, order: int) -> str:
+    """Least of two rounds each, in turns; the bounds of one network must agree."""
+    pythons = [sys.executable] + [old] * (old is not None)
+    rounds = [[measured(python, task, nets, order) for python in pythons] for _ in range(2)]
+    times = [min(r[i][0] for r in rounds) for i in range(len(pythons))]
+    bounds = {f"{r[i][1]:.6g}" for r in rounds for i in range(len(pythons))} - {"nan"}
+    cells = [words, *(f"{t:.3g}" for t in times), *([f"{times[0] / times[1]:.2f}"] if old else [])]
+    return f"| {' | '.join([*cells, ' / '.join(sorted(bounds))])} |"
 
 
 def main() -> None:
@@ -72,15 +88,18 @@ def main() -> None:
         "pairs": "`pairwise_bounds`, 10-20-20-10 (times one bound)",
         "large": f"`lipschitz`, one {options.order} x {options.order} map (s)",
     }
-    print("| task | here | other release | ratio |\n|---|---|---|---|")
+    heads = ["task", "here", *(["other release", "ratio"] if options.old else []), "bound"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    print("\n".join(lines), flush=True)
     for task in options.tasks.split(","):
-        rounds: list[tuple[float, float]] = []
-        for _ in range(2):
-            here = measured(sys.executable, task, options.nets, options.order)
-            old = measured(options.old, task, options.nets, options.order) if options.old else float("nan")
-            rounds.append((here, old))
-        here, old = (min(r[i] for r in rounds) for i in (0, 1))
-        print(f"| {words[task]} | {here:.3g} | {old:.3g} | {here / old:.2f} |", flush=True)
+        name = words.get(task, f"`lipschitz`, {task} hidden, 10 inputs and outputs (s)")
+        lines.append(row(task, name, options.old, options.nets, options.order))
+        print(lines[-1], flush=True)
+    if options.old:
+        say = [options.old, "-c", "import lmikit; print(lmikit.__version__)"]
+        other = subprocess.run(say, cwd=AWAY, capture_output=True, text=True, check=True).stdout.strip()
+        how = f"`python benchmarks/speed.py --old PYTHON`, its release {other}. CPU s, one BLAS thread."
+        OUT.write_text(f"# Beside an earlier release\n\n{how}\n\n" + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
