@@ -32,7 +32,7 @@ from ._sgd import SGDResult, sgd, with_weight_decay
 from ._shallow import convex_shallow
 from ._shallow_result import ShallowResult, ShallowStep
 from ._state import TrainingState
-from ._traced_gains import pairwise_gains
+from ._traced_gains import pairwise_gains, product_gains
 
 __all__ = [
     "MLP",
@@ -83,6 +83,7 @@ __all__ = [
     "pairwise_gradient",
     "parameter_sensitivity",
     "pgd_attack",
+    "product_gains",
     "project_weights",
     "rs_lmi",
     "sgd",

@@ -3,19 +3,24 @@
 |(f_i - f_j)(x) - (f_i - f_j)(x')| <= L_ij ||x - x'||: the class c of x is the same within min_j
 (z_c - z_j)/L_cj. L depends on the weights and is differentiated with the logits (Leino, Wang, Fredrikson,
 "Globally-robust neural networks", ICML 2021, section 3). What a loss says of training data proves nothing:
-bounds of the result come from `pairwise_bounds`.
+bounds of the result come from `pairwise_bounds`. A call gives the gradients too, in NumPy; `value` is the
+same function of arrays of any framework, which differentiates it where they are.
 """
 
 import abc
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import scipy.special
 
 from .._errors import OptionError
+from ._namespace import eye_like, namespace
 
 __all__ = ["AbstractMarginLoss", "CertifiedHinge", "WorstCaseLogits"]
+
+_LEAST = 1e-18  # in place of L_ij = 0; its square is no zero in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,14 @@ class AbstractMarginLoss(abc.ABC):
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """(loss, its gradient in Z, its gradient in L) at the radius eps."""
 
+    @abc.abstractmethod
+    def value(self, Z: Any, y: Any, L: Any, eps: Any = None) -> Any:
+        """The loss of torch tensors, JAX or NumPy arrays, for the framework to differentiate.
+
+        y holds integers. `eps` None is the full radius; with a ramp pass `at(step)`, as an argument where
+        the function is compiled. Raises InputError for other arrays.
+        """
+
 
 @dataclasses.dataclass(frozen=True)
 class WorstCaseLogits(AbstractMarginLoss):
@@ -69,6 +82,13 @@ class WorstCaseLogits(AbstractMarginLoss):
         np.fill_diagonal(in_L, 0.0)
         p[rows, y] -= Z.dtype.type(1.0 / count)
         return loss, p, in_L
+
+    def value(self, Z: Any, y: Any, L: Any, eps: Any = None) -> Any:
+        xp = namespace(Z)
+        own = eye_like(xp, L)[y]
+        worst = Z + (self.eps if eps is None else eps) * (L[y] * (1.0 - own))
+        shifted = worst - xp.amax(worst, axis=1)[:, None]
+        return (xp.log(xp.exp(shifted).sum(axis=1)) - (shifted * own).sum(axis=1)).mean()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,3 +123,11 @@ class CertifiedHinge(AbstractMarginLoss):
         in_L = np.zeros(L.shape)
         np.add.at(in_L, (y, nearest), -per_logit * r)
         return loss, in_Z.astype(Z.dtype), in_L
+
+    def value(self, Z: Any, y: Any, L: Any, eps: Any = None) -> Any:
+        xp, t = namespace(Z), self.sharpness
+        own, gains = eye_like(xp, L)[y], L[y]
+        margins = (Z * own).sum(axis=1)[:, None] - Z
+        radii = margins / xp.where(gains > 0.0, gains, _LEAST)
+        x = t * ((self.eps if eps is None else eps) - xp.amin(xp.where(own > 0.0, math.inf, radii), axis=1))
+        return xp.logaddexp(xp.zeros_like(x), x).mean() / t

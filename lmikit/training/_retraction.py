@@ -3,20 +3,19 @@
 import abc
 import dataclasses
 from collections.abc import Sequence
-
-import numpy as np
-import scipy.linalg
+from typing import Any
 
 from .._errors import InputError, OptionError
+from ._namespace import eye_like, namespace
 
-__all__ = ["AbstractRetraction", "Orthogonal"]
+__all__ = ["AbstractRetraction", "Orthogonal", "newton_schulz", "polar"]
 
 
 class AbstractRetraction(abc.ABC):
-    """A map from weights to weights nearby in a set; arrays keep their dtypes."""
+    """A map from weights to weights nearby in a set: NumPy, JAX or torch arrays, which keep their dtypes."""
 
     @abc.abstractmethod
-    def __call__(self, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, weights: Sequence[Any]) -> list[Any]:
         """The retracted weights; the given arrays stay as they are."""
 
 
@@ -37,20 +36,20 @@ class Orthogonal(AbstractRetraction):
         if self.arrays is not None and any(k < 0 for k in self.arrays):
             raise OptionError(f"arrays is {self.arrays}; expected indices of matrices, 0 and above.")
 
-    def __call__(self, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, weights: Sequence[Any]) -> list[Any]:
         result = list(weights)
         for k in self._chosen(weights):
-            result[k] = _newton_schulz(weights[k])
+            result[k] = newton_schulz(weights[k])
         return result
 
-    def projected(self, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def projected(self, weights: Sequence[Any]) -> list[Any]:
         """The nearest weights of the set (polar factors), to rounding: a start, or the end of training."""
         result = list(weights)
         for k in self._chosen(weights):
-            result[k] = _polar(weights[k])
+            result[k] = polar(weights[k])
         return result
 
-    def _chosen(self, weights: Sequence[np.ndarray]) -> tuple[int, ...]:
+    def _chosen(self, weights: Sequence[Any]) -> tuple[int, ...]:
         matrices = tuple(k for k, w in enumerate(weights) if w.ndim == 2)
         if self.arrays is None:
             return matrices[:-1]
@@ -60,18 +59,32 @@ class Orthogonal(AbstractRetraction):
         return self.arrays
 
 
-def _newton_schulz(w: np.ndarray) -> np.ndarray:
+def newton_schulz(w: Any) -> Any:
+    """One step towards the nearest matrix with orthonormal rows or columns; from afar, that matrix."""
+    xp = namespace(w)
     wide = w.shape[0] <= w.shape[1]
     gram = w @ w.T if wide else w.T @ w
-    gram.ravel()[:: len(gram) + 1] -= 1
-    if not np.linalg.norm(gram) < 1.0:
-        return _polar(w)
-    gram *= w.dtype.type(-0.5)
-    return w + (gram @ w if wide else w @ gram)
+    excess = gram - eye_like(xp, gram)
+    near = xp.linalg.norm(excess) < 1.0
+    if xp.__name__ == "jax.numpy":  # which may be tracing
+        from jax import lax
+
+        return lax.cond(near, lambda w: _stepped(w, excess), polar, w)
+    return _stepped(w, excess) if near else polar(w)
 
 
-def _polar(w: np.ndarray) -> np.ndarray:
-    if not np.isfinite(w).all():
+def _stepped(w: Any, excess: Any) -> Any:
+    correction = excess @ w if w.shape[0] <= w.shape[1] else w @ excess
+    return w - 0.5 * correction
+
+
+def polar(w: Any) -> Any:
+    """The nearest matrix with orthonormal rows or columns; in float64, except in JAX without it."""
+    xp = namespace(w)
+    if xp.__name__ == "jax.numpy":
+        u, _, vt = xp.linalg.svd(w, full_matrices=False)
+        return u @ vt
+    if not xp.isfinite(w).all():
         return w  # the caller says that training diverged
-    u, _, vt = scipy.linalg.svd(w.astype(np.float64), full_matrices=False)
-    return np.asarray((u @ vt).astype(w.dtype))
+    u, _, vt = xp.linalg.svd(xp.asarray(w, dtype=xp.float64), full_matrices=False)
+    return xp.asarray(u @ vt, dtype=w.dtype)

@@ -1,15 +1,32 @@
-"""L_ij of `TrainableMultipliers` in torch or JAX, differentiated by the framework."""
+"""L_ij in torch or JAX, differentiated by the framework: the product of norms, `TrainableMultipliers`."""
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .._errors import BackendMissing, InputError
+from .._errors import InputError
+from ._namespace import eye_like, namespace
 from ._pair_multipliers import slopes_of
 
-__all__ = ["pairwise_gains"]
+__all__ = ["pairwise_gains", "product_gains"]
+
+
+def product_gains(matrices: Sequence[Any]) -> Any:
+    """L_ij = |w_i - w_j| prod_k |W_k|, w_i the rows of the last of these matrices, |W_k| norms of the others.
+
+    As `ProductGain`, and with one matrix as `NonexpansiveGain`: the layers before it are taken to be
+    1-Lipschitz. torch tensors or JAX arrays (m, n) on their device, or NumPy's. Raises InputError for others.
+    """
+    last = matrices[-1]
+    xp = namespace(last)
+    squares = ((last[:, None] - last[None]) ** 2).sum(axis=2)
+    apart = squares > 0.0
+    gains = xp.where(apart, xp.sqrt(xp.where(apart, squares, 1.0)), 0.0)
+    for W in matrices[:-1]:
+        wide = W.shape[0] <= W.shape[1]
+        gains = gains * xp.sqrt(xp.linalg.eigvalsh(W @ W.T if wide else W.T @ W)[-1])
+    return gains
 
 
 def pairwise_gains(weights: Sequence[Any], activation: str = "relu") -> Any:
@@ -19,7 +36,7 @@ def pairwise_gains(weights: Sequence[Any], activation: str = "relu") -> Any:
     framework's. With equal rows w_i = w_j, L_ij = 0 has no gradient. Raises InputError for arrays
     of another kind or number, OptionError for another activation, BackendMissing without the framework.
     """
-    xp = _module_of(weights[0])
+    xp = namespace(weights[0])
     alpha, beta = slopes_of(activation)
     layers = sum(w.ndim == 2 for w in weights)
     maps, own = list(weights[0 : 2 * layers : 2]), list(weights[2 * layers :])
@@ -36,9 +53,9 @@ def pairwise_gains(weights: Sequence[Any], activation: str = "relu") -> Any:
         s = xp.exp(free[:, :-1])
         Q = (W / s[:, None, :]) @ xp.swapaxes(W, -1, -2)
         c = 0.5 * _largest(xp, K, Q) * (1.0 + xp.exp(free[:, -1]))
-        H = xp.linalg.solve(_eye(xp, K) - K @ Q / (2.0 * c)[:, None, None], K)
+        H = xp.linalg.solve(eye_like(xp, K[:1]) - K @ Q / (2.0 * c)[:, None, None], K)
         T = (c[:, None] * s)[:, :, None]
-        K = 0.5 * (beta - alpha) ** 2 * T * _eye(xp, T + xp.swapaxes(T, -1, -2))
+        K = 0.5 * (beta - alpha) ** 2 * T * eye_like(xp, (T + xp.swapaxes(T, -1, -2))[:1])
         if alpha + beta:
             K = K + 0.25 * (alpha + beta) ** 2 * (xp.swapaxes(W, -1, -2) @ H @ W)
     gains = xp.sqrt(_largest(xp, K, (maps[0] @ maps[0].T)[None]))
@@ -47,25 +64,9 @@ def pairwise_gains(weights: Sequence[Any], activation: str = "relu") -> Any:
     return xp.concatenate([xp.zeros_like(gains[:1]), gains])[place]
 
 
-def _eye(xp: Any, like: Any) -> Any:
-    """The identity on the device of (P, n, n) arrays."""
-    return xp.tril(xp.triu(xp.ones_like(like[:1])))
-
-
 def _largest(xp: Any, K: Any, Q: Any) -> Any:
     """lambda_max(K Q) per pair."""
     if K.shape[1] == 1:
         return (K * Q)[:, 0, 0]
     C = xp.linalg.cholesky(K)
     return xp.linalg.eigvalsh(xp.swapaxes(C, -1, -2) @ Q @ C)[:, -1]
-
-
-def _module_of(array: Any) -> Any:
-    name = type(array).__module__.partition(".")[0]
-    module = {"torch": "torch", "jaxlib": "jax.numpy", "jax": "jax.numpy"}.get(name)
-    if module is None:
-        raise InputError(f"the weights are {type(array).__name__}; expected torch tensors or JAX arrays.")
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise BackendMissing(f"this needs the module '{name}'; pip install {name}.") from error

@@ -1,0 +1,116 @@
+"""Losses, bounds and layers for torch and JAX: the values and gradients of their NumPy references."""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+import lmikit
+from lmikit import InputError
+from lmikit import training as T
+
+LOSSES = [T.WorstCaseLogits(0.4, ramp=8), T.CertifiedHinge(0.7, ramp=8, sharpness=2.0)]
+
+
+class InTorch:
+    def __init__(self):
+        self.torch = pytest.importorskip("torch")
+
+    def array(self, a):
+        return self.torch.tensor(a)
+
+    def gradients(self, function, *arrays):
+        """(value, gradients) of a function of arrays, as NumPy's."""
+        tensors = [self.torch.tensor(a, requires_grad=True) for a in arrays]
+        value = function(*tensors)
+        value.backward()
+        return float(value.detach()), [t.grad.numpy() for t in tensors]
+
+
+class InJax:
+    def __init__(self):
+        self.jax = pytest.importorskip("jax")
+
+    def array(self, a):
+        return self.jax.numpy.asarray(a)
+
+    def gradients(self, function, *arrays):
+        value, there = self.jax.jit(self.jax.value_and_grad(function, tuple(range(len(arrays)))))(*arrays)
+        return float(value), [np.asarray(g) for g in there]
+
+
+@pytest.fixture(params=["torch", pytest.param("jax", marks=pytest.mark.slow)])
+def framework(request):
+    """Both compute in float64 here, as the reference does."""
+    if request.param == "torch":
+        yield InTorch()
+        return
+    own = InJax()
+    with own.jax.enable_x64(True) if hasattr(own.jax, "enable_x64") else contextlib.nullcontext():
+        yield own
+
+
+def outputs(seed, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    L = np.linalg.norm(np.diff(rng.standard_normal((2, 4, 4, 6)), axis=0)[0], axis=2)
+    L = L + L.T
+    np.fill_diagonal(L, 0.0)
+    return rng.standard_normal((30, 4)).astype(dtype), rng.integers(0, 4, 30), L.astype(dtype)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_losses_have_the_values_and_gradients_of_the_reference(framework, loss):
+    Z, y, L = outputs(3)
+    for eps in (loss.at(0), loss.at(5), loss.eps):
+        value, in_Z, in_L = loss(Z, y, L, eps)
+        found, (own_Z, own_L, _) = framework.gradients(
+            lambda Z, L, eps: loss.value(Z, framework.array(y), L, eps), Z, L, np.asarray(eps)
+        )
+        assert abs(found - value) <= 1e-12 * (1.0 + abs(value))
+        assert np.allclose(own_Z, in_Z, rtol=1e-9, atol=1e-13)
+        assert np.allclose(own_L, in_L, rtol=1e-9, atol=1e-13)
+        assert abs(float(loss.value(Z, y, L, eps)) - value) <= 1e-12 * (1.0 + abs(value))
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_losses_in_single_precision_and_at_equal_rows(framework, loss):
+    Z, y, L = outputs(4, np.float32)
+    L[1, 2] = L[2, 1] = 0.0
+    Z[:, 2] = Z[:, 1] + np.float32(0.1)
+    found, gradients = framework.gradients(lambda Z, L: loss.value(Z, framework.array(y), L), Z, L)
+    assert np.isfinite(found)
+    assert all(np.isfinite(g).all() and g.dtype == np.float32 for g in gradients)
+
+
+@pytest.mark.parametrize("gain", [T.NonexpansiveGain(), T.ProductGain()])
+def test_products_of_norms_have_the_gradients_of_the_reference(framework, gain):
+    weights = T.initial_weights((5, 6, 4, 3), 0)
+    weights[4][1] = weights[4][0]  # two outputs that differ by a constant
+    c = np.random.default_rng(1).random((3, 3))
+    L, pull = gain(weights)
+    matrices = weights[4:5] if isinstance(gain, T.NonexpansiveGain) else weights[0::2]
+    found, gradients = framework.gradients(
+        lambda *W: (T.product_gains(W) * framework.array(c)).sum(), *matrices
+    )
+    assert abs(found - float((c * L).sum())) <= 1e-10 * L.sum()
+    expected = list(pull(c).values())
+    own = gradients if len(expected) == 1 else [gradients[-1], *gradients[:-1]]
+    assert all(np.allclose(a, b, rtol=1e-7, atol=1e-9) for a, b in zip(own, expected, strict=True))
+    assert np.allclose(T.product_gains(matrices), L, rtol=1e-10)
+
+
+def test_the_retraction_is_that_of_the_reference(framework):
+    retraction = T.Orthogonal((0, 2))
+    start = retraction.projected(T.initial_weights((5, 6, 4, 3), 0))
+    rng = np.random.default_rng(2)
+    for size in (0.02, 3.0):  # a step of Newton and Schulz, and the polar factor
+        moved = [w + size * rng.standard_normal(w.shape) for w in start]
+        own = retraction([framework.array(w) for w in moved])
+        for a, b in zip(own, retraction(moved), strict=True):
+            assert np.allclose(np.asarray(a), b, atol=1e-10)
+
+
+def test_other_arrays_are_refused():
+    with pytest.raises(InputError, match="expected torch tensors, JAX or NumPy arrays"):
+        T.product_gains([[[1.0, 2.0]]])
+    assert lmikit.training.WorstCaseLogits(1.0, ramp=4).at(1) == 0.25
