@@ -259,28 +259,23 @@ def prepared(variant, cb, start, turns):
     if variant == "Lip-Loop":
         run = one_iteration(cb, start, total)
     else:
-        from lmikit.training._rs_lmi import _RSLMIRun
+        from lmikit.training._rs_lmi import SketchedRun
+        from lmikit.training._weights import Layout
 
-        run = _RSLMIRun(
-            cb, start, "relu", (), 1.2, every_step() if variant.endswith("step") else options(), None, None, 1
-        )
-        run.steps = 0
+        chosen, layout = every_step() if variant.endswith("step") else options(), Layout.of(start)
+        run = SketchedRun(cb, layout.own(start), layout, 1.2, chosen, total)
 
-    def go():
-        if variant != "Lip-Loop":
-            run.steps += CHUNK
-        run.train(*([None] if variant == "Lip-Loop" else [None] * 3))
-
-    return go
+    return lambda: run.run(run.step + (1 if variant == "Lip-Loop" else CHUNK))
 
 
 def one_iteration(cb, start, steps):
     """Lip-Loop's iteration: gradient steps, one projection; begun at the weights themselves."""
-    from lmikit.training._lip_loop import _condition, _Run
+    from lmikit.training._lip_loop import ConstrainedRun, _condition
 
     condition, own = _condition(start, "relu", 1.2, "chain", None)
     loop = training.LipLoopOptions(inner=steps, optimiser=adam())
-    run = _Run(cb, own, condition, 1.2, loop, SCS(tol=1e-3, max_iterations=500), 1)
+    run = ConstrainedRun(cb, own, condition, 1.2, loop, 1)
+    run.solver = SCS(tol=1e-3, max_iterations=500)
     run.t = tuple(np.ones(n) for n in condition.dims[1:-1])
     run.Z, run.metric = condition.image(own, run.t), condition.metric(run.t)
     run.U = tuple(np.zeros_like(k) for k in run.Z)

@@ -11,7 +11,7 @@ import lmikit
 from lmikit import InputError, OptionError, training
 from lmikit.maps import Convolution2d
 from lmikit.sketching import ConvolutionOperator
-from lmikit.training._sketched_maps import ConvolutionSketch
+from lmikit.training._sketched_maps import SketchedMap
 
 GEOMETRIES = [
     ((2, 1, 3, 3), (1, 5, 6), 1, 1),
@@ -27,7 +27,7 @@ def test_the_penalty_of_a_kernel_is_that_of_the_matrix(geometry, seed):
     rng = np.random.default_rng(seed)
     kernel = rng.standard_normal(shape)
     conv = Convolution2d(kernel, image, stride, padding)
-    sketch, dense = ConvolutionSketch(conv), conv.to_dense()
+    sketch, dense = SketchedMap.of(conv.kernel.shape, conv), conv.to_dense()
     small = dense if dense.shape[1] <= dense.shape[0] else dense.T
     s, u = rng.standard_normal((small.shape[1], 3)), rng.standard_normal((small.shape[0], 3))
     assert sketch.image(kernel, s) == pytest.approx(small @ s)
@@ -116,7 +116,7 @@ def test_kernels_and_geometries_that_do_not_fit_are_refused():
         training.rs_lmi(pushed, start, steps=1, convolutions=[wide])
     dilated = Convolution2d(np.ones((2, 1, 3, 3)), (1, 9, 9), 2, 1, 2)
     with pytest.raises(InputError, match="no dilation"):
-        ConvolutionSketch(dilated)
+        SketchedMap.of(dilated.kernel.shape, dilated)
     with pytest.raises(OptionError, match="positive numbers"):
         training.with_sketched_penalty(pushed, {0: 0.0})
     with pytest.raises(OptionError, match="indices that norms has"):

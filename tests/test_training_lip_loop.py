@@ -33,8 +33,8 @@ def bound_of(weights, activation="relu"):
 
 
 def condition_of(weights, activation, target):
-    layout = Layout.of(weights)
-    return ChainCondition(layout, activation, layout.network(weights, activation), target)
+    layout = Layout.of(weights, activation)
+    return ChainCondition(layout, layout.network(weights), target)
 
 
 def joint_weights(inputs, hidden, outputs, seed):
@@ -403,7 +403,7 @@ def test_projection_refuses_what_it_cannot_do():
     weights = chain((2, 3, 2), 0)
     with pytest.raises(InputError, match="expected a positive finite"):
         training.project_weights(weights, target=0.0)
-    with pytest.raises(OptionError, match="rounds=0"):
+    with pytest.raises(OptionError, match="rounds is 0"):
         training.project_weights(weights, target=1.0, rounds=0)
     with pytest.raises(OptionError, match="use Clarabel"):
         training.project_weights(weights, target=1.0, solver=LowRank())

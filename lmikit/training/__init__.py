@@ -15,12 +15,12 @@ from ._dense_loss import (
 from ._lip_loop import lip_loop
 from ._lip_loop_options import LipLoopOptions
 from ._margin_losses import AbstractMarginLoss, CertifiedHinge, WorstCaseLogits
-from ._norm_penalty import with_norm_penalty, with_sketched_penalty
 from ._optimisers import AbstractOptimiser, Adam, Momentum
 from ._pair_multipliers import TrainableMultipliers
 from ._pairwise_gains import AbstractPairwiseGain, NonexpansiveGain, ProductGain
 from ._pairwise_gradient import PairwiseGradient, pairwise_gradient
 from ._parameter_sensitivity import ParameterSensitivity, parameter_sensitivity
+from ._penalties import with_norm_penalty, with_sketched_penalty, with_weight_decay
 from ._projection import ProjectionResult, project_weights
 from ._reference import MLP, AbstractMinibatches, Minibatches
 from ._result import TrainingResult
@@ -28,7 +28,7 @@ from ._retraction import AbstractRetraction, Orthogonal
 from ._row_attack import TRADES, RowAttack
 from ._rs_lmi import rs_lmi
 from ._rs_lmi_options import RSLMIOptions
-from ._sgd import SGDResult, sgd, with_weight_decay
+from ._sgd import SGDResult, sgd
 from ._shallow import convex_shallow
 from ._shallow_result import ShallowResult, ShallowStep
 from ._state import TrainingState

@@ -11,7 +11,7 @@ Lipschitz bounds", IEEE Control Systems Letters 6 (2022), section III.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.linalg
@@ -25,6 +25,7 @@ from ..network import Network
 from ..solvers import AbstractSolver, Clarabel
 from ._callback import LossAndGrad, Weights, as_weights, evaluate
 from ._optimisers import Adam
+from ._penalties import Penalised, Penalty
 from ._sgd import sgd
 
 __all__ = ["ADMMResult", "ADMMStep", "admm_pauli"]
@@ -86,8 +87,11 @@ def admm_pauli(
     loss, rho = evaluate(loss_and_grad, theta)[0], _rho(Z, t)
     best, history, reason = (loss + lipschitz * rho, theta), [], f"{iterations} iterations were done"
     for k in range(iterations):
-        pull = _augmented(loss_and_grad, Z, dual, mu)
-        theta = sgd(pull, theta, steps=inner_steps, optimiser=Adam(learning_rate=learning_rate)).weights
+        # without `seek`: minibatches go on from where the iteration before left them
+        pulled = Penalised(loss_and_grad, _pull(Z, dual, mu))
+        theta = sgd(
+            pulled.__call__, theta, steps=inner_steps, optimiser=Adam(learning_rate=learning_rate)
+        ).weights
         old, Z = Z, step([theta[0] + dual[0], theta[2] + dual[1]])
         dual = [u + w - z for u, w, z in zip(dual, theta[0::2], Z, strict=True)]
         candidate = [Z[0], theta[1], Z[1], theta[3]]
@@ -124,14 +128,13 @@ def _rho(Z: Weights, t: np.ndarray) -> float:
     return float(max(scipy.linalg.eigvalsh(TW.T @ scipy.linalg.cho_solve(factor, TW))[-1], 0.0))
 
 
-def _augmented(loss_and_grad: LossAndGrad, Z: Weights, dual: Weights, mu: float) -> LossAndGrad:
-    def pulled(weights: Sequence[np.ndarray]) -> tuple[float, Weights]:
-        loss, gradients = evaluate(loss_and_grad, weights)
-        result = list(gradients)
-        for k, z, u in zip((0, 2), Z, dual, strict=True):
-            e = weights[k] - z + u
-            loss, result[k] = loss + 0.5 * mu * float(np.vdot(e, e)), result[k] + mu * e
-        return loss, result
+def _pull(Z: Weights, dual: Weights, mu: float) -> Penalty:
+    """mu/2 ||theta - Z + U||^2 on the two matrices."""
+
+    def pulled(weights: Sequence[np.ndarray]) -> tuple[float, Mapping[int, np.ndarray]]:
+        errors = {k: weights[k] - z + u for k, z, u in zip((0, 2), Z, dual, strict=True)}
+        value = sum(0.5 * mu * float(np.vdot(e, e)) for e in errors.values())
+        return value, {k: mu * e for k, e in errors.items()}
 
     return pulled
 

@@ -22,6 +22,7 @@ __all__ = [
     "Weights",
     "as_weights",
     "evaluate",
+    "own_copies",
     "read_only",
 ]
 
@@ -75,6 +76,19 @@ def as_weights(weights: Any) -> Arrays:
         if not np.isfinite(w).all():
             raise InputError(f"weights[{k}] holds NaN or infinity; expected finite numbers.")
     return tuple(read_only(w) for w in result)
+
+
+def own_copies(weights: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes: Sequence[Any]) -> Arrays:
+    """Read-only copies of these shapes and dtypes; raises InputError for NaN and for what does not fit."""
+    if len(weights) != len(shapes):
+        raise InputError(f"got {len(weights)} arrays; expected {len(shapes)}.")
+    result = []
+    for i, (w, shape, dtype) in enumerate(zip(weights, shapes, dtypes, strict=True)):
+        array = np.array(w, dtype=dtype, order="C")
+        if array.shape != shape or not np.isfinite(array).all():
+            raise InputError(f"weights[{i}] must be finite, of shape {shape}; got shape {array.shape}.")
+        result.append(read_only(array))
+    return tuple(result)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -12,8 +12,6 @@ rho |Z - Z_before|_M, and the bound of the result is proven on the final weights
 
 import contextlib
 import math
-import os
-import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -21,23 +19,23 @@ import numpy as np
 
 from .._arrays import blas_threads
 from .._errors import InputError, LmikitError, OptionError, SolveFailed
-from .._progress import Progress, ProgressCallback
+from .._progress import ProgressCallback
 from ..methods import AbstractMethod
 from ..solvers import AbstractSolver
-from ._callback import Arrays, CallbackError, LossAndGrad, TrainingDiverged, evaluate
+from ._callback import Arrays, LossAndGrad, TrainingDiverged, evaluate
 from ._certify import Certified, certified, check_target, within_target
+from ._checks import whole
 from ._lip_loop_conditions import AbstractCondition, ChainCondition, JointCondition
 from ._lip_loop_options import LipLoopOptions
 from ._lip_loop_sets import Point
 from ._result import TrainingResult
-from ._state import TrainingState, saved
+from ._run import AbstractRun, Path, Resume
+from ._state import TrainingState
 from ._weights import Layout
 
 __all__ = ["lip_loop"]
 
-_METHOD = "lip_loop"
 _METRIC_EVERY = 10  # iterations, in the first half of a run
-_COLUMNS = ("step", "loss", "primal", "dual", "rho", "bound", "product", "seconds")
 
 
 def lip_loop(
@@ -52,8 +50,8 @@ def lip_loop(
     options: LipLoopOptions | None = None,
     method: AbstractMethod | None = None,
     solver: AbstractSolver | None = None,
-    resume: TrainingState | str | os.PathLike[str] | None = None,
-    save_to: str | os.PathLike[str] | None = None,
+    resume: Resume = None,
+    save_to: Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> TrainingResult:
     """Train so that L <= target by LipSDP, not by a product of norms; the result's bound is proven.
@@ -73,14 +71,14 @@ def lip_loop(
     InputError, OptionError, NotCertified.
     """
     check_target(target)
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise OptionError(f"iterations is {iterations!r}; expected an integer of at least 1.")
+    whole("iterations", iterations)
     condition, own = _condition(weights, activation, target, form, hidden)
-    run = _Run(loss_and_grad, own, condition, target, options or LipLoopOptions(), solver, iterations)
-    run.certifier = lambda network: certified(network, method, None)
-    run.begin(resume)
-    with saved(run, save_to), blas_threads(1):
-        run.train(progress)
+    run = ConstrainedRun(loss_and_grad, own, condition, target, options or LipLoopOptions(), iterations)
+    run.method_of_proof, run.solver = method, solver
+    if not run.resume(resume):
+        run.begin()
+    with blas_threads(1):
+        run.run(progress=progress, save_to=save_to)
     return run.finish()
 
 
@@ -95,20 +93,28 @@ def _condition(
         return joint, joint.layout.own(arrays)
     if form != "chain":
         raise OptionError(f"form is {form!r}; expected 'chain' or 'joint'.")
-    layout = Layout.of(arrays)
+    layout = Layout.of(arrays, activation)
     own = layout.own(arrays)
-    network = layout.network(own, activation)
+    network = layout.network(own)
     if network.hidden_layers < 1:
         raise InputError(
             "the network has no hidden layer; expected at least one (use rs_lmi for a linear map)."
         )
-    return ChainCondition(layout, activation, network, target), own
+    return ChainCondition(layout, network, target), own
 
 
-class _Run:
-    """One run: what the loop changes lives here and nowhere else."""
+class ConstrainedRun(AbstractRun):
+    """One run of Lip-Loop; its steps are ADMM iterations."""
 
-    certifier: Any
+    method = "lip_loop"
+    columns = ("step", "loss", "primal", "dual", "rho", "bound", "product", "seconds")
+    method_of_proof: AbstractMethod | None = None
+    solver: AbstractSolver | None = None
+    warm: np.ndarray | None = None
+    t: Point = ()
+    Z: Point = ()
+    U: Point = ()
+    metric: Point = ()
 
     def __init__(
         self,
@@ -117,101 +123,53 @@ class _Run:
         condition: AbstractCondition,
         target: float,
         options: LipLoopOptions,
-        solver: AbstractSolver | None,
         iterations: int,
     ) -> None:
-        self.callback, self.condition, self.target = callback, condition, target
-        self.options, self.solver, self.iterations = options, solver, iterations
-        self.weights = weights
-        self.memory = options.optimiser.start(weights)
-        self.step, self.rho = 0, options.rho
-        self.warm: np.ndarray | None = None
-        self.t: Point = ()
-        self.Z: Point = ()
-        self.U: Point = ()
-        self.metric: Point = ()
-        self.rows: list[np.ndarray] = []
-        self.events: list[str] = []
-        self.reason = ""
+        super().__init__(callback, weights, options.optimiser, iterations)
+        self.condition, self.target, self.options, self.rho = condition, target, options, options.rho
 
-    def begin(self, resume: TrainingState | str | os.PathLike[str] | None) -> None:
-        if resume is None:
-            self.t = self.condition.start(self.weights)
-            K = self.condition.image(self.weights, self.t)
-            self.metric = self.condition.metric(self.t)
-            self.Z, self.warm = self.condition.project(K, self.metric, self.solver, None)
-            self.U = tuple(k - z for k, z in zip(K, self.Z, strict=True))
-            self.last_good = self.state()
-            return
-        state = resume if isinstance(resume, TrainingState) else TrainingState.load(resume)
-        state.require(_METHOD, self._text())
-        self.weights = self.condition.layout.own(state.weights)
-        names = ("memory", "t", "Z", "U", "metric")
-        self.memory, self.t, self.Z, self.U, self.metric = (state.arrays[n] for n in names)
-        self.warm, self.rho = state.one("warm"), float(state.one("rho")[0])
-        self.rows = list(state.one("rows"))
-        self.events = [str(e) for e in state.one("events")]
-        self.step, self.last_good = state.step, state
+    def begin(self) -> None:
+        """The first point: the projection of the weights at their own multipliers."""
+        self.t = self.condition.start(self.weights)
+        K = self.condition.image(self.weights, self.t)
+        self.metric = self.condition.metric(self.t)
+        self.Z, self.warm = self.condition.project(K, self.metric, self.solver, None)
+        self.U = _sum(K, self.Z, -1.0)
 
-    def _text(self) -> str:
-        numbers = {"optimiser": type(self.options.optimiser).__name__, "inner": self.options.inner}
+    def text(self) -> str:
+        numbers = {"optimiser": type(self.optimiser).__name__, "inner": self.options.inner}
         return (
             f"{numbers}, target={self.target!r}, {type(self.condition).__name__}, {self.condition.set.shapes}"
         )
 
-    def state(self) -> TrainingState:
-        arrays = {
-            "weights": self.weights,
-            "memory": self.memory,
-            "t": self.t,
-            "Z": self.Z,
-            "U": self.U,
-            "metric": self.metric,
-            "warm": (np.asarray(self.warm),),
-            "rho": (np.array([self.rho]),),
-            "rows": (np.array(self.rows).reshape(-1, len(_COLUMNS)),),
-            "events": (np.array(self.events, dtype=np.str_) if self.events else np.zeros(0, dtype="<U1"),),
-        }
-        return TrainingState(_METHOD, self.step, self._text(), arrays)
+    def groups(self) -> dict[str, Arrays]:
+        points = {name: getattr(self, name) for name in ("t", "Z", "U", "metric")}
+        return {**points, "warm": (np.asarray(self.warm),), "rho": (np.array([self.rho]),)}
 
-    def train(self, progress: ProgressCallback | None) -> None:
-        started = time.monotonic()
-        self.reason = f"all {self.iterations} iterations were taken"
-        while self.step < self.iterations:
-            self.last_good = self.state()
-            try:
-                done = self._iterate(time.monotonic() - started)
-            except (CallbackError, TrainingDiverged) as error:
-                error.state = self.last_good
-                raise
-            if progress is not None:
-                seconds = time.monotonic() - started
-                progress(Progress(_METHOD, self.step, self.iterations, self.rows[-1][1], seconds=seconds))
-            if done:
-                self.reason = f"both residuals met tol={self.options.tol:g} at iteration {self.step}"
-                return
-        primal, dual = self.rows[-1][2:4] if self.rows else (math.nan, math.nan)
-        self.reason += f" without both residuals meeting tol (primal {primal:.3g}, dual {dual:.3g})"
+    def read(self, state: TrainingState) -> None:
+        self.t, self.Z, self.U, self.metric = (state.arrays[name] for name in ("t", "Z", "U", "metric"))
+        self.warm, self.rho = state.one("warm"), float(state.one("rho")[0])
 
-    def _iterate(self, seconds: float) -> bool:
+    def advance(self) -> float:
         loss = self._descend()
         self.t = self.condition.best(self.weights, _sum(self.Z, self.U, -1.0))
         K, before = self.condition.image(self.weights, self.t), self.Z
         try:
             self.Z, self.warm = self.condition.project(_sum(K, self.U), self.metric, self.solver, self.warm)
         except SolveFailed as error:
-            raise TrainingDiverged(f"iteration {self.step}: {error}", self.last_good) from error
+            raise TrainingDiverged(f"iteration {self.step}: {error}") from error
         residual = _sum(K, self.Z, -1.0)
         self.U = _sum(self.U, residual)
         primal = self._norm(residual)
         dual = self.rho * self._norm(_sum(self.Z, before, -1.0))
         sizes = max(self._norm(K), self._norm(self.Z)), max(self._norm(self.U), self._norm(self.Z))
-        done = primal <= self.options.tol * sizes[0] and dual <= self.options.tol * self.rho * sizes[1]
+        tol = self.options.tol
         self.step += 1
-        bound, product = self._bound()
-        self.rows.append(np.array([self.step, loss, primal, dual, self.rho, bound, product, seconds]))
+        if primal <= tol * sizes[0] and dual <= tol * self.rho * sizes[1]:
+            self.reason = f"both residuals met tol={tol:g} at iteration {self.step}"
+        self.record(self.step, loss, primal, dual, self.rho, *self._bound(), self.seconds())
         self._adapt(primal, dual)
-        return done
+        return loss
 
     def _norm(self, point: Point) -> float:
         parts = zip(point, self.metric, strict=True)
@@ -219,7 +177,7 @@ class _Run:
 
     def _descend(self) -> float:
         """`inner` gradient steps on the augmented loss; the mean of the callback's losses."""
-        losses, optimiser, total = 0.0, self.options.optimiser, self.iterations * self.options.inner
+        losses, total = 0.0, self.total * self.options.inner
         goal = _sum(self.Z, self.U, -1.0)
         for i in range(self.options.inner):
             at = self.step * self.options.inner + i
@@ -230,14 +188,14 @@ class _Run:
             gradients = tuple(
                 g if p is None else g + self.rho * p for g, p in zip(gradients, pulls, strict=True)
             )
-            self.weights, self.memory = optimiser.step(self.weights, gradients, self.memory, at, total)
+            self.weights, self.memory = self.optimiser.step(self.weights, gradients, self.memory, at, total)
             losses += loss
         return losses / self.options.inner
 
     def _adapt(self, primal: float, dual: float) -> None:
         """Adapt rho and the metric; the multiplier rho M U of the constraint stays what it is."""
         options, before, metric = self.options, self.rho, self.metric
-        if 2 * self.step > self.iterations:
+        if 2 * self.step > self.total:
             return
         if self.step % _METRIC_EVERY == 0:
             self.metric = self.condition.metric(self.t)
@@ -253,31 +211,29 @@ class _Run:
         every = self.options.certify_every
         if every is None or self.step % every:
             return math.nan, math.nan
-        found = self.certifier(self.condition.network(self.weights))
+        found = self._proven(self.weights)
         return found.certificate.bound, found.product
+
+    def _proven(self, weights: Arrays) -> Certified:
+        return certified(self.condition.network(weights), self.method_of_proof)
 
     def finish(self) -> TrainingResult:
         """The better, by the callback's loss, of the last weights and those of Z, both within the target."""
         state = self.state()
+        if not self.reason:
+            primal, dual = self.rows[-1][2:4] if self.rows else (math.nan, math.nan)
+            residuals = f"(primal {primal:.3g}, dual {dual:.3g})"
+            self.reason = (
+                f"all {self.total} iterations were taken without both residuals meeting tol {residuals}"
+            )
         candidates = [self._within("the last weights", self.weights)]
         with contextlib.suppress(LmikitError):  # Z may belong to no network that can be certified
             candidates.append(self._within("the weights of Z", self.condition.recover(self.weights, self.Z)))
         _, said, found, weights = min(candidates, key=lambda c: c[0])
-        table = np.array(self.rows).reshape(-1, len(_COLUMNS))
-        return TrainingResult(
-            weights,
-            found.network,
-            found.certificate,
-            found.taus,
-            found.product,
-            {name: table[:, j] for j, name in enumerate(_COLUMNS)},
-            (*self.events, said),
-            self.reason,
-            state,
-        )
+        return self.result(found, weights, state, said)
 
     def _within(self, name: str, weights: Arrays) -> tuple[float, str, Certified, Arrays]:
-        found = self.certifier(self.condition.network(weights))
+        found = self._proven(weights)
         before = found.certificate.bound
         found, weights = within_target(found, weights, self.condition, self.target)
         at = max(self.step * self.options.inner - 1, 0)

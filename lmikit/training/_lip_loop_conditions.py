@@ -3,7 +3,6 @@
 import abc
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -35,9 +34,9 @@ class AbstractCondition(abc.ABC):
     def network(self, weights: Sequence[np.ndarray]) -> Network:
         """The network that is certified."""
 
-    @abc.abstractmethod
     def with_scaled_output(self, weights: Sequence[np.ndarray], factor: float) -> Arrays:
         """The weights of factor * f."""
+        return self.layout.with_scaled_output(weights, factor)
 
     @abc.abstractmethod
     def start(self, weights: Sequence[np.ndarray]) -> Point:
@@ -82,8 +81,8 @@ def _positive(t: np.ndarray) -> np.ndarray:
 class ChainCondition(AbstractCondition):
     """K = (T_k W_{k-1}, W_l, t): chains stay chains."""
 
-    def __init__(self, layout: Layout, activation: Any, network: Network, target: float) -> None:
-        self.layout, self._activation, self.target = layout, activation, target
+    def __init__(self, layout: Layout, network: Network, target: float) -> None:
+        self.layout, self.target = layout, target
         self.dims = network.dims
         self.hidden = len(self.dims) - 2
         # The set sees Y_1 only through Y_1 Y_1': a QR factor of fewer columns stands for it, exactly.
@@ -91,10 +90,7 @@ class ChainCondition(AbstractCondition):
         self.set = chain_set((inputs, *self.dims[1:]), network.slopes, target)
 
     def network(self, weights: Sequence[np.ndarray]) -> Network:
-        return self.layout.network(weights, self._activation)
-
-    def with_scaled_output(self, weights: Sequence[np.ndarray], factor: float) -> Arrays:
-        return self.layout.with_scaled_output(weights, factor)
+        return self.layout.network(weights)
 
     def start(self, weights: Sequence[np.ndarray]) -> Point:
         """LipSDP's own multipliers of these weights, in the scale of L on both ends."""
@@ -191,7 +187,7 @@ class JointCondition(AbstractCondition):
                 "D has entries on or above its block diagonal; expected a strictly lower D (no loops)."
             )
         self.layout = Layout(
-            expected, (np.dtype(np.float64),) * len(arrays), (0, 1, 2, 3), (None,) * 4, (None,) * 4
+            expected, (np.dtype(np.float64),) * len(arrays), (0, 1, 2, 3), (None,) * 4, (None,) * 4, (0, 1, 5)
         )
         self.set = joint_set(n, self.hidden, m, target)
 
@@ -211,9 +207,6 @@ class JointCondition(AbstractCondition):
                 Slopes(np.concatenate([np.ones(carried), -ones]), np.concatenate([np.ones(carried), ones]))
             )
         return Network.from_arrays([*maps, np.hstack([A, B])], None, slopes)
-
-    def with_scaled_output(self, weights: Sequence[np.ndarray], factor: float) -> Arrays:
-        return tuple(read_only(w * factor) if i in (0, 1, 5) else w for i, w in enumerate(weights))
 
     def start(self, weights: Sequence[np.ndarray]) -> Point:
         return (np.ones(sum(self.hidden)),)

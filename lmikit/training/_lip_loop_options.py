@@ -1,9 +1,8 @@
 """Options of Lip-Loop, checked where they are made."""
 
 import dataclasses
-import math
 
-from .._errors import OptionError
+from ._checks import instance, positive, whole
 from ._optimisers import AbstractOptimiser, Adam
 
 __all__ = ["LipLoopOptions"]
@@ -31,17 +30,9 @@ class LipLoopOptions:
     certify_every: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rho", "tol"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise OptionError(f"{name} is {getattr(self, name)!r}; expected a positive number.")
-        for name in ("ratio", "factor"):
-            if not 1.0 < getattr(self, name) < math.inf:
-                raise OptionError(f"{name} is {getattr(self, name)!r}; expected a number above 1.")
-        for name in ("inner", "certify_every"):
-            value = getattr(self, name)
-            if value is None and name == "certify_every":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"{name} is {value!r}; expected an integer of at least 1.")
-        if not isinstance(self.optimiser, AbstractOptimiser):
-            raise OptionError(f"optimiser is {self.optimiser!r}; expected one such as Adam().")
+        positive(self, "rho", "tol")
+        positive(self, "ratio", "factor", above=1.0)
+        whole("inner", self.inner)
+        if self.certify_every is not None:
+            whole("certify_every", self.certify_every)
+        instance(self, "optimiser", AbstractOptimiser)

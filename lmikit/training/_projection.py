@@ -20,8 +20,9 @@ from ..network import Network
 from ..solvers import AbstractSolver
 from ._callback import Arrays
 from ._certify import Certified, certified, check_target, within_target
+from ._checks import whole
 from ._lip_loop_conditions import ChainCondition
-from ._weights import ChainModel, Layout
+from ._weights import Layout
 
 __all__ = ["ProjectionResult", "project_weights"]
 
@@ -61,26 +62,26 @@ def project_weights(
     Raises InputError for a target that is not positive, NotCertified, OptionError, SolveFailed.
     """
     check_target(target)
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1 or not 0.0 < tol < 1.0:
-        raise OptionError(f"rounds={rounds!r}, tol={tol!r}; expected an integer >= 1 and a number in (0, 1).")
-    layout = Layout.of(weights)
+    whole("rounds", rounds)
+    if not 0.0 < tol < 1.0:
+        raise OptionError(f"tol={tol!r}; expected a number in (0, 1).")
+    layout = Layout.of(weights, activation)
     own = layout.own(weights)
-    model = ChainModel(layout, activation)
-    found = certified(model.network(own))
+    found = certified(layout.network(own))
     if found.certificate.bound <= target:
         return ProjectionResult(
             own, found.network, found.certificate, 0.0, (0.0,), "the target is met already"
         )
     if found.network.hidden_layers < 1:
-        return _clipped(layout, own, model, target)
+        return _clipped(layout, own, target)
     with blas_threads(1):
-        return _Search(own, model, target, solver).run(found.certificate.bound, rounds, tol)
+        return _Search(own, layout, target, solver).run(found.certificate.bound, rounds, tol)
 
 
-def _clipped(layout: Layout, own: Arrays, model: ChainModel, target: float) -> ProjectionResult:
+def _clipped(layout: Layout, own: Arrays, target: float) -> ProjectionResult:
     """One matrix: singular values are cut, the exact answer."""
     weights = layout.clipped(own, np.array([target]))
-    found, weights = within_target(certified(model.network(weights)), weights, model, target)
+    found, weights = within_target(certified(layout.network(weights)), weights, layout, target)
     distance = _distance(layout.maps(weights), layout.maps(own))
     return ProjectionResult(
         weights, found.network, found.certificate, distance, (distance,), "exact: one matrix"
@@ -90,10 +91,10 @@ def _clipped(layout: Layout, own: Arrays, model: ChainModel, target: float) -> P
 class _Search:
     """The rounds; `goal` are the given matrices."""
 
-    def __init__(self, own: Arrays, model: ChainModel, target: float, solver: AbstractSolver | None) -> None:
-        self.own, self.model, self.target, self.solver = own, model, target, solver
-        self.goal = [w.astype(np.float64) for w in model.layout.maps(own)]
-        self.condition = ChainCondition(model.layout, model.activation, model.network(own), target)
+    def __init__(self, own: Arrays, layout: Layout, target: float, solver: AbstractSolver | None) -> None:
+        self.own, self.layout, self.target, self.solver = own, layout, target, solver
+        self.goal = [w.astype(np.float64) for w in layout.maps(own)]
+        self.condition = ChainCondition(layout, layout.network(own), target)
 
     def run(self, bound: float, rounds: int, tol: float) -> ProjectionResult:
         # slopes are a cone's business: scaling a layer scales the bound, whatever the activation
@@ -124,7 +125,7 @@ class _Search:
             point, _ = condition.nearest(ideal, own, t, self.solver)
             moved = condition.recover(self.own, point)
             try:
-                found = self._proven(self.model.layout.maps(moved))
+                found = self._proven(self.layout.maps(moved))
             except NotCertified:
                 continue
             if found[2] < below:
@@ -132,22 +133,22 @@ class _Search:
         return None
 
     def _proven(self, maps: Sequence[np.ndarray]) -> tuple[Certified, Arrays, float]:
-        layout = self.model.layout
+        layout = self.layout
         weights = list(self.own)
         for i, w in zip(layout.matrices, maps, strict=True):
             weights[i] = w
         own = layout.own(weights)
-        found, own = self._scaled(certified(self.model.network(own)), own)
+        found, own = self._scaled(certified(self.layout.network(own)), own)
         return found, own, _distance(layout.maps(own), self.goal)
 
     def _scaled(self, found: Certified, weights: Arrays) -> tuple[Certified, Arrays]:
         """The output matrix is scaled by what the solver's tolerance leaves; its bias stays."""
         before = weights
-        found, weights = within_target(found, weights, self.model, self.target)
-        bias = self.model.layout.biases[-1]
+        found, weights = within_target(found, weights, self.layout, self.target)
+        bias = self.layout.biases[-1]
         if bias is not None and weights is not before:
             weights = tuple(before[bias] if i == bias else w for i, w in enumerate(weights))
-            found = dataclasses.replace(found, network=self.model.network(weights))
+            found = dataclasses.replace(found, network=self.layout.network(weights))
         return found, weights
 
 

@@ -11,32 +11,29 @@ W_k'W_k, so the sketch lives on the smaller side of each layer.
 
 import dataclasses
 import math
-import os
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .._arrays import blas_threads
-from .._errors import OptionError
-from .._progress import Progress, ProgressCallback
+from .._progress import ProgressCallback
 from ..formulations.rs_lmi import SquaredHinge, slope_gains
 from ..maps import Convolution2d
 from ..methods import AbstractMethod, SpectralProduct
 from ..solvers import AbstractSolver
-from ._callback import Arrays, CallbackError, LossAndGrad, TrainingDiverged, evaluate, read_only
-from ._certify import certified, check_target, within_target
+from ._callback import Arrays, LossAndGrad, evaluate, read_only
+from ._certify import Certified, certified, check_target, within_target
+from ._checks import whole
 from ._result import TrainingResult
 from ._rs_lmi_options import RSLMIOptions
 from ._rs_lmi_penalties import first_sketches, sketched_pulls
 from ._rs_lmi_taus import TauState
-from ._state import TrainingState, saved
-from ._weights import ChainModel, Layout
+from ._run import AbstractRun, Path, Resume
+from ._state import TrainingState
+from ._weights import Layout
 
 __all__ = ["rs_lmi"]
-
-_METHOD = "rs_lmi"
 
 
 def rs_lmi(
@@ -50,8 +47,8 @@ def rs_lmi(
     options: RSLMIOptions | None = None,
     method: AbstractMethod | None = None,
     solver: AbstractSolver | None = None,
-    resume: TrainingState | str | os.PathLike[str] | None = None,
-    save_to: str | os.PathLike[str] | None = None,
+    resume: Resume = None,
+    save_to: Path | None = None,
     save_every: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> TrainingResult:
@@ -73,158 +70,100 @@ def rs_lmi(
     NotCertified. Not checked: that the callback's network is that of the arrays.
     """
     check_target(target)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise OptionError(f"steps is {steps!r}; expected an integer of at least 1.")
-    run = _RSLMIRun(
-        loss_and_grad,
-        weights,
-        activation,
-        convolutions,
-        target,
-        options or RSLMIOptions(),
-        method,
-        solver,
-        steps,
-    )
-    run.begin(resume)
-    with saved(run, save_to), blas_threads(1):
-        run.train(save_to, save_every, progress)
+    whole("steps", steps)
+    layout = Layout.of(weights, activation, convolutions)
+    run = SketchedRun(loss_and_grad, layout.own(weights), layout, target, options or RSLMIOptions(), steps)
+    run.method_of_proof, run.solver = method or (SpectralProduct() if convolutions else None), solver
+    run.resume(resume)
+    with blas_threads(1):
+        run.run(progress=progress, save_to=save_to, save_every=save_every)
     return run.finish()
 
 
-class _RSLMIRun:
-    """One run: what the loop changes lives here and nowhere else."""
+class SketchedRun(AbstractRun):
+    """One run of RS-LMI; `total` steps."""
+
+    method = "rs_lmi"
+    doubts_weights = True
+    method_of_proof: AbstractMethod | None = None
+    solver: AbstractSolver | None = None
 
     def __init__(
         self,
         callback: LossAndGrad,
-        weights: Sequence[Any],
-        activation: Any,
-        convolutions: Sequence[Convolution2d],
+        weights: Arrays,
+        layout: Layout,
         target: float | None,
         options: RSLMIOptions,
-        method: AbstractMethod | None,
-        solver: AbstractSolver | None,
         steps: int,
     ) -> None:
-        self.callback, self.target = callback, target
-        product = SpectralProduct() if convolutions else None
-        self.options, self.method, self.solver, self.steps = options, method or product, solver, steps
+        self.layout, self.target, self.options = layout, target, options
         hinge = isinstance(options.penalty, SquaredHinge)
         self.decoupled = target is not None and hinge if options.decoupled is None else options.decoupled
-        self.layout = Layout.of(weights, convolutions)
-        self.weights = self.layout.own(weights)
-        self.model = ChainModel(self.layout, activation)
-        network = self.model.network(self.weights)
-        self.gain = math.prod(slope_gains(network))
+        self.gain = math.prod(slope_gains(layout.network(weights)))
         goal = math.nan if target is None else 2.0 * math.log(target / self.gain)
-        squares = self.layout.norms(self.weights) ** 2
-        self.taus = TauState.initial(squares, options, goal)
+        self.taus = TauState.initial(layout.norms(weights) ** 2, options, goal)
         if target is not None and options.clip:
-            self.weights = self.layout.clipped(self.weights, np.sqrt(self.taus.tau))
-        self.memory = options.optimiser.start(self.weights)
-        self.maps = self.layout.sketched_maps()
-        self.sketches = first_sketches(self.maps, self.layout.maps(self.weights), options)
-        self.step, self.loss_sum, self.loss_count = 0, 0.0, 0
-        self.worst = 0.0
+            weights = layout.clipped(weights, np.sqrt(self.taus.tau))
+        super().__init__(callback, weights, options.optimiser, steps)
+        self.maps = layout.sketched_maps()
+        self.sketches = first_sketches(self.maps, layout.maps(weights), options)
+        self.loss_sum, self.loss_count, self.worst = 0.0, 0, 0.0
         self.runaway: int | None = None  # the layer whose tau left all bounds, looked for once a window
-        self.rows: list[np.ndarray] = []
-        self.events: list[str] = []
-        self.reason = f"all {steps} steps were taken"
-        self.last_good = self.state()
+        each = [f"{name}_{k}" for name in ("tau", "alpha", "violation") for k in range(len(self.maps))]
+        self.columns = ("step", "loss", "bound", "product", *each)
 
-    def begin(self, resume: TrainingState | str | os.PathLike[str] | None) -> None:
-        if resume is None:
-            return
-        state = resume if isinstance(resume, TrainingState) else TrainingState.load(resume)
-        state.require(_METHOD, self._text())
-        self.weights = self.layout.own(state.weights)
-        self.memory, self.sketches = state.arrays["memory"], state.arrays["sketches"]
-        self.taus = TauState.of(state.arrays)
-        self.rows = list(state.one("rows"))
-        self.events = [str(e) for e in state.one("events")]
-        self.loss_sum, self.loss_count = float(state.one("loss")[0]), int(state.one("loss")[1])
-        self.step, self.last_good = state.step, state
-
-    def _text(self) -> str:
-        """What a resumed run must share; the optimiser's numbers may change, its kind may not."""
+    def text(self) -> str:
+        """The optimiser's numbers may change, its kind may not."""
         values = {f.name: getattr(self.options, f.name) for f in dataclasses.fields(self.options)}
-        values["optimiser"] = type(self.options.optimiser).__name__
+        values["optimiser"] = type(self.optimiser).__name__
         return f"{values!r}, target={self.target!r}, shapes={self.layout.shapes}"
 
-    def state(self) -> TrainingState:
-        events = np.array(self.events, dtype=np.str_) if self.events else np.zeros(0, dtype="<U1")
-        width = 4 + 3 * len(self.layout.matrices)
-        rows = np.array(self.rows) if self.rows else np.zeros((0, width))
-        arrays = {
-            "weights": self.weights,
-            "memory": self.memory,
-            "sketches": self.sketches,
-            "rows": (rows,),
-            "events": (events,),
-            "loss": (np.array([self.loss_sum, self.loss_count]),),
-            **self.taus.arrays(),
-        }
-        return TrainingState(_METHOD, self.step, self._text(), arrays)
+    def groups(self) -> dict[str, Arrays]:
+        loss = (np.array([self.loss_sum, self.loss_count]),)
+        return {"sketches": self.sketches, "loss": loss, **self.taus.arrays()}
 
-    def train(
-        self,
-        save_to: str | os.PathLike[str] | None,
-        save_every: int | None,
-        progress: ProgressCallback | None,
-    ) -> None:
-        started, options = time.monotonic(), self.options
-        good = before = _Snapshot(self)
-        while self.step < self.steps:
-            before, good = good, _Snapshot(self)
-            try:
-                loss = self._take()
-            except (
-                CallbackError,
-                TrainingDiverged,
-            ) as error:  # the weights of this step may be what is wrong
-                error.state = self.last_good = before.state()
-                raise
-            except BaseException:
-                self.last_good = good.state()
-                raise
-            self.step += 1
-            if self.taus.counted >= options.window:
-                self._adapt()
-                self.runaway = self.taus.diverged(options)
-                if progress is not None:
-                    progress(
-                        Progress(_METHOD, self.step, self.steps, loss, seconds=time.monotonic() - started)
-                    )
-            if self._diverged():
-                good.restore()
-                break
-            if options.certify_every is not None and self.step % options.certify_every == 0:
-                self._certify()
-            if save_to is not None and save_every is not None and self.step % save_every == 0:
-                self.state().save(save_to)
+    def read(self, state: TrainingState) -> None:
+        self.sketches, self.taus = state.arrays["sketches"], TauState.of(state.arrays)
+        self.loss_sum, self.loss_count = float(state.one("loss")[0]), int(state.one("loss")[1])
 
-    def _diverged(self) -> bool:
+    def kept(self) -> dict[str, Any]:
+        return {**vars(self), "taus": self.taus.copy()}
+
+    def advance(self) -> float | None:
+        loss, report = self._take(), None
+        self.step += 1
+        if self.taus.counted >= self.options.window:
+            mean, said = self.taus.adapt(self.options)
+            self.events += tuple(f"step {self.step}: {text}" for text in said)
+            self._row(mean)
+            self.loss_sum, self.loss_count = 0.0, 0
+            self.runaway, report = self.taus.diverged(self.options), loss
+        self._judge()
+        every = self.options.certify_every
+        if not self.undo and every is not None and self.step % every == 0:
+            self._certify()
+        return report
+
+    def _judge(self) -> None:
         if self.runaway is not None:
             self.reason = (
                 f"tau_{self.runaway} diverged at step {self.step}: raise price or alpha, or set a target"
             )
         elif not self.worst < self.options.divergence:
             self.reason = f"the weights diverged at step {self.step}: lower the learning rate or alpha"
-        else:
-            return False
-        return True
+        self.undo = bool(self.reason)
 
     def _take(self) -> float:
         loss, gradients = evaluate(self.callback, self.weights, self.step)
         due = self.step % self.options.every == 0
         if due and not self.decoupled:
             gradients = self._plus(gradients, self._pulls(), 1.0)
-        self.weights, self.memory = self.options.optimiser.step(
-            self.weights, gradients, self.memory, self.step, self.steps
+        self.weights, self.memory = self.optimiser.step(
+            self.weights, gradients, self.memory, self.step, self.total
         )
         if due and self.decoupled:
-            rate = self.options.optimiser.rate(self.step, self.steps)
+            rate = self.optimiser.rate(self.step, self.total)
             self.weights = self._plus(self.weights, self._pulls(rate), -1.0)
         self.loss_sum += loss
         self.loss_count += 1
@@ -247,66 +186,25 @@ class _RSLMIRun:
         self.taus.move(found.tau_gradients, found.violation, self.options)
         return found.pulls
 
-    def _adapt(self) -> None:
-        mean, said = self.taus.adapt(self.options)
-        self.events += [f"step {self.step}: {text}" for text in said]
-        self._record(mean, math.nan, math.nan)
-        self.loss_sum, self.loss_count = 0.0, 0
-
-    def _record(self, violation: np.ndarray, bound: float, product: float) -> None:
+    def _row(self, violation: Any, bound: float = math.nan, product: float = math.nan) -> None:
         loss = self.loss_sum / self.loss_count if self.loss_count else math.nan
-        head = [self.step, loss, bound, product]
-        self.rows.append(np.array([*head, *self.taus.tau, *self.taus.alpha, *violation]))
+        self.record(self.step, loss, bound, product, self.taus.tau, self.taus.alpha, violation)
+
+    def _proven(self) -> Certified:
+        return certified(self.layout.network(self.weights), self.method_of_proof, self.solver)
 
     def _certify(self) -> None:
-        found = certified(self.model.network(self.weights), self.method, self.solver)
+        found = self._proven()
         bound = found.certificate.bound
-        self._record(np.full(self.taus.alpha.size, math.nan), bound, found.product)
+        self._row(np.full(self.taus.alpha.size, math.nan), bound, found.product)
         if self.target is not None and self.options.tighten and bound > 0.0:
             goal = 2.0 * math.log(self.target / self.gain * found.product / bound)
             self.taus.log_product = goal
             self.taus.fix(self.taus.log_tau)
 
     def finish(self) -> TrainingResult:
-        found = certified(self.model.network(self.weights), self.method, self.solver)
-        state, weights = self.state(), self.weights
+        self.reason = self.reason or f"all {self.total} steps were taken"
+        found, state, weights = self._proven(), self.state(), self.weights
         if self.target is not None:
-            found, weights = within_target(found, weights, self.model, self.target)
-        return TrainingResult(
-            weights,
-            found.network,
-            found.certificate,
-            found.taus,
-            found.product,
-            self._history(),
-            tuple(self.events),
-            self.reason,
-            state,
-        )
-
-    def _history(self) -> dict[str, np.ndarray]:
-        layers = len(self.layout.matrices)
-        names = ["step", "loss", "bound", "product"]
-        names += [f"{name}_{k}" for name in ("tau", "alpha", "violation") for k in range(layers)]
-        table = np.array(self.rows) if self.rows else np.zeros((0, len(names)))
-        return {name: table[:, j] for j, name in enumerate(names)}
-
-
-class _Snapshot:
-    """References to what a step is about to replace; the arrays themselves never change."""
-
-    def __init__(self, run: _RSLMIRun) -> None:
-        self._run = run
-        self._kept = (run.weights, run.memory, run.sketches, run.step, run.loss_sum, run.loss_count)
-        self._taus = run.taus.copy()
-        self._lengths = len(run.rows), len(run.events)
-
-    def restore(self) -> None:
-        run = self._run
-        run.weights, run.memory, run.sketches, run.step, run.loss_sum, run.loss_count = self._kept
-        run.taus = self._taus
-        del run.rows[self._lengths[0] :], run.events[self._lengths[1] :]
-
-    def state(self) -> TrainingState:
-        self.restore()
-        return self._run.state()
+            found, weights = within_target(found, weights, self.layout, self.target)
+        return self.result(found, weights, state)

@@ -1,11 +1,11 @@
 """Options of RS-LMI training, checked where they are made."""
 
 import dataclasses
-import math
 
 from .._errors import OptionError
 from ..formulations.rs_lmi import AbstractPenalty, SquaredHinge
 from ..sketching import AbstractSketch
+from ._checks import instance, positive, whole
 from ._optimisers import AbstractOptimiser, Adam
 
 __all__ = ["RSLMIOptions"]
@@ -57,14 +57,12 @@ class RSLMIOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("price", "alpha", "alpha_max", "tolerance", "tau_rate", "divergence"):
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and 0.0 < value < math.inf):
-                raise OptionError(f"{name} is {value!r}; expected a positive number.")
+        positive(self, "price", "alpha", "alpha_max", "tolerance", "tau_rate", "divergence")
         for name in ("m", "every", "window"):
-            _whole(name, getattr(self, name))
+            whole(name, getattr(self, name))
         if self.certify_every is not None:
-            _whole("certify_every", self.certify_every)
+            whole("certify_every", self.certify_every)
+        whole("seed", self.seed, 0)
         if not self.growth > 1.0 or self.alpha_max < self.alpha:
             raise OptionError(
                 f"growth={self.growth!r}, alpha={self.alpha!r}, alpha_max={self.alpha_max!r}; expected "
@@ -74,19 +72,7 @@ class RSLMIOptions:
             raise OptionError(
                 f"decoupled steps take SquaredHinge(); with {self.penalty!r} pass decoupled=False."
             )
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise OptionError(f"seed is {self.seed!r}; expected an integer >= 0.")
-        for name, kind in (
-            ("optimiser", AbstractOptimiser),
-            ("sketch", AbstractSketch),
-            ("penalty", AbstractPenalty),
-        ):
-            if name == "sketch" and self.sketch is None:
-                continue
-            if not isinstance(getattr(self, name), kind):
-                raise OptionError(f"{name} is {getattr(self, name)!r}; expected an {kind.__name__}.")
-
-
-def _whole(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{name} is {value!r}; expected an integer of at least 1.")
+        instance(self, "optimiser", AbstractOptimiser)
+        instance(self, "penalty", AbstractPenalty)
+        if self.sketch is not None:
+            instance(self, "sketch", AbstractSketch)

@@ -17,7 +17,7 @@ from ..sketching import Gaussian
 from ._callback import Arrays, read_only
 from ._rs_lmi_options import RSLMIOptions
 from ._rs_lmi_taus import TauState
-from ._sketched_maps import AbstractSketchedMap
+from ._sketched_maps import SketchedMap
 
 __all__ = ["Pulls", "first_sketches", "sketched_pulls"]
 
@@ -40,7 +40,7 @@ class Pulls:
 
 
 def first_sketches(
-    maps: Sequence[AbstractSketchedMap], weights: Sequence[np.ndarray], options: RSLMIOptions
+    maps: Sequence[SketchedMap], weights: Sequence[np.ndarray], options: RSLMIOptions
 ) -> Arrays:
     """Orthonormal S_k (n, m) that `seed` determines; none where a sketch is drawn at each step."""
     if options.sketch is not None:
@@ -55,7 +55,7 @@ def first_sketches(
 
 
 def sketched_pulls(
-    maps: Sequence[AbstractSketchedMap],
+    maps: Sequence[SketchedMap],
     weights: Sequence[np.ndarray],
     sketches: Arrays,
     taus: TauState,
@@ -97,7 +97,7 @@ def sketched_pulls(
     return Pulls(tuple(pulls), np.array(tau_gradients), np.array(violation), tuple(kept), tuple(spectra))
 
 
-def _drawn(each: AbstractSketchedMap, w: np.ndarray, options: RSLMIOptions, block: int) -> np.ndarray:
+def _drawn(each: SketchedMap, w: np.ndarray, options: RSLMIOptions, block: int) -> np.ndarray:
     assert options.sketch is not None
     operator = each.operator(w)
     m = min(options.m, operator.shape[1])

@@ -1,13 +1,12 @@
 """`TrainingState`: everything that the next step depends on, in one file that is whole or not there."""
 
-import contextlib
 import dataclasses
 import io
 import json
 import os
 import types
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from .._errors import InputError
 from .._files import reading, write_bytes
 from ..network import read_npz_entries
 
-__all__ = ["TrainingState", "saved"]
+__all__ = ["TrainingState"]
 
 _VERSION = 1
 
@@ -87,28 +86,6 @@ class TrainingState:
                 f"the state was made with other options:\n  {self.options}\nexpected\n  {options}\n"
                 "Only the number of steps and where to save may change."
             )
-
-
-class Resumable(Protocol):
-    """A run in progress: where it stands, and the last state that is known to be good."""
-
-    last_good: TrainingState
-
-    def state(self) -> TrainingState:
-        """Where the run stands."""
-
-
-@contextlib.contextmanager
-def saved(run: Resumable, save_to: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Whatever ends the block, the last good state of the run reaches the file."""
-    try:
-        yield
-    except BaseException:
-        if save_to is not None:
-            run.last_good.save(save_to)
-        raise
-    if save_to is not None:
-        run.state().save(save_to)
 
 
 def _groups(data: Mapping[str, np.ndarray], counts: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, ...]]:

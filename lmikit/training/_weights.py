@@ -10,10 +10,10 @@ from .._errors import InputError
 from ..maps import Convolution2d
 from ..network import Network
 from ..sketching import norm_bound
-from ._callback import Arrays, read_only
-from ._sketched_maps import AbstractSketchedMap, ConvolutionSketch, DenseSketch
+from ._callback import Arrays, own_copies, read_only
+from ._sketched_maps import SketchedMap
 
-__all__ = ["ChainModel", "Layout"]
+__all__ = ["Layout"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +31,13 @@ class Layout:
     matrices: tuple[int, ...]
     biases: tuple[int | None, ...]
     like: tuple[Convolution2d | None, ...]  # per W_k
+    outputs: tuple[int | None, ...]  # the arrays that scale the output
+    activation: Any = "relu"
 
     @classmethod
-    def of(cls, weights: Sequence[Any], convolutions: Sequence[Convolution2d] = ()) -> "Layout":
+    def of(
+        cls, weights: Sequence[Any], activation: Any = "relu", convolutions: Sequence[Convolution2d] = ()
+    ) -> "Layout":
         """The layout of these arrays; raises InputError naming the array that does not fit.
 
         `convolutions` has one entry per array of four axes, whose kernel has that array's shape.
@@ -69,42 +73,30 @@ class Layout:
                     f"features, but weights[{matrices[k - 1]}] gives {sizes[k - 1][0]}."
                 )
         shapes, dtypes = tuple(w.shape for w in arrays), tuple(w.dtype for w in arrays)
-        return cls(shapes, dtypes, tuple(matrices), tuple(biases), tuple(like))
+        outputs = (matrices[-1], biases[-1])
+        return cls(shapes, dtypes, tuple(matrices), tuple(biases), tuple(like), outputs, activation)
 
     def own(self, weights: Sequence[Any]) -> Arrays:
         """Read-only copies in the dtypes of this layout; raises InputError for NaN and other shapes."""
-        if len(weights) != len(self.shapes):
-            raise InputError(f"got {len(weights)} arrays; expected {len(self.shapes)}.")
-        result = []
-        for i, (w, shape, dtype) in enumerate(zip(weights, self.shapes, self.dtypes, strict=True)):
-            array = np.array(w, dtype=dtype, order="C")
-            if array.shape != shape or not np.isfinite(array).all():
-                raise InputError(f"weights[{i}] must be finite, of shape {shape}; got shape {array.shape}.")
-            result.append(read_only(array))
-        return tuple(result)
+        return own_copies(weights, self.shapes, self.dtypes)
 
     def maps(self, weights: Sequence[np.ndarray]) -> list[np.ndarray]:
         """W_0, ..., W_L."""
         return [weights[i] for i in self.matrices]
 
-    def sketched_maps(self) -> tuple[AbstractSketchedMap, ...]:
+    def sketched_maps(self) -> tuple[SketchedMap, ...]:
         """What the sketched penalties act on, one per W_k."""
-        return tuple(
-            ConvolutionSketch(c) if c is not None else DenseSketch(self.shapes[i][0] < self.shapes[i][1])
-            for i, c in zip(self.matrices, self.like, strict=True)
-        )
+        return tuple(SketchedMap.of(self.shapes[i], c) for i, c in zip(self.matrices, self.like, strict=True))
 
     def norms(self, weights: Sequence[np.ndarray]) -> np.ndarray:
         """|W_k|, not proven."""
-        pairs = zip(self.sketched_maps(), self.maps(weights), strict=True)
-        return np.array(
-            [
-                norm_bound(each.operator(w.astype(np.float64)), 1e-3).value
-                if w.ndim == 4
-                else float(np.linalg.norm(w.astype(np.float64), 2))
-                for each, w in pairs
-            ]
-        )
+        found = []
+        for each, w in zip(self.sketched_maps(), self.maps(weights), strict=True):
+            own = w.astype(np.float64)
+            found.append(
+                norm_bound(each.operator(own), 1e-3).value if w.ndim == 4 else np.linalg.norm(own, 2)
+            )
+        return np.array(found)
 
     def clipped(self, weights: Sequence[np.ndarray], norms: np.ndarray) -> Arrays:
         """The nearest arrays (Frobenius) with |W_k| <= norms_k: singular values cut, biases as they are.
@@ -124,7 +116,7 @@ class Layout:
             result[i] = read_only(w.astype(self.dtypes[i]))
         return tuple(result)
 
-    def network(self, weights: Sequence[np.ndarray], activation: Any) -> Network:
+    def network(self, weights: Sequence[np.ndarray]) -> Network:
         """The network of these arrays, cast to float64 exactly."""
         maps: list[Any] = []
         offsets: list[np.ndarray | None] = []
@@ -133,13 +125,12 @@ class Layout:
             maps.append(w if c is None else dataclasses.replace(c, kernel=w))
             pixels = 1 if c is None else c.output_shape[1] * c.output_shape[2]
             offsets.append(bias if bias is None or c is None else np.repeat(bias, pixels))
-        return Network.from_arrays(maps, offsets, activation)
+        return Network.from_arrays(maps, offsets, self.activation)
 
     def with_scaled_output(self, weights: Sequence[np.ndarray], factor: float) -> Arrays:
-        """The arrays of factor * f: the last matrix and its bias times `factor`."""
-        last = {self.matrices[-1], self.biases[-1]}
+        """The arrays of factor * f."""
         return tuple(
-            read_only((w * w.dtype.type(factor)).astype(w.dtype)) if i in last else w
+            read_only((w * w.dtype.type(factor)).astype(w.dtype)) if i in self.outputs else w
             for i, w in enumerate(weights)
         )
 
@@ -157,19 +148,3 @@ def _geometry(
             "Convolution2d with a kernel of that shape."
         )
     return found
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ChainModel:
-    """Arrays in a layout, with activations: a chain."""
-
-    layout: Layout
-    activation: Any
-
-    def network(self, weights: Sequence[np.ndarray]) -> Network:
-        """The float64 network of these weights."""
-        return self.layout.network(weights, self.activation)
-
-    def with_scaled_output(self, weights: Sequence[np.ndarray], factor: float) -> Arrays:
-        """The weights of factor * f."""
-        return self.layout.with_scaled_output(weights, factor)

@@ -1,8 +1,8 @@
-"""Penalties on layer norms, for any loss: they keep bounds of the network tight, so that proofs follow."""
+"""Penalties on weights for any loss: they keep bounds of the network tight, so that proofs follow."""
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,9 +14,46 @@ from ._pairwise_gains import top_direction
 from ._rs_lmi_options import RSLMIOptions
 from ._rs_lmi_penalties import first_sketches, sketched_pulls
 from ._rs_lmi_taus import TauState
-from ._sketched_maps import AbstractSketchedMap, ConvolutionSketch, DenseSketch
+from ._sketched_maps import SketchedMap
 
-__all__ = ["with_norm_penalty", "with_sketched_penalty"]
+__all__ = ["Penalised", "with_norm_penalty", "with_sketched_penalty", "with_weight_decay"]
+
+Penalty = Callable[[Sequence[np.ndarray]], tuple[float, Mapping[int, np.ndarray]]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Penalised:
+    """The callback plus `penalty`: weights -> (value, what it adds to the gradients, by index)."""
+
+    loss_and_grad: LossAndGrad
+    penalty: Penalty
+
+    def seek(self, step: int) -> None:
+        if isinstance(self.loss_and_grad, Stepped):
+            self.loss_and_grad.seek(step)
+
+    def __call__(self, weights: Sequence[np.ndarray]) -> tuple[float, Weights]:
+        loss, gradients = self.loss_and_grad(weights)
+        value, pulls = self.penalty(weights)
+        result = [np.asarray(g) for g in gradients]
+        for k, pull in pulls.items():
+            result[k] = result[k] + pull
+        return loss + value, result
+
+
+def with_weight_decay(
+    loss_and_grad: LossAndGrad, weight: float, arrays: tuple[int, ...] | None = None
+) -> LossAndGrad:
+    """The callback plus weight/2 sum ||w_k||^2 over the arrays with these indices (None: all)."""
+    if not (np.isfinite(weight) and weight >= 0):
+        raise OptionError(f"weight is {weight}; expected a finite number >= 0.")
+
+    def decay(weights: Sequence[np.ndarray]) -> tuple[float, Mapping[int, np.ndarray]]:
+        chosen = {k: weights[k] for k in (range(len(weights)) if arrays is None else arrays)}
+        value = sum(0.5 * float(weight) * float(np.vdot(w, w)) for w in chosen.values())
+        return value, {k: w.dtype.type(weight) * w for k, w in chosen.items()}
+
+    return Penalised(loss_and_grad, decay)
 
 
 def with_norm_penalty(loss_and_grad: LossAndGrad, weight: float, *, last: float = 0.1) -> LossAndGrad:
@@ -29,33 +66,19 @@ def with_norm_penalty(loss_and_grad: LossAndGrad, weight: float, *, last: float 
     """
     if not (np.isfinite(weight) and weight >= 0.0 and np.isfinite(last) and last >= 0.0):
         raise OptionError(f"weight={weight!r}, last={last!r}; expected finite numbers, zero or more.")
-    return _Penalised(loss_and_grad, float(weight), float(last))
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Penalised:
-    loss_and_grad: LossAndGrad
-    weight: float
-    last: float
-
-    def seek(self, step: int) -> None:
-        if isinstance(self.loss_and_grad, Stepped):
-            self.loss_and_grad.seek(step)
-
-    def __call__(self, weights: Sequence[np.ndarray]) -> tuple[float, Weights]:
-        matrices = [k for k, w in enumerate(weights) if w.ndim == 2]
-        if not matrices:
+    def norms(weights: Sequence[np.ndarray]) -> tuple[float, Mapping[int, np.ndarray]]:
+        *hidden, end = [k for k, w in enumerate(weights) if w.ndim == 2] or [-1]
+        if end < 0:
             raise InputError("weights holds no matrix; expected [W0, b0, W1, b1, ...].")
-        loss, gradients = self.loss_and_grad(weights)
-        result = [np.asarray(g) for g in gradients]
-        for k in matrices[:-1]:
-            sigma, direction = top_direction(weights[k])
-            loss += self.weight * sigma**2
-            result[k] = result[k] + direction * direction.dtype.type(2.0 * self.weight * sigma)
-        k, pull = matrices[-1], self.weight * self.last
-        loss += pull * float(np.vdot(weights[k], weights[k]))
-        result[k] = result[k] + weights[k] * weights[k].dtype.type(2.0 * pull)
-        return loss, result
+        tops = {k: top_direction(weights[k]) for k in hidden}
+        value = weight * (
+            sum(s**2 for s, _ in tops.values()) + last * float(np.vdot(weights[end], weights[end]))
+        )
+        pulls = {k: uv * uv.dtype.type(2.0 * weight * sigma) for k, (sigma, uv) in tops.items()}
+        return value, {**pulls, end: weights[end] * weights[end].dtype.type(2.0 * weight * last)}
+
+    return Penalised(loss_and_grad, norms)
 
 
 def with_sketched_penalty(
@@ -82,55 +105,39 @@ def with_sketched_penalty(
     if not set(geometry) <= set(norms):
         raise OptionError(f"convolutions names {sorted(geometry)}; expected indices that norms has.")
     options = RSLMIOptions(m=m, alpha=weight, alpha_max=max(weight, 1e5), seed=seed)
-    return _Sketched(loss_and_grad, tuple(norms.items()), geometry, options)
+    return Penalised(loss_and_grad, _Sketched(dict(norms), geometry, options))
 
 
 class _Sketched:
     """What changes from call to call: the sketches, and how many calls there were."""
 
     def __init__(
-        self,
-        loss_and_grad: LossAndGrad,
-        norms: Sequence[tuple[int, float]],
-        geometry: Mapping[int, Convolution2d],
-        options: RSLMIOptions,
+        self, norms: dict[int, float], geometry: dict[int, Convolution2d], options: RSLMIOptions
     ) -> None:
-        self._inner, self._geometry, self._options = loss_and_grad, geometry, options
-        self._indices = [i for i, _ in norms]
-        squares = np.array([norm**2 for _, norm in norms])
+        self._indices, self._geometry, self._options = list(norms), geometry, options
+        squares = np.array([norm**2 for norm in norms.values()])
         self._taus = TauState.initial(squares, options, math.nan)
         self._taus.price = np.ones_like(squares)
-        self._maps: list[AbstractSketchedMap] = []
+        self._maps: list[SketchedMap] = []
         self._sketches: Arrays = ()
         self._calls = 0
 
-    def seek(self, step: int) -> None:
-        if isinstance(self._inner, Stepped):
-            self._inner.seek(step)
-
-    def __call__(self, weights: Sequence[np.ndarray]) -> tuple[float, Weights]:
+    def __call__(self, weights: Sequence[np.ndarray]) -> tuple[float, Mapping[int, np.ndarray]]:
         chosen = [np.asarray(weights[i]) for i in self._indices]
         if not self._maps:
             self._maps = [self._map(i, w) for i, w in zip(self._indices, chosen, strict=True)]
             self._sketches = first_sketches(self._maps, chosen, self._options)
-        loss, gradients = self._inner(weights)
         found = sketched_pulls(self._maps, chosen, self._sketches, self._taus, self._options, self._calls)
         self._sketches, self._calls = found.sketches, self._calls + 1
-        result = [np.asarray(g) for g in gradients]
-        for i, pull in zip(self._indices, found.pulls, strict=True):
-            if pull is not None:
-                result[i] = result[i] + pull
-        penalty = SquaredHinge()
-        values = sum(float(penalty.value(np, v).sum()) for v in found.eigenvalues)
-        return loss + self._options.alpha * values, result
+        values = sum(float(SquaredHinge().value(np, v).sum()) for v in found.eigenvalues)
+        pulls = zip(self._indices, found.pulls, strict=True)
+        return self._options.alpha * values, {i: pull for i, pull in pulls if pull is not None}
 
-    def _map(self, i: int, w: np.ndarray) -> AbstractSketchedMap:
+    def _map(self, i: int, w: np.ndarray) -> SketchedMap:
         like = self._geometry.get(i)
-        if w.ndim == 2 and like is None:
-            return DenseSketch(w.shape[0] < w.shape[1])
-        if like is None or like.kernel.shape != w.shape:
+        if (w.ndim != 2) if like is None else (like.kernel.shape != w.shape):
             raise InputError(
                 f"weights[{i}] has shape {w.shape}; expected a matrix, or a kernel whose Convolution2d is "
                 "convolutions[i]."
             )
-        return ConvolutionSketch(like)
+        return SketchedMap.of(w.shape, like)
