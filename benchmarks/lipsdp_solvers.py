@@ -23,9 +23,9 @@ import numpy as np
 
 from lmikit import LmikitError, Network
 from lmikit.certificates import verify
-from lmikit.formulations import JointLipSDP, balancing_powers, norm_product_witness, scale_witness
+from lmikit.formulations import JointLipSDP, norm_product_witness
 from lmikit.methods import Eclipse, EclipseFast, LipSDP, SpectralProduct
-from lmikit.network import reduce, with_scaled_layers
+from lmikit.reductions import LayerPowers, reduce, scale_witness
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REFERENCES = {
@@ -73,13 +73,13 @@ def solvers() -> dict[str, object]:
     return found
 
 
-def scaled_problem(network: Network) -> tuple[object, tuple[int, ...], JointLipSDP, np.ndarray]:
-    """The reduction, its scaling, the formulation and a start for one network."""
-    reduction = reduce(network)
-    start = norm_product_witness(reduction.network)
-    powers = balancing_powers(start, reduction.network)
-    form = JointLipSDP(with_scaled_layers(reduction.network, powers))
-    return reduction, powers, form, form.point(scale_witness(start, powers), 0.5)
+def scaled_problem(network: Network) -> tuple[int, JointLipSDP, np.ndarray]:
+    """p, the formulation of the prepared network, whose L is 2**-p times the network's, and a start."""
+    prepared = reduce(network)
+    start = norm_product_witness(prepared.network)
+    levels = LayerPowers.to_levels(prepared.network, start)
+    scaled, form = scale_witness(start, levels.powers), JointLipSDP(levels.network)
+    return sum(prepared.undo(levels.undo(scaled)).layer_pow2), form, form.point(scaled, 0.5)
 
 
 def run_lmikit(network: Network, solver_name: str, seconds: float) -> dict[str, object]:
@@ -88,7 +88,7 @@ def run_lmikit(network: Network, solver_name: str, seconds: float) -> dict[str, 
     from lmikit.solvers._conic import ConicForm
 
     solver = solvers()[solver_name]
-    _, _, form, start = scaled_problem(network)
+    _, form, start = scaled_problem(network)
     begun = time.perf_counter()
     sdp = form.sdp()
     build = time.perf_counter() - begun
@@ -129,13 +129,12 @@ def cvxpy_model(net: Network) -> tuple[object, object]:
 
 def run_cvxpy(network: Network, solver_name: str) -> dict[str, object]:
     """Built, compiled and solved by cvxpy; its bound is a claim, nothing is proven."""
-    reduction, powers, form, _ = scaled_problem(network)
+    pow2, form, _ = scaled_problem(network)
     begun = time.perf_counter()
     problem, F = cvxpy_model(form.network)
     problem.solve(solver=solver_name.split(" + ")[1].upper())  # type: ignore[attr-defined]
     total = time.perf_counter() - begun
     solve = float(problem.solver_stats.solve_time)  # type: ignore[attr-defined]
-    pow2 = sum(powers) + sum(reduction.layer_pow2)  # type: ignore[attr-defined]
     bound = np.ldexp(float(F.value) ** -0.5, pow2)  # type: ignore[attr-defined]
     return {"build": total - solve, "solve": solve, "total": total, "bound": bound, "proven": False}
 
@@ -156,12 +155,12 @@ def run_build(network: Network) -> dict[str, object]:
         return min(seconds)
 
     def ours_whole() -> object:
-        return ConicForm.of(scaled_problem(network)[2].sdp(), SvecOrder.UPPER)
+        return ConicForm.of(scaled_problem(network)[1].sdp(), SvecOrder.UPPER)
 
     def ours(form: JointLipSDP) -> object:
         return ConicForm.of(form.sdp(), SvecOrder.UPPER)
 
-    form = scaled_problem(network)[2]
+    form = scaled_problem(network)[1]
     return {
         "dims": "-".join(map(str, network.dims)),
         "reduced": "-".join(map(str, form.network.dims)),

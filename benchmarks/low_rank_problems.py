@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from lmikit import Network
-from lmikit.formulations import JointLipSDP
+from lmikit.formulations import JointLipSDP, norm_product_witness
 from lmikit.lmi import SDP, read_sdpa
-from lmikit.network import reduce, with_scaled_layers
+from lmikit.reductions import reduce
 from lmikit.solvers import CVXPY, SCS, AbstractSolver, Clarabel, LowRank
 
 TABLE = {  # the exact bound where it is known
@@ -65,9 +65,11 @@ def build(kind: str, name: str) -> SDP:
         network = random_network(hidden, width)
     else:
         network = stored_network(name)
-    reduction = reduce(network)
-    layers = len(reduction.network.layers)
-    restored = with_scaled_layers(reduction.network, (-sum(reduction.layer_pow2), *[0] * (layers - 1)))
+    prepared = reduce(network)
+    powers = prepared.undo(norm_product_witness(prepared.network)).layer_pow2
+    first, *others = [layer.linear for layer in prepared.network.layers]
+    phis = [layer.activation for layer in prepared.network.layers[:-1]]
+    restored = Network.from_arrays([first.scaled(sum(powers)), *others], activation=phis)
     return JointLipSDP(restored).sdp()
 
 

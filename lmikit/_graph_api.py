@@ -10,12 +10,12 @@ from ._progress import ProgressCallback
 from ._proving import least_proven
 from ._witness import Witness
 from .certificates.graph import GraphCertificate, ImplicitCertificate, verify_graph, verify_implicit
-from .formulations import scale_witness
 from .graph import Affine, Graph, GraphWitness, Part
 from .graph._chain import chain_with_layers
 from .methods import AbstractMethod, LipSDP, SpectralProduct
 from .methods._graph import for_norms, solved_implicit
 from .network import LinearFractional, is_wide
+from .reductions import as_stored
 from .solvers import AbstractSolver, LowRank
 
 __all__ = ["graph_bound", "implicit_bound"]
@@ -115,11 +115,8 @@ def _of_chain(graph: Graph, place: tuple[int, ...], witness: Witness) -> GraphCe
     """The chain's proven witness, proven for the graph."""
     if witness.kind == "layerwise":
         return verify_graph(graph, GraphWitness("norms", produced_by=witness.produced_by))
-    if any(witness.layer_pow2):
-        witness = scale_witness(witness, tuple(-p for p in witness.layer_pow2))
-    rho = (
-        witness.rho if witness.rho > 0.0 else 1.0
-    )  # 0 is a constant function, whose proof reads no multipliers
+    witness = as_stored(witness)
+    rho = witness.rho or 1.0  # 0 is a constant function, whose proof reads no multipliers
     part = Part(np.array([rho]), np.ones(1), tuple(witness.multipliers[k] for k in place))
     found = GraphWitness(
         "dissipation",

@@ -15,13 +15,12 @@ from lmikit.formulations import (
     ChordalLipSDP,
     JointLipSDP,
     LoopLipSDP,
-    balancing_powers,
     norm_product_witness,
-    scale_witness,
     uniform_witness,
 )
 from lmikit.lmi import Solution, Status
-from lmikit.network import Slopes, reduce, vertex_maximum, with_scaled_layers
+from lmikit.network import Slopes, vertex_maximum
+from lmikit.reductions import LayerPowers, as_stored, reduce, scale_witness
 from lmikit.solvers import Clarabel
 
 FORMS = {
@@ -169,7 +168,7 @@ def test_proposals_are_proven_and_above_sampled_quotients(form, network):
     witness = proposed(FORMS[form](reduced))
     certificate = verify(reduced, witness)
     assert certificate.bound <= np.sqrt(witness.rho) * (1 + 1e-5)
-    proven = verify(network, reduce(network).lift(witness)).bound
+    proven = verify(network, reduce(network).undo(witness)).bound
     x = np.random.default_rng(5).standard_normal((2, 50, network.input_dim))
     dy = np.linalg.norm(network(x[0]) - network(x[1]), axis=1)
     dx = np.linalg.norm(x[0] - x[1], axis=1)
@@ -296,13 +295,13 @@ def test_point_refuses_another_networks_witness():
 @given(networks(min_hidden=1, max_hidden=3, layer_pow2=40, kinds=("gaussian",)))
 def test_scaled_witnesses_say_the_same(network):
     witness = norm_product_witness(network)
-    powers = balancing_powers(witness, network)
-    scaled = scale_witness(witness, powers)
-    again = scale_witness(scaled, tuple(-p for p in powers))
+    levels = LayerPowers.to_levels(network, witness)
+    scaled = scale_witness(witness, levels.powers)
+    again = as_stored(levels.undo(scaled))
     assert again.rho == witness.rho
     for left, right in zip(again.multipliers, witness.multipliers, strict=True):
         np.testing.assert_array_equal(left, right)
     if witness.rho > 0:
         assert 0.2 < scaled.rho < 5.0
-        M = full_lmi(with_scaled_layers(network, powers), scaled.rho, scaled.multipliers)
+        M = full_lmi(levels.network, scaled.rho, scaled.multipliers)
         assert np.linalg.eigvalsh(M)[0] >= -1e-9 * np.abs(M).max()

@@ -12,7 +12,8 @@ from lmikit import InputError, Network, OptionError, SolveFailed
 from lmikit.certificates import verify
 from lmikit.lmi import Solution, Status
 from lmikit.methods import EclipseFast, LipSDP
-from lmikit.network import Slopes, reduce, vertex_maximum
+from lmikit.network import Slopes, vertex_maximum
+from lmikit.reductions import reduce
 from lmikit.solvers import SCS, AbstractSolver, Clarabel, available
 from lmikit.solvers import __dict__ as solver_room
 

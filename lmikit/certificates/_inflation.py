@@ -7,7 +7,7 @@ import numpy as np
 
 from ._lifted import Lifted
 from ._repair import HEADROOM
-from ._verified_cholesky import Verdict, prepare, verified_cholesky
+from ._verified_cholesky import Verdict, equilibrate, verified_cholesky
 
 __all__ = ["inflated"]
 
@@ -51,7 +51,7 @@ def _expected_inflations(lifted: Lifted, least: float) -> tuple[float, ...]:
     if sum(d.shape[0] for d in matrix.diagonal) < _LARGE:
         return ()
     with np.errstate(all="ignore"):
-        b = prepare(matrix, HEADROOM)
+        b = equilibrate(matrix, HEADROOM)
     if isinstance(b, str):
         return ()
     diagonals = [d if d.ndim == 1 else np.diagonal(d) for d in b.diagonal]

@@ -24,7 +24,7 @@ import scipy.linalg
 from ._feasible import largest_eigenvalue
 from ._forms import Form
 from ._lifted import Lifted
-from ._verified_cholesky import prepare
+from ._verified_cholesky import equilibrate
 
 __all__ = ["HEADROOM", "least_rho", "propose_multipliers"]
 
@@ -41,7 +41,7 @@ _MIXES = (1e-9, 1e-7, 1e-5, 1e-3, 1e-2, 0.1, 0.3, 0.6)
 def least_rho(lifted: Lifted) -> float:
     """rho*(T) up to rounding, hidden blocks shifted as the proof will shift them; inf where H is not PD."""
     with np.errstate(all="ignore"):
-        b = prepare(lifted.at(_ample_rho(lifted)), HEADROOM)
+        b = equilibrate(lifted.at(_ample_rho(lifted)), HEADROOM)
         if isinstance(b, str):
             return math.inf
         schur: np.ndarray | None = None

@@ -41,7 +41,14 @@ import math
 import numpy as np
 import scipy.linalg.lapack
 
-__all__ = ["BlockTridiagonal", "BorderedCholesky", "Prepared", "Verdict", "prepare", "verified_cholesky"]
+__all__ = [
+    "BlockTridiagonal",
+    "BorderedCholesky",
+    "Equilibrated",
+    "Verdict",
+    "equilibrate",
+    "verified_cholesky",
+]
 
 U = 2.0**-53
 MIN_NORMAL = 2.0**-1022
@@ -77,7 +84,7 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class Equilibrated:
     """The equilibrated matrix B with its shifted diagonal; exponents e_i with B = 2**-e A 2**-e."""
 
     diagonal: tuple[np.ndarray, ...]
@@ -103,7 +110,7 @@ def _diagonal_of(block: np.ndarray) -> np.ndarray:
     return block if block.ndim == 1 else np.diagonal(block)
 
 
-def prepare(a: BlockTridiagonal, headroom: float = 1.0) -> Prepared | str:
+def equilibrate(a: BlockTridiagonal, headroom: float = 1.0) -> Equilibrated | str:
     """Equilibrate by powers of two and compute the shift c; a string says why A cannot be PD.
 
     `headroom` >= 1 multiplies c, to leave room for a checker with larger margins.
@@ -129,7 +136,7 @@ def prepare(a: BlockTridiagonal, headroom: float = 1.0) -> Prepared | str:
     shifted = [np.nextafter(_diagonal_of(b) - c, -np.inf) for b, c in zip(scaled, shifts, strict=True)]
     if not all((d > 0.0).all() for d in shifted):
         return "a diagonal entry is not above the rounding margin"
-    return Prepared(tuple(scaled), tuple(shifted), tuple(lower), tuple(exponents), tuple(shifts))
+    return Equilibrated(tuple(scaled), tuple(shifted), tuple(lower), tuple(exponents), tuple(shifts))
 
 
 def _shifts(
@@ -164,7 +171,7 @@ def verified_cholesky(a: BlockTridiagonal, headroom: float = 1.0) -> Verdict:
     definite (theorem above). The caller has checked the floating-point environment.
     """
     with np.errstate(all="ignore"):
-        b = prepare(a, headroom)
+        b = equilibrate(a, headroom)
         if isinstance(b, str):
             return Verdict(False, math.nan, b)
         if _last_factor(b, len(b.diagonal)) is None:
@@ -172,7 +179,7 @@ def verified_cholesky(a: BlockTridiagonal, headroom: float = 1.0) -> Verdict:
     return Verdict(True, b.shift)
 
 
-def _last_factor(b: Prepared, blocks: int) -> np.ndarray | None:
+def _last_factor(b: Equilibrated, blocks: int) -> np.ndarray | None:
     """The diagonal block of the factor in the last of so many blocks; None where Cholesky breaks down."""
     factor: np.ndarray | None = None
     for k in range(blocks):
@@ -203,7 +210,7 @@ class BorderedCholesky:
         )
         self._factor: np.ndarray | None = None
         with np.errstate(all="ignore"):
-            b = prepare(bordered, headroom)
+            b = equilibrate(bordered, headroom)
             if not isinstance(b, str):
                 self._factor = _last_factor(b, len(a.diagonal))
                 self._exponents, self._shift = b.exponents[-2], float(b.shifts[-1][0])

@@ -2,7 +2,7 @@
 
 from . import iqc, rs_lmi
 from ._base import AbstractFormulation
-from ._start import balancing_powers, norm_product_witness, scale_witness, unbalanced, uniform_witness
+from ._start import norm_product_witness, uniform_witness
 from .balanced import BalancedLipSDP
 from .chordal import ChordalLipSDP
 from .eclipse import EclipseStep, asked_by_next
@@ -17,14 +17,11 @@ __all__ = [
     "JointLipSDP",
     "LoopLipSDP",
     "asked_by_next",
-    "balancing_powers",
     "iqc",
     "loop_transform",
     "norm_product_witness",
     "rs_lmi",
-    "scale_witness",
     "substitute",
-    "unbalanced",
     "undo_loop_transform",
     "uniform_witness",
 ]

@@ -1,15 +1,11 @@
-"""A witness that always exists, and exact rescaling of witnesses and layers by powers of two."""
-
-import dataclasses
-import math
+"""Witnesses that always exist."""
 
 import numpy as np
 
-from .._errors import InexactScaling
 from .._witness import Witness
 from ..network import Network
 
-__all__ = ["balancing_powers", "norm_product_witness", "scale_witness", "unbalanced", "uniform_witness"]
+__all__ = ["norm_product_witness", "uniform_witness"]
 
 _WIDER = 2.0**-20  # relative widening of the gain of a linear neuron, to keep its multiplier finite
 
@@ -52,52 +48,3 @@ def uniform_witness(network: Network) -> Witness:
         multipliers.append(np.full(alpha.size, g))
         g *= float((alpha**2 + beta**2).max()) * norms[k] ** 2
     return Witness("lipsdp", g, tuple(reversed(multipliers)), produced_by="norm product")
-
-
-def balancing_powers(witness: Witness, network: Network) -> tuple[int, ...]:
-    """p per linear map such that the network 2**-p_k W_k has rho and the typical T near 1.
-
-    Interior-point and first-order methods stop by absolute tolerances: a deep network whose F is
-    1e-20 needs this before it is handed to one. Linear neurons, whose T is arbitrarily large, do
-    not count.
-    """
-    levels = [witness.rho]
-    for t, (alpha, beta) in zip(witness.multipliers, network.slopes, strict=True):
-        counted = t[(alpha < beta) & (t > 0.0)]
-        levels.append(float(np.median(counted)) if counted.size else 0.0)
-    sums = [round(math.log2(level) / 2.0) if 0.0 < level < math.inf else 0 for level in levels]
-    return tuple(here - after for here, after in zip(sums, [*sums[1:], 0], strict=True))
-
-
-def scale_witness(witness: Witness, powers: tuple[int, ...]) -> Witness:
-    """The same claim for the network with weights 2**-powers[k] * W_k (exact unless it under- or overflows).
-
-    rho is divided by 4**sum(powers), T of layer k by 4**sum(powers[k:]), as |dx|^2 and the squares of
-    that layer's signals scale.
-    """
-    after = np.cumsum(powers[::-1])[::-1]  # after[k] = powers[k] + ... + powers[L]
-    lowest = witness.optimum_at_least
-    return Witness(
-        witness.kind,
-        _ldexp(witness.rho, -2 * int(after[0])),
-        tuple(np.ldexp(t, -2 * int(p)) for t, p in zip(witness.multipliers, after[1:], strict=True)),
-        layer_pow2=witness.layer_pow2,
-        produced_by=witness.produced_by,
-        optimum_at_least=None if lowest is None else _ldexp(lowest, -int(after[0])),
-    )
-
-
-def _ldexp(value: float, power: int) -> float:
-    """value * 2**power; raises InexactScaling where that overflows."""
-    try:
-        return math.ldexp(value, power)
-    except OverflowError as error:
-        raise InexactScaling(
-            f"a witness scaled by 2**{power} leaves the range of float64; rescale the layers."
-        ) from error
-
-
-def unbalanced(witness: Witness, powers: tuple[np.ndarray, ...]) -> Witness:
-    """The claim for the network from which `balanced_neurons` made that of `witness`: T_i 4**-p_i (exact)."""
-    multipliers = tuple(np.ldexp(t, -2 * p) for t, p in zip(witness.multipliers, powers, strict=True))
-    return dataclasses.replace(witness, multipliers=multipliers)

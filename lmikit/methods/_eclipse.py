@@ -13,7 +13,8 @@ from .._errors import OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
 from .._witness import Witness
 from ..formulations import EclipseStep, asked_by_next, norm_product_witness
-from ..network import Network, reduce
+from ..network import Network
+from ..reductions import reduce
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
 from ._closed_form import closed_form
@@ -77,19 +78,18 @@ class Eclipse(AbstractMethod):
         progress: ProgressCallback | None = None,
     ) -> Witness:
         """A witness; `time_limit` (seconds) holds for all layers together."""
-        reduction = reduce(network)
-        if not reduction.groups:  # a constant function
-            return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))
-        chain, start = fast_pass(chain_of(reduction.network))
+        prepared = reduce(network)
+        slopes = prepared.network.slopes
+        chain, start = fast_pass(chain_of(prepared.network))
         if self.criterion == "lookahead" and chain.hidden_layers:
             ascent = Ascent(self.name, time_limit, progress)
             start = layer_scaled(chain, closed_form(chain, start, ascent), ascent, _START_TOLERANCE, 300)
         solver = default_solver(self.tol) if solver is None else solver
-        run = _ForwardPasses(chain, reduction.network.slopes, solver, time_limit, progress, self.sweeps)
+        run = _ForwardPasses(chain, slopes, solver, time_limit, progress, self.sweeps)
         found = run.once(_greedy(chain)) if self.criterion == "greedy" else start
         if self.criterion == "lookahead" and chain.hidden_layers:
             for _ in range(self.sweeps):
-                following = run.once(_asked(chain, reduction.network.slopes, found))
+                following = run.once(_asked(chain, slopes, found))
                 if following.rho >= found.rho:
                     break
                 found = following
@@ -100,7 +100,7 @@ class Eclipse(AbstractMethod):
             layer_pow2=chain.layer_pow2,
             produced_by=f"{self.label}, {type(solver).__name__}",
         )
-        return reduction.lift(witness)
+        return prepared.undo(witness)
 
 
 def _greedy(chain: EliminatedChain) -> Iterator[np.ndarray]:

@@ -1,26 +1,19 @@
 """`LipSDP`: the best bound that diagonal multipliers show, by a semidefinite program."""
 
 import dataclasses
-import math
 import time
 from typing import ClassVar, Literal
 
 from .._errors import OptionError
 from .._progress import ProgressCallback
 from .._witness import Witness
-from ..formulations import (
-    ChordalLipSDP,
-    JointLipSDP,
-    LoopLipSDP,
-    balancing_powers,
-    scale_witness,
-    unbalanced,
-)
+from ..formulations import ChordalLipSDP, JointLipSDP, LoopLipSDP
 from ..formulations.iqc import check_multipliers
 from ..graph import Graph, GraphWitness
 from ..graph._witness import as_norm
 from ..lmi import Status
-from ..network import Network, balanced_neurons, is_wide, reduce, with_scaled_layers
+from ..network import Network, is_wide
+from ..reductions import BALANCED, REDUCTIONS, LayerPowers, prepare, scale_witness
 from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._base import AbstractMethod
 from ._closed_form import ClosedForm
@@ -108,20 +101,14 @@ class LipSDP(AbstractMethod):
         if any(is_wide(layer.linear) for layer in network.layers):
             witness = SpectralProduct().propose(network)
             return dataclasses.replace(witness, produced_by=f"{self.label}, norms of wide layers")
-        reduction = reduce(network)
-        if not reduction.groups:  # a constant function
-            return reduction.lift(Witness("lipsdp", 0.0, (), produced_by=self.label))
-        if not reduction.network.hidden_layers:  # linear: one norm, nothing to solve
-            witness = one_norm(reduction.network)
-            return reduction.lift(dataclasses.replace(witness, produced_by=f"{self.label}, one norm"))
-        # one multiplier for a whole layer leaves no freedom to scale its neurons
-        balanced = balanced_neurons(reduction.network) if self.multipliers == "neuron" else None
-        network = reduction.network if balanced is None else balanced[0]
-        start = closed_form_start(network, self.multipliers, time_limit)
-        powers = balancing_powers(start, network)
-        scaled = with_scaled_layers(network, powers)
-        start = scale_witness(start, powers)
-        form = self._formulation(scaled)
+        prepared = prepare(network, BALANCED if self.multipliers == "neuron" else REDUCTIONS)
+        if not prepared.network.hidden_layers:  # linear: one norm, nothing to solve
+            witness = one_norm(prepared.network)
+            return prepared.undo(dataclasses.replace(witness, produced_by=f"{self.label}, one norm"))
+        start = closed_form_start(prepared.network, self.multipliers, time_limit)
+        levels = LayerPowers.to_levels(prepared.network, start)
+        start = scale_witness(start, levels.powers)
+        form = self._formulation(levels.network)
         warm = None if isinstance(form, ChordalLipSDP) else form.point(start, _INSIDE)
         if solver is None:
             solver = _for_chordal(self.tol) if self.chordal else default_solver(self.tol)
@@ -132,14 +119,10 @@ class LipSDP(AbstractMethod):
         # a solver that says it is done and gives no bound of its own is taken at its word
         done = solution.status is Status.SOLVED and witness.optimum_at_least is None
         ascend = self.multipliers == "neuron" and not done
-        witness = polished(scaled, witness, start, ascend=ascend, time_limit=clock.left(), progress=progress)
-        lowest = witness.optimum_at_least
-        witness = dataclasses.replace(
-            witness,
-            layer_pow2=powers,
-            optimum_at_least=None if lowest is None else math.ldexp(lowest, sum(powers)),
+        witness = polished(
+            levels.network, witness, start, ascend=ascend, time_limit=clock.left(), progress=progress
         )
-        return reduction.lift(witness if balanced is None else unbalanced(witness, balanced[1]))
+        return prepared.undo(levels.undo(witness))
 
     def propose_graph(
         self,

@@ -8,8 +8,8 @@ import numpy as np
 
 from .._progress import ProgressCallback
 from .._witness import Witness
-from ..formulations import scale_witness
 from ..network import Network
+from ..reductions import as_stored, scale_witness
 from ._neuron_scaling import neuron_scaled
 from ._proposal import Run, proposed_witness
 from ._recursion import EliminatedChain, Evaluation, chain_of, evaluate
@@ -52,9 +52,7 @@ def polished(
         best = neuron_scaled(chain, best, run, 0.1 * _TIGHT, _STEPS)
         suffix = ", ascent"
     found = proposed_witness(chain, best, witness.produced_by + suffix)
-    plain = dataclasses.replace(found, layer_pow2=())
-    result = scale_witness(plain, tuple(-p for p in chain.layer_pow2))
-    return dataclasses.replace(result, optimum_at_least=witness.optimum_at_least)
+    return dataclasses.replace(as_stored(found), optimum_at_least=witness.optimum_at_least)
 
 
 def _lambdas(witness: Witness, chain: EliminatedChain) -> tuple[np.ndarray, ...]:

@@ -11,8 +11,8 @@ import numpy as np
 from .._arrays import blas_threads
 from .._progress import Progress, ProgressCallback
 from .._witness import Witness
-from ..formulations import unbalanced
-from ..network import Network, balanced_neurons, reduce
+from ..network import Network
+from ..reductions import REDUCTIONS, NeuronPowers, prepare
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
 from ._eclipse_pass import fast_pass
@@ -71,13 +71,12 @@ class AbstractChainMethod(AbstractMethod):
         """
         run = Run(self.name, time_limit, progress)
         with blas_threads(1 if max(network.dims[1:]) <= _SMALL_BLOCK else None), np.errstate(under="ignore"):
-            reduction = None if _irreducible(network) else reduce(network)
-            smaller = network if reduction is None else reduction.network
-            witness = self._proposed(smaller, run)
-            balanced = balanced_neurons(smaller) if self.balances else None
+            prepared = prepare(network, REDUCTIONS, thorough=False)
+            witness = self._proposed(prepared.network, run)
+            balanced = NeuronPowers.apply(prepared.network, False) if self.balances else None
             if balanced is not None:
-                witness = smaller_witness(witness, unbalanced(self._proposed(balanced[0], run), balanced[1]))
-            return witness if reduction is None else reduction.lift(witness)
+                witness = smaller_witness(witness, balanced.undo(self._proposed(balanced.network, run)))
+            return prepared.undo(witness)
 
     def _proposed(self, network: Network, run: Run) -> Witness:
         chain, fast = fast_pass(chain_of(network))
@@ -95,16 +94,6 @@ def smaller_witness(first: Witness, second: Witness) -> Witness:
         return first
     shift = 2 * (sum(second.layer_pow2) - sum(first.layer_pow2))
     return second if math.log2(second.rho) + shift < math.log2(first.rho) else first
-
-
-def _irreducible(network: Network) -> bool:
-    """Whether `reduce` would change nothing that matters; testing it is cheaper than doing it."""
-    if network.input_dim > network.dims[1] or network.output_dim > network.dims[-2]:
-        return False
-    if any((a == b).all() or ((a == 0.0) & (b == 0.0)).any() for a, b in network.slopes):
-        return False
-    masks = [w != 0.0 for w in network.weights]
-    return all(m.any(axis=0).all() and m.any(axis=1).all() for m in masks)
 
 
 def proposed_witness(chain: EliminatedChain, at: Evaluation, name: str) -> Witness:

@@ -1,12 +1,11 @@
 """Where the methods that solve SDPs start: the best closed-form witness at hand."""
 
-import dataclasses
-
 import numpy as np
 
 from .._witness import Witness
-from ..formulations import scale_witness, uniform_witness
+from ..formulations import uniform_witness
 from ..network import Network
+from ..reductions import as_stored
 from ._closed_form import ClosedForm
 from ._eclipse_fast import EclipseFast
 from ._neuron_scaling import NeuronScaling
@@ -34,6 +33,4 @@ def closed_form_start(network: Network, multipliers: str, time_limit: float | No
         witness = smaller_witness(witness, ClosedForm().propose(network))
     if multipliers == "layer" and any(np.ptp(t) > 1e-12 * t.max() for t in witness.multipliers):
         return uniform_witness(network)
-    pow2 = witness.layer_pow2
-    plain = dataclasses.replace(witness, layer_pow2=())
-    return scale_witness(plain, tuple(-p for p in pow2)) if any(pow2) else plain
+    return as_stored(witness)

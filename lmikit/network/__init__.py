@@ -2,7 +2,6 @@
 
 from ._activation_base import Activation, Slopes
 from ._activations import resolve_activation
-from ._balancing import balanced_neurons
 from ._compound_maps import ProductMap, SelectMap, StackMap, SumMap, TransposedMap, identity_map
 from ._file_entries import read_npz_entries as read_npz_entries
 from ._fractional import LinearFractional, linear_fractional
@@ -25,7 +24,6 @@ from ._more_activations import (
 from ._network import Layer, Network
 from ._perron import perron_weights as perron_weights
 from ._piecewise import ELU, Abs, Hardswish, Hardtanh, Identity, LeakyReLU, PReLU, ReLU
-from ._reduction import Reduction, reduce
 from ._scaling import normalise, with_scaled_layers
 from ._smooth import GELU, Mish, Sigmoid, SiLU, Sin, Softplus, Tanh
 from ._vertices import vertex_maximum
@@ -57,7 +55,6 @@ __all__ = [
     "ProductMap",
     "ReLU",
     "ReLU6",
-    "Reduction",
     "SelectMap",
     "SiLU",
     "Sigmoid",
@@ -72,12 +69,10 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "TransposedMap",
-    "balanced_neurons",
     "identity_map",
     "linear_fractional",
     "lower_bound",
     "normalise",
-    "reduce",
     "resolve_activation",
     "vertex_maximum",
     "with_scaled_layers",

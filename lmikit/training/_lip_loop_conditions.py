@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._errors import InputError
-from ..formulations import scale_witness
 from ..methods import LipSDP
 from ..network import Network, Slopes
+from ..reductions import as_stored
 from ..solvers import AbstractSolver
 from ._callback import Arrays, read_only
 from ._lip_loop_sets import ConvexSet, Point, chain_set, joint_set, strictly_lower
@@ -97,9 +97,7 @@ class ChainCondition(AbstractCondition):
         network = self.network(weights)
         if not self.hidden:
             return ()
-        witness = LipSDP().propose(network)
-        powers = witness.layer_pow2 or (0,) * len(network.layers)
-        witness = scale_witness(witness, tuple(-p for p in powers))
+        witness = as_stored(LipSDP().propose(network))
         root = max(float(np.sqrt(witness.rho)), 1e-300)
         return tuple(_positive(t / root) for t in witness.multipliers)
 

@@ -21,7 +21,7 @@ import numpy as np
 from .._eigen import top_eigenpair
 from .._errors import InputError, OptionError
 from .._witness import Witness
-from ..formulations import scale_witness
+from ..reductions import as_stored
 from ._pairwise_gains import AbstractPairwiseGain, Pull
 
 __all__ = ["TrainableMultipliers", "slopes_of"]
@@ -250,12 +250,7 @@ def _of_witnesses(witnesses: Sequence[Witness], pairs: int, sizes: list[int]) ->
     for witness in witnesses:
         if witness.kind != "lipsdp" or [t.size for t in witness.multipliers] != sizes:
             raise InputError(f"a witness does not fit; expected kind 'lipsdp' with multipliers {sizes}.")
-        pow2 = witness.layer_pow2
-        plain.append(
-            scale_witness(dataclasses.replace(witness, layer_pow2=()), tuple(-p for p in pow2))
-            if pow2
-            else witness
-        )
+        plain.append(as_stored(witness))
     if len(plain) != pairs:
         raise InputError(f"got {len(plain)} witnesses; expected {pairs}, one per pair of outputs.")
     stacked = [np.array([w.multipliers[k] for w in plain]) for k in range(len(sizes))]

@@ -17,9 +17,10 @@ import numpy as np
 
 from .._errors import InputError, SolveFailed
 from .._witness import Witness
-from ..formulations import JointLipSDP, balancing_powers, scale_witness
+from ..formulations import JointLipSDP
 from ..methods._start import closed_form_start
-from ..network import Network, is_wide, reduce, with_scaled_layers
+from ..network import Network, is_wide
+from ..reductions import LayerPowers, reduce, scale_witness
 from ..solvers import AbstractSolver, LowRank
 
 __all__ = ["PairwiseGradient", "pair_network", "pairwise_gradient"]
@@ -89,32 +90,31 @@ def pair_network(network: Network, i: int, j: int) -> Network:
 
 def _of_row(pair: Network, solver: AbstractSolver) -> tuple[float, list[np.ndarray], Witness]:
     """(L, gradients, witness) of a network with one output, at its reduced and balanced form."""
-    reduction = reduce(pair)
+    prepared = reduce(pair)
     result = [np.zeros(w.shape) for w in pair.weights]
-    if not reduction.groups:  # a constant function
-        return 0.0, result, reduction.lift(Witness("lipsdp", 0.0, (), produced_by="constant"))
-    plain = reduction.network
-    start = closed_form_start(plain, "neuron")
-    powers = balancing_powers(start, plain)
-    scaled = with_scaled_layers(plain, powers)
-    form = JointLipSDP(scaled)
-    solution = solver.solve(form.sdp(), warm_start=form.point(scale_witness(start, powers), _INSIDE))
-    witness = dataclasses.replace(form.witness(solution), layer_pow2=powers)
+    if not prepared.network.hidden_layers:  # a constant function
+        return 0.0, result, prepared.undo(Witness("lipsdp", 0.0, (), produced_by="constant"))
+    start = closed_form_start(prepared.network, "neuron")
+    levels = LayerPowers.to_levels(prepared.network, start)
+    form = JointLipSDP(levels.network)
+    solution = solver.solve(form.sdp(), warm_start=form.point(scale_witness(start, levels.powers), _INSIDE))
+    witness = prepared.undo(levels.undo(form.witness(solution)))
     assert solution.y is not None  # `witness` raises SolveFailed without a point
     if solution.dual is None or not solution.dual.X:
         raise SolveFailed(f"{solution.solver} returned no multipliers of the LMI; use LowRank or Clarabel.")
     F = float(solution.y[-1])
-    in_F = _gradient_of_F(scaled, solution.y[:-1], F, solution.dual.X[0])
-    shift = [p + q for p, q in zip(powers, reduction.layer_pow2, strict=True)]
+    in_F = _gradient_of_F(levels.network, solution.y[:-1], F, solution.dual.X[0])
+    shift = witness.layer_pow2
     L = math.ldexp(F**-0.5, sum(shift))
-    live = [np.arange(pair.input_dim), *reduction.kept, np.arange(1)]
+    kept = [np.flatnonzero(t) for t in prepared.undo(start).multipliers]  # those of the start are positive
+    live = [np.arange(pair.input_dim), *kept, np.arange(1)]
     for k, g in enumerate(in_F):
         g = np.ldexp(-0.5 * F**-1.5 * g, sum(shift) - shift[k])
         if k == 0 and g.shape[1] != pair.input_dim:  # W_0' = QR: the gradient lies in the rows' span
-            rows = np.ldexp(pair.weights[0][live[1]], -reduction.layer_pow2[0])
-            g = g @ np.linalg.lstsq(plain.weights[0], rows, rcond=None)[0]
+            rows = np.ldexp(pair.weights[0][live[1]], -shift[0])
+            g = g @ np.linalg.lstsq(levels.network.weights[0], rows, rcond=None)[0]
         result[k][np.ix_(live[k + 1], live[k])] = g
-    return L, result, reduction.lift(witness)
+    return L, result, witness
 
 
 def _gradient_of_F(network: Network, Lambda: np.ndarray, F: float, X: np.ndarray) -> list[np.ndarray]:

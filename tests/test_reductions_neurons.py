@@ -10,8 +10,7 @@ from strategies import networks
 
 from lmikit import ClosedForm, LayerScaling, LipSDP, Network, NeuronScaling, lipschitz
 from lmikit.certificates import verify
-from lmikit.formulations import unbalanced
-from lmikit.network import balanced_neurons
+from lmikit.reductions import NeuronPowers, prepare
 
 METHODS = [ClosedForm(), LayerScaling(), NeuronScaling(), LipSDP()]
 
@@ -37,17 +36,16 @@ def rescaled_pairs(draw):
 @given(rescaled_pairs())
 def test_balancing_is_exact_and_evens_the_scales_out(pair):
     _, spread = pair
-    found = balanced_neurons(spread)
+    found = NeuronPowers.apply(spread, True)
     if found is None:
         return
-    balanced, powers = found
+    balanced, powers = found.network, found.powers
     for k, weight in enumerate(spread.weights):
         row = powers[k] if k < len(powers) else np.zeros(weight.shape[0], int)
         column = powers[k - 1] if k else np.zeros(weight.shape[1], int)
         np.testing.assert_array_equal(np.ldexp(balanced.weights[k], row[:, None] - column), weight)
-    assert balanced_neurons(balanced) is None or max(np.ptp(p) for p in balanced_neurons(balanced)[1]) <= max(
-        np.ptp(p) for p in powers
-    )
+    again = NeuronPowers.apply(balanced, True)
+    assert again is None or max(np.ptp(p) for p in again.powers) <= max(np.ptp(p) for p in powers)
 
 
 @settings(max_examples=25)
@@ -57,7 +55,7 @@ def test_the_exact_bound_does_not_depend_on_the_scale_of_neurons(pair):
     assert spread == pytest.approx(plain, rel=2e-6, abs=0.0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(rescaled_pairs())
 def test_no_method_is_above_the_closed_form_on_widely_scaled_neurons(pair):
     closed = lipschitz(pair[1], ClosedForm()).bound
@@ -77,9 +75,7 @@ def test_a_neuron_of_no_weight_does_not_loosen_the_closed_form():
 @settings(max_examples=25)
 @given(rescaled_pairs())
 def test_witnesses_of_the_balanced_network_are_proven_for_the_original(pair):
-    found = balanced_neurons(pair[1])
-    if found is None:
-        return
-    witness = ClosedForm().propose(found[0])
+    prepared = prepare(pair[1], [NeuronPowers])
+    witness = ClosedForm().propose(prepared.network)
     claimed = math.ldexp(math.sqrt(witness.rho), sum(witness.layer_pow2))
-    assert verify(pair[1], unbalanced(witness, found[1])).bound <= claimed * (1 + 1e-6)
+    assert verify(pair[1], prepared.undo(witness)).bound <= claimed * (1 + 1e-6)
