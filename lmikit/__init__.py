@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what type checkers see; `__getattr__` gives the same when t
     from . import nonlinear as nonlinear
     from . import plots as plots
     from . import proving as proving
+    from . import reductions as reductions
     from . import reports as reports
     from . import rs_lmi as rs_lmi
     from . import sketching as sketching
