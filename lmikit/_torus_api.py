@@ -1,5 +1,6 @@
 """`torus_lipschitz`: bounds of convolutional networks whose unrolled matrices are never built."""
 
+import dataclasses
 import logging
 import time
 
@@ -8,6 +9,7 @@ import numpy as np
 from ._errors import InputError, LmikitError, SolveFailed
 from ._progress import Progress, ProgressCallback
 from .certificates.torus import TorusCertificate, verify_torus
+from .certificates.torus._proofs import fault
 from .formulations.torus import exchanged, fast_torus, headed
 from .graph import Graph, chain_graph
 from .network import Network
@@ -26,6 +28,7 @@ def torus_lipschitz(
     cells: tuple[int, int] | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
+    warm_start: TorusCertificate | TorusWitness | None = None,
 ) -> TorusCertificate:
     """Prove ||f(x) - f(x')||_2 <= L ||x - x'||_2 of a convolutional network with one multiplier per channel.
 
@@ -36,11 +39,14 @@ def torus_lipschitz(
     proof; every iterate is feasible, and the best is proven. Where that fails, or a frequency has a matrix of
     too many rows, Fast's are taken, a scalar per layer. The bound is at most the product of the layers' norms
     on the torus and at least what one multiplier per neuron shows of the network unrolled.
-    `witness.optimum_at_least` is the solver's own lower end, not proven.
+    `witness.optimum_at_least` is the solver's own lower end, not proven. `warm_start` is an earlier result
+    for a network of the same layers (weights before a step of training, less time, another torus): the search
+    begins at its multipliers where they are of use. It changes how long the search takes, and proves nothing.
 
     Read: convolutions with zero padding, strides, dilation, groups, their adjoints, average pooling, sums
     before an activation, slopes per channel, and a chain of fully connected layers at the end. Raises
-    InputError for anything else and for an inadmissible torus, SolveFailed and NotCertified.
+    InputError for anything else, for an inadmissible torus and for a `warm_start` whose multipliers are not
+    of this network's sizes, finite and >= 0; SolveFailed and NotCertified.
     """
     if isinstance(network, Network):
         network = chain_graph(network)
@@ -48,19 +54,37 @@ def torus_lipschitz(
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network or Graph.")
     begin = time.perf_counter()
     form = torus_form(network, cells)
+    warm = None if warm_start is None else _start(form, warm_start)
     fast = _fast(form)
     seconds = time.perf_counter() - begin
     if progress is not None:
         progress(Progress("Fast on the torus", 0, objective=fast.d_out**0.5, seconds=seconds))
     left = None if time_limit is None else time_limit - seconds
-    if (left is not None and left <= 0.0) or not _solvable(form):
+    if (left is not None and left <= 0.0 and warm is None) or not _solvable(form):
         return verify_torus(network, fast)
     try:
         solve = exchanged if form.head is None else headed
-        return verify_torus(network, solve(form, time_limit=left, progress=progress))
+        return verify_torus(network, solve(form, time_limit=left, progress=progress, warm_start=warm))
     except LmikitError as error:
         _log.warning("the torus LMI gave no bound (%s); Fast is proven instead", error)
     return verify_torus(network, fast)
+
+
+def _start(form: TorusForm, given: TorusCertificate | TorusWitness) -> TorusWitness:
+    """The witness where it fits the form, for this torus and whatever output weight."""
+    witness = given.witness if isinstance(given, TorusCertificate) else given
+    if not isinstance(witness, TorusWitness):
+        raise InputError(
+            f"warm_start is a {type(given).__name__}; expected a TorusCertificate or a TorusWitness."
+        )
+    witness = dataclasses.replace(witness, cells=form.cells, d_out=1.0)
+    wrong = fault(form, witness)
+    if wrong:
+        raise InputError(
+            f"warm_start does not fit the network: {wrong}; expected the result of torus_lipschitz for a "
+            "network of the same layers."
+        )
+    return witness
 
 
 def _fast(form: TorusForm) -> TorusWitness:

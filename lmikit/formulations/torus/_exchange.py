@@ -21,11 +21,13 @@ from ._lmi import TorusLmi
 from ._model import TorusModel, torus_model
 from ._tridiagonal import definite
 from ._value import output_needed
+from ._warm import begun_again
 
 __all__ = ["exchanged"]
 
 _log = logging.getLogger("lmikit")
 _INSIDE = 0.95  # of Fast's multipliers, level by level, and half of its F: the start
+_NEAR = 0.9  # of the largest output weight that a frequency needs: those at which a warm start begins
 _DROPS = (1e-1, 1e-2, 1e-3, 1e-4)  # gaps at which frequencies are dropped
 _KEPT = 0.9  # of the way to the boundary of a frequency that is not in use
 _SLOW = 0.1, 3  # steps below that length, so many in a row, call for a larger X
@@ -107,11 +109,13 @@ def exchanged(
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
     arrays: str = "numpy",
+    warm_start: TorusWitness | None = None,
 ) -> TorusWitness:
     """Multipliers per channel with their value on the whole grid, and the solver's lower end of it.
 
     Stops within the relative gap of L^2, or at the time limit with the best iterate; every progress report
-    has the value of the best one so far. `arrays` names the array module.
+    has the value of the best one so far. `arrays` names the array module. `warm_start`: multipliers of these
+    sizes to begin at, if that is of use.
     """
     begin = time.perf_counter()
     deadline = math.inf if time_limit is None else begin + time_limit
@@ -119,7 +123,7 @@ def exchanged(
     fast = fast_torus(form, model)
     widest = max(sum(form.size(s) for s in level) for level in model.partition)
     with blas_threads(1 if widest < _THREADED else None):
-        search = _begun(form, model, array_module(arrays))
+        search = _begun(form, model, array_module(arrays), warm_start)
         if search is None:
             return fast
         best, lower, stuck = search.point.y, 0.0, 0
@@ -150,24 +154,47 @@ def exchanged(
         return _witness(form, model, fast, best[:-1], lower)
 
 
-def _begun(form: TorusForm, model: TorusModel, am: ArrayModule) -> _ExchangeSearch | None:
-    """From a point well inside, by Fast; None where floats do not allow it."""
+def _begun(
+    form: TorusForm, model: TorusModel, am: ArrayModule, warm: TorusWitness | None
+) -> _ExchangeSearch | None:
+    """From a point well inside, by Fast or near the warm start; None where floats do not allow it."""
     inside = fast_torus(form, model, _INSIDE)
     if inside.d_out < 1e-250:  # the output is 0
         return None
     y = np.append(np.concatenate(inside.multipliers), 0.5 / inside.d_out)
+    chosen, mu = _first(form, model), float(y[-1])
+    again = None if warm is None else _begun_again(form, model, warm, y)
+    if again is not None:
+        y, few, mu = again
+        chosen = chosen if len(chosen) == len(model.frequencies) else few
     numbers = sum(sum(form.size(s) for s in level) ** 2 for level in model.partition)
     count = len(model.frequencies)
     parts = np.array_split(np.arange(count), max(1, -(-2 * count * numbers // _CHUNK)))
     grid = tuple(TorusLmi(model.at(part), am) for part in parts)
     if not all(bool(definite(part.matrix(y), am.xp).all()) for part in grid):
-        return None
-    chosen = _first(form, model)
+        return None if again is None else _begun(form, model, am, None)
     lmi = TorusLmi(model.at(chosen), am)
-    point = centred(lmi, y, float(y[-1]))
+    point = centred(lmi, y, mu)
     return (
         None if point is None else _ExchangeSearch(model, am, grid, chosen, lmi, point, np.zeros(0, np.int64))
     )
+
+
+def _begun_again(
+    form: TorusForm, model: TorusModel, warm: TorusWitness, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """(point, frequencies that need most there, mu); None where Fast's is no worse."""
+
+    def each(T: np.ndarray) -> np.ndarray:
+        return output_needed(model, np.split(T, np.cumsum(form.channels)[:-1]))
+
+    found = begun_again(warm, inside[:-1], lambda T: float(each(T).max()))
+    if found is None or not 0.0 < found[1] < 0.5 / inside[-1]:
+        return None
+    T, value, share = found
+    y, worth = np.append(T, (1.0 - share) / value), each(T)
+    order = np.argsort(-worth, kind="stable")
+    return y, _apart(model, order[worth[order] > _NEAR * value]), share * float(y[-1])
 
 
 def _report(

@@ -27,6 +27,7 @@ from ._fast import fast_torus
 from ._logarithms import approached
 from ._model import TorusModel, torus_model
 from ._star import Star, Trial
+from ._warm import begun_again
 
 __all__ = ["headed"]
 
@@ -39,6 +40,7 @@ _ROOM = 100.0, 2.0  # caps on the multipliers relative to the start, the second 
 _COARSE = 4, 6  # sides of the first grid
 _SHARE = 3.0  # of the arms in the barrier, on the way to the neighbourhood
 _PRICE, _GAIN = 2.0, 1e-2  # weight of log d by the barrier's degree, and the gain of log d at which it ends
+_AGAIN = 0.3  # of the t at which a warm start's share of Fast's multipliers would be the gap
 _CENTRED = 0.7  # decrement from which t grows
 _NEAR = 2.0  # times t: the derivative of phi in d from which d is raised
 _GROWTH, _FAR = 5.0, 10.0  # of t, and to what decrement at most
@@ -50,11 +52,12 @@ def headed(
     gap: float = 1e-4,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
+    warm_start: TorusWitness | None = None,
 ) -> TorusWitness:
     """Multipliers per channel and per neuron of the head, their value, and the solver's lower end of it.
 
     Stops within the relative gap of L^2, or at the time limit with the best iterate, Fast's multipliers
-    where they are better.
+    where they are better. `warm_start`: multipliers of these sizes to begin at, if that is of use.
     """
     model = torus_model(form)
     inside = _inside(form, model)
@@ -63,8 +66,10 @@ def headed(
     parts = [*inside.multipliers, *inside.head]
     search = _HeadedSearch(model, parts, inside.d_out, time_limit, progress)
     with blas_threads(1):
-        search.approach(_few(model))
-        search.follow(gap)
+        t = None if warm_start is None else search.begin_at(warm_start)
+        if t is None:
+            search.approach(_few(model))
+        search.follow(gap, t)
     fast = fast_torus(form, model)
     if not search.best[0] < fast.d_out:
         return fast
@@ -110,6 +115,22 @@ class _HeadedSearch:
         self._limit = math.inf if time_limit is None else time_limit
         self.best, self.lower = (d, self.y), 0.0
 
+    def begin_at(self, warm: TorusWitness) -> float | None:
+        """The t near which that point can be centred; None, and no move, where Fast's is no worse."""
+        star, (d, y) = Star(self.model), self.best
+
+        def needed(T: np.ndarray) -> float:
+            trial = star.trial(np.append(T, 1e3 * d))
+            return math.inf if trial is None else trial.needed
+
+        found = begun_again(warm, y[:-1], needed)
+        if found is None or not 0.0 < found[1] < d:
+            return None
+        T, value, share = found
+        self.y = np.append(T, value * (1.0 + 1e-3 * share))
+        self._found(value)
+        return _AGAIN * star.degree / (share * value)
+
     def approach(self, few: TorusModel | None) -> None:
         """To the neighbourhood of the optimum, on the way the best points of all frequencies."""
         star = Star(self.model, share=_SHARE)
@@ -139,10 +160,12 @@ class _HeadedSearch:
     def _seconds(self) -> float:
         return time.perf_counter() - self._begin
 
-    def follow(self, gap: float) -> None:
+    def follow(self, gap: float, t: float | None) -> None:
         """Newton's method on t d + phi, t growing, until the gap is met (or about to be) or nothing moves."""
-        star, t = Star(self.model, self._room * self.y), None
+        star = Star(self.model, self._room * self.y)
         here = star.trial(self.y)
+        if here is not None and t is not None:
+            self.y, here = _lifted(star, self.y, here, t)
         for step in range(_STEPS):
             if here is None:
                 break

@@ -11,8 +11,8 @@ __all__ = ["last_blocks", "output_needed"]
 
 def output_needed(model: TorusModel, multipliers: Sequence[np.ndarray]) -> np.ndarray:
     """The largest eigenvalue of Y Z^-1 Y' per frequency, infinite where Z is not definite; (J,)."""
-    X, good, Y = last_blocks(model, multipliers)
     with np.errstate(all="ignore"):
+        X, good, Y = last_blocks(model, multipliers)
         gram = Y @ np.linalg.solve(X, conjugate(Y))
         gram = 0.5 * (gram + conjugate(gram))
         finite = np.isfinite(gram).all(axis=(1, 2))
