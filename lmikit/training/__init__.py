@@ -1,20 +1,16 @@
 """Training with Lipschitz penalties and constraints, through a callback on weight arrays."""
 
+from ..attacks import pgd_attack
 from ._adapters import JaxLoss, TorchLoss
-from ._attack import AdversarialMinibatches, pgd_attack
 from ._baselines_admm import ADMMResult, ADMMStep, admm_pauli
 from ._callback import CallbackError, LossAndGrad, TrainingDiverged
-from ._dense_loss import (
-    CrossEntropy,
-    DenseLoss,
-    SquaredError,
-    dense_forward,
-    dense_network,
-    initial_weights,
-)
+from ._dense import dense_forward, dense_network, initial_weights
+from ._dense_loss import DenseLoss
 from ._lip_loop import lip_loop
 from ._lip_loop_options import LipLoopOptions
+from ._losses import CrossEntropy, SquaredError
 from ._margin_losses import AbstractMarginLoss, CertifiedHinge, WorstCaseLogits
+from ._mlp import MLP, AbstractMinibatches, AdversarialMinibatches, Minibatches
 from ._optimisers import AbstractOptimiser, Adam, Momentum
 from ._pair_multipliers import TrainableMultipliers
 from ._pairwise_gains import AbstractPairwiseGain, NonexpansiveGain, ProductGain
@@ -22,7 +18,6 @@ from ._pairwise_gradient import PairwiseGradient, pairwise_gradient
 from ._parameter_sensitivity import ParameterSensitivity, parameter_sensitivity
 from ._penalties import with_norm_penalty, with_sketched_penalty, with_weight_decay
 from ._projection import ProjectionResult, project_weights
-from ._reference import MLP, AbstractMinibatches, Minibatches
 from ._result import TrainingResult
 from ._retraction import AbstractRetraction, Orthogonal
 from ._row_attack import TRADES, RowAttack

@@ -28,7 +28,7 @@ from ..maps import Convolution2d
 from ..methods import AbstractMethod, LipSDP
 from ..network import DenseMap, Identity, Layer, Network, SparseMap
 from ..solvers import AbstractSolver
-from ._dense_loss import CrossEntropy, SquaredError
+from ._losses import CrossEntropy, SquaredError
 
 __all__ = ["ParameterSensitivity", "parameter_sensitivity"]
 

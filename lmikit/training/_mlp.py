@@ -1,4 +1,4 @@
-"""A plain NumPy multi-layer perceptron behind the training callback; the reference for other frameworks."""
+"""Networks of any activation of `Network` in float64, with losses per row: the reference for frameworks."""
 
 import abc
 import dataclasses
@@ -8,12 +8,14 @@ from typing import Any, Literal
 import numpy as np
 
 from .._errors import OptionError
+from ..attacks import ascend
+from ..attacks._ascent import Norm
 from ..attacks._losses import checked_rows, losses_of
 from ..network import Activation, Network, ReLU
 from ._callback import Weights
-from ._dense_pass import forward, output_gradients, weight_gradients
+from ._dense import DensePass, Shuffled
 
-__all__ = ["MLP", "AbstractMinibatches", "Minibatches"]
+__all__ = ["MLP", "AbstractMinibatches", "AdversarialMinibatches", "Minibatches"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,13 +63,13 @@ class MLP:
 
     def forward(self, weights: Weights, X: np.ndarray) -> np.ndarray:
         """Outputs (N, outputs) for X (N, inputs)."""
-        return forward(weights, X, self._phi)[0]
+        return DensePass(weights, X, self._phi).outputs
 
     def loss_and_grad(self, weights: Weights, X: np.ndarray, y: np.ndarray) -> tuple[float, Weights]:
         """The mean loss over the rows of X and its gradients in the weights."""
-        outputs, inputs, slopes = forward(weights, X, self._phi)
-        losses, g = self._loss(outputs, y)
-        gradients = weight_gradients(inputs, output_gradients(weights, slopes, g / losses.size))
+        passed = DensePass(weights, X, self._phi)
+        losses, g = losses_of(self.loss, passed.outputs, y, self.temperature)
+        gradients = passed.in_weights(g / losses.size)
         if not self.output_bias:
             gradients[-1] = np.zeros_like(gradients[-1])
         return float(losses.mean()), gradients
@@ -76,17 +78,13 @@ class MLP:
         self, weights: Weights, X: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The loss of each row (N,) and its gradient in that row (N, inputs)."""
-        outputs, _, slopes = forward(weights, X, self._phi)
-        losses, g = self._loss(outputs, y)
-        return losses, output_gradients(weights, slopes, g)[0] @ weights[0]
+        passed = DensePass(weights, X, self._phi)
+        losses, g = losses_of(self.loss, passed.outputs, y, self.temperature)
+        return losses, passed.in_rows(g)
 
     def _phi(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         slope = np.nan_to_num(self.activation.derivative(v, axis=1), nan=0.0)
         return self.activation(v, axis=1), slope
-
-    def _loss(self, outputs: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Per-row losses (N,) and their gradients in the outputs (N, outputs)."""
-        return losses_of(self.loss, outputs, y, self.temperature)
 
 
 class AbstractMinibatches(abc.ABC):
@@ -103,17 +101,13 @@ class AbstractMinibatches(abc.ABC):
         self.batch_size = rows if batch_size is None else int(batch_size)
         if not 1 <= self.batch_size <= rows:
             raise OptionError(f"batch_size is {batch_size}; expected 1 to {rows}, the rows of X, or None.")
-        self.batches_per_epoch = -(-rows // self.batch_size)
-        self._epoch, self._order = -1, np.arange(rows)
+        self._order = Shuffled(rows, self.batch_size, seed, whole=False)
+        self.batches_per_epoch = self._order.per_epoch
 
     def next_rows(self) -> np.ndarray:
         """The indices of the next minibatch; counts the call."""
-        epoch, batch = divmod(self.calls, self.batches_per_epoch)
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.X.shape[0])
         self.calls += 1
-        return self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return self._order.rows(self.calls - 1)
 
     @abc.abstractmethod
     def __call__(self, weights: Weights) -> tuple[float, Weights]:
@@ -137,3 +131,38 @@ class Minibatches(AbstractMinibatches):
     def __call__(self, weights: Weights) -> tuple[float, Weights]:
         rows = self.next_rows()
         return self.model.loss_and_grad(weights, self.X[rows], self.y[rows])
+
+
+class AdversarialMinibatches(AbstractMinibatches):
+    """`Minibatches` whose rows are attacked before the loss is taken: adversarial training.
+
+    minimise over the weights the mean of max_{||e_i|| <= radius} loss(x_i + e_i, y_i), the inner
+    maximum by `steps` steps of projected gradient ascent (Madry et al., ICLR 2018, eq. 2.1).
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        X: Any,
+        y: Any,
+        radius: float,
+        *,
+        norm: Norm = "l2",
+        steps: int = 7,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, X, y, batch_size=batch_size, seed=seed)
+        self.radius, self.norm, self.steps = radius, norm, steps
+
+    def __call__(self, weights: Weights) -> tuple[float, Weights]:
+        rows = self.next_rows()
+        X, y = self.X[rows], self.y[rows]
+        attacked = ascend(
+            lambda x: self.model.input_gradients(weights, x, y),
+            X,
+            self.radius,
+            norm=self.norm,
+            steps=self.steps,
+        )
+        return self.model.loss_and_grad(weights, attacked, y)
