@@ -51,6 +51,7 @@ from .certificates.torus import TorusCertificate as TorusCertificate
 from .graph import Graph as Graph
 from .graph import GraphBuilder as GraphBuilder
 from .methods import RSLMI as RSLMI
+from .methods import BurerMonteiro as BurerMonteiro
 from .methods import ClosedForm as ClosedForm
 from .methods import Eclipse as Eclipse
 from .methods import EclipseFast as EclipseFast

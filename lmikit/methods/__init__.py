@@ -1,6 +1,7 @@
 """What a user asks for: methods that propose witnesses."""
 
 from ._base import AbstractMethod
+from ._burer_monteiro import BurerMonteiro
 from ._closed_form import ClosedForm
 from ._eclipse import Eclipse
 from ._eclipse_fast import EclipseFast
@@ -13,6 +14,7 @@ from ._spectral import SpectralProduct
 __all__ = [
     "RSLMI",
     "AbstractMethod",
+    "BurerMonteiro",
     "ClosedForm",
     "Eclipse",
     "EclipseFast",

@@ -37,14 +37,12 @@ class Run:
     def over(self) -> bool:
         return self._limit is not None and time.perf_counter() - self._start >= self._limit
 
-    def report(self, objective: float, total: int | None = None) -> None:
-        """`objective`: the square root of rho, not a proven bound."""
+    def report(self, objective: float, total: int | None = None, lower: float | None = None) -> None:
+        """`objective`: the square root of rho, not a proven bound; `lower`: what the optimum is not below."""
         self._count += 1
         if self._progress is not None:
             seconds = time.perf_counter() - self._start
-            self._progress(
-                Progress(self._stage, self._count, total=total, objective=objective, seconds=seconds)
-            )
+            self._progress(Progress(self._stage, self._count, total, objective, lower, seconds))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

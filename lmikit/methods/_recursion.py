@@ -40,6 +40,7 @@ from .._eigen import top_eigenpair
 from ..network import Network
 
 __all__ = [
+    "COMPACT_RATIO",
     "UNSCALED_POW2",
     "EliminatedChain",
     "Evaluation",
@@ -55,7 +56,7 @@ __all__ = [
 ]
 
 # c/r beyond this cancels digits in the compact form of Lemma 1; the first form has no differences.
-_COMPACT_RATIO = 16.0
+COMPACT_RATIO = 16.0
 # Multipliers of neurons with alpha = beta are kept finite: the bound loosens by about this factor.
 _SMALLEST_KAPPA = 1e-8
 # The pass that calibrates the scales squares entries; up to 2**100 that is safe as it is.
@@ -156,7 +157,7 @@ def advance(chain: EliminatedChain, k: int, g: np.ndarray, d: np.ndarray) -> tup
     factor, info = lapack.dpotrf(k_matrix.T, lower=1, clean=0, overwrite_a=1)
     if info != 0:
         return None
-    if (np.abs(centre) <= _COMPACT_RATIO * radius).all():
+    if (np.abs(centre) <= COMPACT_RATIO * radius).all():
         ratio = centre / np.where(radius > 0.0, radius, 1.0)
         v = blas.dtrsm(1.0, factor, (d * ratio)[:, None] * weight.T, lower=1, overwrite_b=1)
         following = v.T @ v
