@@ -16,7 +16,7 @@ from .formulations.graph import OutputGain, dense_rows
 from .graph import Affine, Graph, GraphWitness, chain_graph
 from .graph._form import eliminate
 from .maps import Convolution2d
-from .methods._output_newton import neuron_witness
+from .methods._output_witness import neuron_witness
 from .network import Network, TransposedMap
 from .torus import torus_form, torus_work
 
