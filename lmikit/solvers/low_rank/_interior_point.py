@@ -30,6 +30,7 @@ _BACK = (1.0, 0.9, 0.7, 0.4, 0.1)  # of the step lengths, until the step succeed
 _STALL = 5  # iterations without progress
 _STALL_INFEASIBLE = 25  # the same while X or y is not feasible: plateaus of 15 are normal on deep chains
 _UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothing
+_CAUTIOUS = 0.1  # of mu, the least target until then: 2 x 1200 takes half the iterations
 _FAR = 1e7  # times the data: no objective is there that is not on its way to minus infinity
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
@@ -152,7 +153,9 @@ class _InteriorRun:
         iterate = Iterate(problem, point, self.dual, R, gap, self.precision, exact)
         iterate.form(self.schur)
         around = Neighbourhood(problem, point, self.dual, self.precision.single)
-        return self._move(around, corrected_step(around, iterate, self.schur, measures.mu, self.lengths))
+        least = _CAUTIOUS if self.unmet > _UNMET else 0.0
+        step = corrected_step(around, iterate, self.schur, measures.mu, self.lengths, least)
+        return self._move(around, step)
 
     def _first_dual(self, R: list[Markov]) -> DualPoint:
         """X = mu R, z = mu / s with mu the objective's own size: large, as infeasible starts need.

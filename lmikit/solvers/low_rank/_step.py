@@ -194,8 +194,11 @@ def corrected_step(
     schur: SchurFactor | IterativeSchur,
     mu: float,
     guess: tuple[float, float],
+    least: float = 0.0,
 ) -> BracketedStep:
     """Mehrotra's step: the affine one tells the target, and its second-order term the correction.
+
+    The target is never below `least` times mu.
 
     While steps stay short, the second-order term is taken from the corrected direction itself and the
     direction solved for again: a solve costs little beside the factorisation (as in the higher-order
@@ -207,6 +210,7 @@ def corrected_step(
     sigma = min(1.0, max(left, 1e-2) ** (4 if around.point.feasible else 2))
     if affine.shorter < 0.1:
         sigma = max(sigma, 0.3)
+    sigma = max(sigma, least)
     late = iterate.exact is not None
     best, before = None, affine
     for _ in range(0 if late and affine.shorter < _LOST else _CORRECTIONS):
