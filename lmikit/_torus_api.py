@@ -29,6 +29,7 @@ def torus_lipschitz(
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
     warm_start: TorusCertificate | TorusWitness | None = None,
+    array_module: str = "numpy",
 ) -> TorusCertificate:
     """Prove ||f(x) - f(x')||_2 <= L ||x - x'||_2 of a convolutional network with one multiplier per channel.
 
@@ -42,11 +43,12 @@ def torus_lipschitz(
     `witness.optimum_at_least` is the solver's own lower end, not proven. `warm_start` is an earlier result
     for a network of the same layers (weights before a step of training, less time, another torus): the search
     begins at its multipliers where they are of use. It changes how long the search takes, and proves nothing.
+    `array_module` names where the search computes ("cupy" on a GPU); the proof is the CPU's.
 
     Read: convolutions with zero padding, strides, dilation, groups, their adjoints, average pooling, sums
     before an activation, slopes per channel, and a chain of fully connected layers at the end. Raises
     InputError for anything else, for an inadmissible torus and for a `warm_start` whose multipliers are not
-    of this network's sizes, finite and >= 0; SolveFailed and NotCertified.
+    of this network's sizes, finite and >= 0; BackendMissing, SolveFailed and NotCertified.
     """
     if isinstance(network, Network):
         network = chain_graph(network)
@@ -64,7 +66,9 @@ def torus_lipschitz(
         return verify_torus(network, fast)
     try:
         solve = exchanged if form.head is None else headed
-        return verify_torus(network, solve(form, time_limit=left, progress=progress, warm_start=warm))
+        return verify_torus(
+            network, solve(form, time_limit=left, progress=progress, arrays=array_module, warm_start=warm)
+        )
     except LmikitError as error:
         _log.warning("the torus LMI gave no bound (%s); Fast is proven instead", error)
     return verify_torus(network, fast)

@@ -14,7 +14,7 @@ import lmikit
 import lmikit.sketching as sketching
 from lmikit._arrays import array_module
 from lmikit.formulations.rs_lmi import PENALTIES, sketched_penalty
-from lmikit.formulations.torus import exchanged
+from lmikit.formulations.torus import exchanged, headed
 from lmikit.graph import chain_graph
 from lmikit.lmi import LMI, SDP, Status
 from lmikit.methods import RSLMI
@@ -197,6 +197,29 @@ def test_the_lmi_on_a_torus():
     form = torus_form(chain_graph(lmikit.Network.from_arrays(layers)))
     found, expected = (exchanged(form, arrays=module) for module in ("strict", "numpy"))
     assert found.d_out == pytest.approx(expected.d_out, rel=1e-5)
+
+
+@pytest.mark.parametrize("module", ["strict", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
+def test_fully_connected_layers_behind_a_torus(activation, module):
+    """Strides (phases), slopes of all kinds, a warm start: every kernel of the arms."""
+    try:
+        array_module(module)
+    except lmikit.BackendMissing as error:
+        pytest.skip(str(error))
+    rng = np.random.default_rng(3)
+    first = conv(rng, 2, (1, 4, 4), 3, padding=1)
+    second = conv(rng, 2, first.output_shape, 3, stride=2, padding=1)
+    layers = [first, second, rng.standard_normal((2, 8)) / 3, rng.standard_normal((2, 2))]
+    if activation == "silu":
+        layers = layers[:3]
+    network = lmikit.Network.from_arrays(layers, activation=activation)
+    form = torus_form(chain_graph(network))
+    found, expected = (headed(form, arrays=name) for name in (module, "numpy"))
+    assert found.d_out == pytest.approx(expected.d_out, rel=1e-6)
+    assert found.optimum_at_least == pytest.approx(expected.optimum_at_least, rel=1e-4)
+    again = lmikit.torus_lipschitz(network, array_module=module, warm_start=expected)
+    assert again.bound**2 == pytest.approx(expected.d_out, rel=2e-4)
 
 
 def test_every_method_and_solver_with_an_array_module_is_here():

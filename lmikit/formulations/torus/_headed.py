@@ -20,7 +20,7 @@ import time
 import numpy as np
 import scipy.linalg
 
-from ..._arrays import blas_threads
+from ..._arrays import ArrayModule, array_module, blas_threads
 from ..._progress import Progress, ProgressCallback
 from ...torus import TorusForm, TorusWitness
 from ._fast import fast_torus
@@ -52,19 +52,21 @@ def headed(
     gap: float = 1e-4,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
+    arrays: str = "numpy",
     warm_start: TorusWitness | None = None,
 ) -> TorusWitness:
     """Multipliers per channel and per neuron of the head, their value, and the solver's lower end of it.
 
     Stops within the relative gap of L^2, or at the time limit with the best iterate, Fast's multipliers
-    where they are better. `warm_start`: multipliers of these sizes to begin at, if that is of use.
+    where they are better. `arrays` names the array module. `warm_start`: multipliers of these sizes to begin
+    at, if that is of use.
     """
     model = torus_model(form)
     inside = _inside(form, model)
     if not 1e-100 < inside.d_out < 1e100:  # squares of its inverse would leave the range
         return fast_torus(form, model)
     parts = [*inside.multipliers, *inside.head]
-    search = _HeadedSearch(model, parts, inside.d_out, time_limit, progress)
+    search = _HeadedSearch(model, parts, inside.d_out, array_module(arrays), time_limit, progress)
     with blas_threads(1):
         t = None if warm_start is None else search.begin_at(warm_start)
         if t is None:
@@ -104,10 +106,11 @@ class _HeadedSearch:
         model: TorusModel,
         parts: list[np.ndarray],
         d: float,
+        am: ArrayModule,
         time_limit: float | None,
         progress: ProgressCallback | None,
     ) -> None:
-        self.model, self._progress, self._step = model, progress, 0
+        self.model, self._am, self._progress, self._step = model, am, progress, 0
         self.y = np.append(np.concatenate(parts), 2.0 * d)
         room = np.concatenate([np.where(t > _DEAD * t.min(), _ROOM[1], _ROOM[0]) for t in parts])
         self._room = np.append(room, _ROOM[0])
@@ -117,7 +120,7 @@ class _HeadedSearch:
 
     def begin_at(self, warm: TorusWitness) -> float | None:
         """The t near which that point can be centred; None, and no move, where Fast's is no worse."""
-        star, (d, y) = Star(self.model), self.best
+        star, (d, y) = Star(self.model, am=self._am), self.best
 
         def needed(T: np.ndarray) -> float:
             trial = star.trial(np.append(T, 1e3 * d))
@@ -133,9 +136,9 @@ class _HeadedSearch:
 
     def approach(self, few: TorusModel | None) -> None:
         """To the neighbourhood of the optimum, on the way the best points of all frequencies."""
-        star = Star(self.model, share=_SHARE)
+        star = Star(self.model, share=_SHARE, am=self._am)
         if few is not None:
-            coarse, near = Star(few, share=_SHARE), self.y
+            coarse, near = Star(few, share=_SHARE, am=self._am), self.y
             for _, point in approached(coarse, near, _PRICE * coarse.degree, _GAIN):
                 near = point
                 if self._seconds() > 0.5 * self._limit:
@@ -162,7 +165,7 @@ class _HeadedSearch:
 
     def follow(self, gap: float, t: float | None) -> None:
         """Newton's method on t d + phi, t growing, until the gap is met (or about to be) or nothing moves."""
-        star = Star(self.model, self._room * self.y)
+        star = Star(self.model, self._room * self.y, am=self._am)
         here = star.trial(self.y)
         if here is not None and t is not None:
             self.y, here = _lifted(star, self.y, here, t)

@@ -22,9 +22,11 @@ import dataclasses
 
 import numpy as np
 
+from ..._arrays import ArrayModule, array_module
 from ._arms import Arms, chunks
-from ._model import TorusModel, conjugate
+from ._model import TorusModel
 from ._root import Root
+from ._tridiagonal import Array, adjoint
 
 __all__ = ["Barrier", "Star", "Trial"]
 
@@ -61,11 +63,18 @@ class Star:
     """A point y is an array: T of all channels node by node, mu of all neurons of the head, d; all < caps.
 
     `share`: rows of the arms by those of N, as e weighs them. `balance`: how log det pulls at log T and log
-    mu where a channel receives nothing.
+    mu where a channel receives nothing. `am` holds the arms; the root, one small matrix, is the host's.
     """
 
-    def __init__(self, model: TorusModel, caps: np.ndarray | float = np.inf, share: float = 1.0) -> None:
-        self._arms = [Arms(model.at(part)) for part in chunks(model)]
+    def __init__(
+        self,
+        model: TorusModel,
+        caps: np.ndarray | float = np.inf,
+        share: float = 1.0,
+        am: ArrayModule | None = None,
+    ) -> None:
+        self._am = am or array_module()
+        self._arms = [Arms(model.at(part), self._am) for part in chunks(model, self._am)]
         self._root = Root(model)
         self.channels = sum(model.form.channels)
         self.size = self.channels + self._root.neurons + 1
@@ -89,7 +98,7 @@ class Star:
                 if inverse is None:
                     return None
                 own += arms.log_det(inverse)
-                G += arms.summed(arms.U @ inverse.times(conjugate(arms.U)))
+                G += self._host(arms.summed(arms.U @ inverse.times(adjoint(arms.U))))
             lower = np.linalg.cholesky(self._reduced(rest, G))
         except np.linalg.LinAlgError:
             return None
@@ -98,6 +107,9 @@ class Star:
         o = self._root.outputs
         slack = np.linalg.svd(lower[-o:, -o:], compute_uv=False) ** 2
         return Trial(value, float(y[-1] - slack[-1]), slack) if np.isfinite(value) else None
+
+    def _host(self, values: Array) -> np.ndarray:
+        return self._am.to_numpy(values)
 
     def _reduced(self, rest: np.ndarray, G: np.ndarray) -> np.ndarray:
         N, c, r = self._root.matrix(rest), self._root.coupling(rest), self._root.first
@@ -113,16 +125,17 @@ class Star:
             found = arms.inverse(T)
             if found is None:
                 raise np.linalg.LinAlgError("an arm's matrix is not positive definite")
-            K.append(found.dense(np))
-            KU.append(K[-1] @ conjugate(arms.U))
-            G += arms.summed(arms.U @ KU[-1])
+            K.append(found.dense(self._am.xp))
+            KU.append(K[-1] @ adjoint(arms.U))
+            G += self._host(arms.summed(arms.U @ KU[-1]))
         inverse = self._inverse(rest, 0.5 * (G + G.T))
         g, H = np.zeros(self.size), np.zeros((self.size, self.size))
-        D = np.zeros((m, self._root.first, self._root.first))
+        D = self._am.xp.zeros((m, self._root.first, self._root.first))
         for arms, own, rows in zip(self._arms, K, KU, strict=True):
             self._add_arms(arms, own, rows, inverse, g, H, D)
-        D = (inverse.half.T @ D @ inverse.half).reshape(m, -1)
-        H[:m, :m] += D @ D.T
+        half = self._am.asarray(inverse.half)
+        D = (half.T @ D @ half).reshape(m, -1)
+        H[:m, :m] += self._host(D @ D.T)
         self._add_root(inverse, g, H)
         H[m:, :m] = H[:m, m:].T
         room = 1.0 / (self.caps - y)
@@ -142,29 +155,30 @@ class Star:
     def _add_arms(
         self,
         arms: Arms,
-        K: np.ndarray,
-        KU: np.ndarray,
+        K: Array,
+        KU: Array,
         inverse: _Inverse,
         g: np.ndarray,
         H: np.ndarray,
-        D: np.ndarray,
+        D: Array,
     ) -> None:
         """The part of some frequencies: the gradient, the Hessian's rows of T, the sum D."""
-        m, root, weight = self.channels, self._root, self._weight
+        m, root, weight, xp = self.channels, self._root, self._weight, self._am.xp
         p, q = arms.rows(KU)
         D += arms.between(p, q)
-        sp, sq = p @ inverse.half, q @ inverse.half
-        low = sp @ conjugate(sp), sp @ conjugate(sq), sq @ conjugate(sq)
+        half = self._am.asarray(inverse.half)
+        sp, sq = p @ half, q @ half
+        low = sp @ adjoint(sp), sp @ adjoint(sq), sq @ adjoint(sq)
         own = arms.forms(K)
         H[:m, :m] += arms.local(own, low, weight)
-        seen = np.einsum("jaa->ja", low[1]) + weight * np.einsum("jaa->ja", own[1])
+        seen = xp.einsum("jaa->ja", low[1]) + weight * xp.einsum("jaa->ja", own[1])
         g[:m] -= 2.0 * arms.by_channel(arms.summed(seen))
         # from K U' to the root and to v_1
         to = np.hstack([inverse.c[:, None] * inverse.S[: root.first], np.eye(root.first)])
         to[:, root.order :] += inverse.half @ inverse.half.T @ inverse.gram
-        right = to @ np.concatenate([root.P, root.Q]).T
-        out = to[:, root.neurons : root.order]
-        both = (np.stack([a.real, a.imag]) for a in (p, q))  # (2, J, c, r): the products are of real numbers
+        right = self._am.asarray(to @ np.concatenate([root.P, root.Q]).T)
+        out = self._am.asarray(to[:, root.neurons : root.order])
+        both = (xp.stack([a.real, a.imag]) for a in (p, q))  # (2, J, c, r): the products are of real numbers
         (pr, po), (qr, qo) = ((a @ right, a @ out) for a in both)
         n = root.neurons
         cross = (pr[..., :n] * qr[..., n:] + pr[..., n:] * qr[..., :n]).sum(axis=0)

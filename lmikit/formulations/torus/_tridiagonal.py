@@ -93,11 +93,15 @@ class Tridiagonal:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Covariance:
-    """Of s_k = gains[k-1] s_(k-1) + xi_k with Cov xi_k = noise[k]; s_0 = xi_0."""
+    """Of s_k = gains[k-1] s_(k-1) + xi_k with Cov xi_k = noise[k]; s_0 = xi_0.
+
+    `log_det` (J,): of the matrices whose inverses these are, where they are made as that.
+    """
 
     gains: tuple[Array, ...]
     noise: tuple[Array, ...]
     places: tuple[slice, ...]
+    log_det: Array | None = None
 
     def dense(self, xp: Any) -> Array:
         """(J, n, n)."""
@@ -128,18 +132,19 @@ def inverted(Z: Tridiagonal, places: tuple[slice, ...], xp: Any) -> Covariance |
     """Z^-1, or None where Z is not definite."""
     gains: list[Array] = [None] * len(Z.side)
     noise: list[Array] = [None] * len(Z.own)
-    schur = Z.own[-1]
+    schur, log_det = Z.own[-1], 0.0
     for k in reversed(range(len(Z.own))):
         factor = _factor(schur, xp)
         if factor is None:
             return None
+        log_det = log_det + 2.0 * xp.log(factor.diagonal(axis1=1, axis2=2).real).sum(axis=1)
         inverse = xp.linalg.inv(factor)
         noise[k] = adjoint(inverse) @ inverse
         if k:
             half = inverse @ Z.side[k - 1]
             gains[k - 1] = -(adjoint(inverse) @ half)
             schur = Z.own[k - 1] - adjoint(half) @ half
-    return Covariance(tuple(gains), tuple(noise), places)
+    return Covariance(tuple(gains), tuple(noise), places, log_det)
 
 
 def completed(X: Tridiagonal, places: tuple[slice, ...], xp: Any) -> Covariance | None:
