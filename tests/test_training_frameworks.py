@@ -114,3 +114,70 @@ def test_other_arrays_are_refused():
     with pytest.raises(InputError, match="expected torch tensors, JAX or NumPy arrays"):
         T.product_gains([[[1.0, 2.0]]])
     assert lmikit.training.WorstCaseLogits(1.0, ramp=4).at(1) == 0.25
+
+
+def labelled_blobs():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 60)
+    centres = 2.0 * np.stack([np.cos(2.1 * y), np.sin(2.1 * y)], axis=1)
+    return (centres + 0.2 * rng.standard_normal((60, 2))).astype(np.float32), y
+
+
+GAIN = T.TrainableMultipliers("relu")
+
+
+def proven_by_the_trained_multipliers(network, arrays, X, y):
+    """Every pair, without a solve, at most what the loss saw; and the points that are certified."""
+    seen, _ = GAIN([np.asarray(a, dtype=np.float64) for a in arrays])
+    proven = lmikit.pairwise_bounds(network, witnesses=GAIN.witnesses(arrays))
+    assert (proven.bounds <= seen * (1.0 + 1e-6)).all()
+    radii = lmikit.certified_radius(proven, network(X), logit_error=1e-6)
+    return float(((network(X).argmax(axis=1) == y) & (radii > 0.3)).mean())
+
+
+def test_multipliers_are_trained_in_torch_and_proven():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    X, y = labelled_blobs()
+    model = torch.nn.Sequential(
+        torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3)
+    )
+    parameters = list(model.parameters())
+    start = GAIN.start([p.detach().numpy() for p in parameters])
+    parameters += [torch.nn.Parameter(torch.tensor(a)) for a in start[len(parameters) :]]
+    adam, loss = torch.optim.Adam(parameters, 2e-2), T.WorstCaseLogits(0.3, ramp=20)
+    rows, labels = torch.tensor(X), torch.tensor(y)
+    for step in range(100):
+        adam.zero_grad()
+        loss.value(model(rows), labels, T.pairwise_gains(parameters), loss.at(step)).backward()
+        adam.step()
+    network = lmikit.adapters.from_torch(model.eval())
+    arrays = [p.detach().numpy() for p in parameters]
+    assert proven_by_the_trained_multipliers(network, arrays, X, y) >= 0.9
+
+
+@pytest.mark.slow
+def test_multipliers_are_trained_in_jax_and_proven():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    X, y = labelled_blobs()
+    arrays = [jax.numpy.asarray(a) for a in GAIN.start(T.initial_weights((2, 8, 6, 3), 0, np.float32))]
+    adam, loss, labels = optax.adam(2e-2), T.WorstCaseLogits(0.3, ramp=20), jax.numpy.asarray(y)
+
+    def logits(arrays, x):
+        for W, b in zip(arrays[0:4:2], arrays[1:4:2], strict=True):
+            x = jax.nn.relu(x @ W.T + b)
+        return x @ arrays[4].T + arrays[5]
+
+    @jax.jit
+    def train(arrays, state, eps):
+        def value(arrays):
+            return loss.value(logits(arrays, X), labels, T.pairwise_gains(arrays), eps)
+
+        updates, state = adam.update(jax.grad(value)(arrays), state)
+        return optax.apply_updates(arrays, updates), state
+
+    state = adam.init(arrays)
+    for step in range(100):
+        arrays, state = train(arrays, state, loss.at(step))
+    network = lmikit.adapters.from_jax(lambda x: logits(arrays, x), X[0])
+    assert proven_by_the_trained_multipliers(network, [np.asarray(a) for a in arrays], X, y) >= 0.9

@@ -62,12 +62,14 @@ def traced(model: Any, advice: str = "") -> tuple[Any, Any]:
         import torch.fx
     except ImportError as error:
         raise BackendMissing(import_error_extra("torch", "'lmikit[torch]'")) from error
+    from ._torch_modules import Tracer
+
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module.")
     for name, module in model.named_modules():
         _check_untouched(name or "(the model)", module)
     try:
-        return torch, torch.fx.symbolic_trace(model).graph
+        return torch, Tracer().trace(model)
     except Exception as error:  # code of the user's runs here, so anything may be raised
         reason = str(error).split("\n")[0]
         raise InputError(
@@ -134,6 +136,8 @@ class _TracedReader:
                 ("Conv", "AvgPool", "MaxPool", "BatchNorm2d", "Adaptive")
             )
             hint = "pass input_shape=(channels, height, width) to read images" if images else ""
+            if type(module).__name__ == "MaxMin":
+                hint = "pass input_shape=(features,) to read it as a graph"
             raise refusal(node.target, f"a {_kind(module)}", hint)
 
     def _call_function(self, node: Any) -> None:

@@ -47,6 +47,9 @@ class _GraphReader:
     """Walks a traced graph; `values` holds what each node computes."""
 
     def __init__(self, torch: Any, model: Any, shape: tuple[int, ...], logits: bool) -> None:
+        from ._torch_modules import MaxMin
+
+        self.pairs = MaxMin
         self.torch, self.model, self.logits = torch, model, logits
         self.builder = GraphBuilder()
         self.input_shape = shape
@@ -125,6 +128,10 @@ class _GraphReader:
         image = image_module(where, self.torch, module, kind, _array, Image(value, self.shapes[given]))
         if image is not None:
             self._set(node, image.value, shape=image.shape)
+        elif kind is self.pairs:
+            if len(self.shapes[given]) != 1 or value.size % 2:
+                raise refusal(where, f"MaxMin on samples of shape {self.shapes[given]}; expected pairs")
+            self._set(node, self.builder.maxmin(value))
         elif kind in self.modules:
             self._activation(node, where, given, self.modules[kind](module, _array), module)
         elif kind is nn.BatchNorm1d:

@@ -1,6 +1,7 @@
 """Training with Lipschitz penalties and constraints, through a callback on weight arrays."""
 
 from ..attacks import pgd_attack
+from . import layers
 from ._adapters import JaxLoss, TorchLoss
 from ._baselines_admm import ADMMResult, ADMMStep, admm_pauli
 from ._callback import CallbackError, LossAndGrad, TrainingDiverged
@@ -73,6 +74,7 @@ __all__ = [
     "dense_forward",
     "dense_network",
     "initial_weights",
+    "layers",
     "lip_loop",
     "pairwise_gains",
     "pairwise_gradient",

@@ -86,5 +86,6 @@ def polar(w: Any) -> Any:
         return u @ vt
     if not xp.isfinite(w).all():
         return w  # the caller says that training diverged
-    u, _, vt = xp.linalg.svd(xp.asarray(w, dtype=xp.float64), full_matrices=False)
-    return xp.asarray(u @ vt, dtype=w.dtype)
+    cast = "to" if xp.__name__ == "torch" else "astype"
+    u, _, vt = xp.linalg.svd(getattr(w, cast)(xp.float64), full_matrices=False)
+    return getattr(u @ vt, cast)(w.dtype)

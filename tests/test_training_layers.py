@@ -1,0 +1,207 @@
+"""Layers of norm at most 1 for torch and JAX: for every parameter, and proven of what a model computes."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lmikit
+from lmikit import InputError, OptionError, adapters
+from lmikit import training as T
+from lmikit.certificates.graph import verify_graph
+from lmikit.graph import OneLipschitz
+from lmikit.training import layers
+
+seeds = st.integers(0, 2**32 - 1)
+SHAPES = [(3, 7), (7, 3), (4, 4), (1, 5)]
+
+
+@pytest.fixture
+def torch():
+    """On one thread: these nets are small."""
+    module = pytest.importorskip("torch")
+    threads = module.get_num_threads()
+    module.set_num_threads(1)
+    module.manual_seed(0)
+    yield module
+    module.set_num_threads(threads)
+
+
+def matrix(shape, seed, size=1.0):
+    return size * np.random.default_rng(seed).standard_normal(shape)
+
+
+@given(seeds, st.sampled_from(SHAPES), st.floats(1e-3, 1e3), st.booleans())
+def test_whatever_the_parameters_norms_are_at_most_one(seed, shape, size, dead):
+    V = matrix(shape, seed, size)
+    V[:, 0] *= not dead
+    assert np.linalg.norm(layers.aol_weight(V), 2) <= 1.0 + 1e-12
+    Q = layers.cayley_weight(V)
+    assert Q.shape == V.shape
+    assert np.abs(np.linalg.svd(Q, compute_uv=False) - 1.0).max() <= 1e-12 * (1.0 + size**2)
+    assert (layers.max_min(V[:, :2]) == np.sort(V[:, :2], axis=1)[:, ::-1]).all()
+
+
+@given(seeds, st.sampled_from(SHAPES))
+def test_scales_are_the_multipliers_that_prove_the_layer(seed, shape):
+    W, q = matrix(shape, seed), np.exp(matrix(shape[:1], seed + 1))
+    t = layers.sll_scales(W, q)
+    _, witness = OneLipschitz(shape[1]).sll(W, q).finish()
+    assert np.allclose(witness.parts[0].multipliers[0], t, rtol=1e-12)
+    assert np.linalg.norm(W.T * t @ W, 2) <= 2.0 + 1e-9  # at slopes all 1
+
+
+def test_an_orthogonal_start_stays_as_it_is():
+    V = T.Orthogonal((0,)).projected([matrix((6, 4), 0)])[0]
+    assert np.allclose(layers.aol_weight(V), V, atol=1e-12)
+
+
+def lists_in(torch, sizes, name):
+    maps = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+    make = [layers.cayley, layers.aol]
+    modules = []
+    for k, linear in enumerate(maps):
+        modules += [make[k % 2](linear), layers.activation(name, linear.out_features)]
+    return torch.nn.Sequential(*modules[:-1]).eval()
+
+
+@pytest.mark.parametrize("name", ["abs", "half_abs", "maxmin"])
+def test_what_torch_computes_with_is_proven(torch, name):
+    model = lists_in(torch, (5, 8, 6, 4), name)
+    shape = (5,) if name == "maxmin" else None
+    network = adapters.from_torch(model, input_shape=shape)
+    x = torch.randn(6, 5)
+    assert np.abs(network(x.numpy()) - model(x).detach().numpy()).max() <= 1e-5
+    assert lmikit.lipschitz(network).bound <= 1.0 + 1e-5
+    model(x).square().sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters() if p.requires_grad)
+    if name == "maxmin":
+        with pytest.raises(InputError, match="input_shape"):
+            adapters.from_torch(model)
+
+
+def test_residual_layers_of_torch_are_proven_with_the_known_multipliers(torch):
+    model, known = torch.nn.Sequential(layers.sll(5, 7), layers.sll(5, 9)).eval(), OneLipschitz(5)
+    for layer in model:
+        torch.nn.init.normal_(layer.up.weight)
+        torch.nn.init.normal_(layer.down.parametrizations.weight.original)
+        W, b = layer.up.weight.detach().numpy(), layer.up.bias.detach().numpy()
+        known.sll(W, np.exp(layer.down.parametrizations.weight.original.detach().numpy()), b)
+    graph = adapters.from_torch(model, input_shape=(5,))
+    assert verify_graph(graph, known.finish()[1]).bound <= 1.0 + 1e-5
+    again = copy.deepcopy(model)
+    again.load_state_dict({k: 2.0 * v for k, v in model.state_dict().items()})
+    x = torch.randn(3, 5)
+    assert not torch.allclose(again(x), model(x))
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(x), model(x))
+    larger = torch.nn.Sequential(layers.sll(5, 9, torch.nn.Tanh()))  # slopes in [0, 1] as well
+    assert lmikit.lipschitz(adapters.from_torch(larger.eval(), input_shape=(5,))).bound <= 1.0 + 1e-5
+
+
+def test_convolutions_of_torch_have_norm_one(torch):
+    model = torch.nn.Sequential(
+        layers.aol(torch.nn.Conv2d(1, 3, 3, padding=1)),
+        layers.activation("abs"),
+        layers.aol(torch.nn.Conv2d(3, 2, 3, stride=2, padding=1)),
+    ).eval()
+    graph = adapters.from_torch(model, input_shape=(1, 6, 6))
+    assert lmikit.lipschitz(graph).bound <= 1.0 + 1e-5
+    for conv in (torch.nn.Conv2d(2, 2, 3, groups=2), torch.nn.Conv2d(1, 2, 3, dilation=2)):
+        with pytest.raises(InputError, match="expected one group"):
+            layers.aol(conv)
+
+
+@pytest.mark.slow
+def test_jax_computes_the_same_weights(torch):
+    jax = pytest.importorskip("jax")
+    V, K = matrix((4, 7), 0), matrix((3, 2, 3, 3), 1)
+    with jax.enable_x64(True):
+        there = jax.numpy.asarray
+        for function in (layers.aol_weight, layers.cayley_weight, lambda v: layers.max_min(v[:, :6])):
+            assert np.allclose(function(there(V)), function(V), atol=1e-12)
+        assert np.allclose(layers.sll_scales(there(V), there(np.ones(4))), layers.sll_scales(V, np.ones(4)))
+        assert np.allclose(layers.aol_kernel(there(K)), layers.aol_kernel(torch.tensor(K)), atol=1e-12)
+    with pytest.raises(InputError, match="NumPy array"):
+        layers.aol_kernel(K)
+
+
+def test_other_layers_are_refused(torch):
+    with pytest.raises(InputError, match="as it was made"):
+        layers.aol(layers.aol(torch.nn.Linear(2, 2)))
+    with pytest.raises(InputError, match="as it was made"):
+        layers.cayley(torch.nn.Conv2d(1, 1, 3))
+    with pytest.raises(OptionError, match="'maxmin'"):
+        layers.activation("sine")
+    with pytest.raises(InputError, match="expected matrices"):
+        layers.make_orthogonal([torch.zeros(3)])
+
+
+def blobs(count=150):
+    """Three classes of points on a circle, their centres 3.4 apart."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, count)
+    centres = 2.0 * np.stack([np.cos(2.1 * y), np.sin(2.1 * y)], axis=1)
+    return (centres + 0.2 * rng.standard_normal((count, 2))).astype(np.float32), y
+
+
+def test_a_torch_model_is_trained_and_certified(torch):
+    X, y = blobs()
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Linear(2, 16),
+        layers.activation("abs"),
+        nn.Linear(16, 16),
+        layers.activation("abs"),
+        nn.Linear(16, 3),
+    )
+    optimiser = torch.optim.Adam(model.parameters(), 2e-2)
+    hidden = [model[0].weight, model[2].weight]
+    handle = layers.keep_orthogonal(optimiser, hidden)
+    loss, rows, labels = T.WorstCaseLogits(0.3, ramp=20), torch.tensor(X), torch.tensor(y)
+    for step in range(80):
+        optimiser.zero_grad()
+        loss.value(model(rows), labels, T.product_gains([model[4].weight]), loss.at(step)).backward()
+        optimiser.step()
+    handle.remove()
+    assert max(np.abs(np.linalg.svd(w.detach())[1] - 1.0).max() for w in hidden) <= 1e-2
+    layers.make_orthogonal(hidden)
+    table = lmikit.certify_points(adapters.from_torch(model.eval()), X[:20], y[:20], eps=0.3)
+    assert table.certified_accuracy >= 0.95
+
+
+@pytest.mark.slow
+def test_a_jax_function_is_trained_and_certified():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    X, y = blobs()
+    hidden, last = T.initial_weights((2, 16, 16), 0, np.float32), T.initial_weights((16, 3), 1, np.float32)
+    params = {"hidden": T.Orthogonal((0, 2)).projected(hidden), "last": last}
+    chosen = {"hidden": True, "last": False}
+    optimiser = optax.chain(optax.adam(2e-2), optax.masked(layers.orthogonal_updates(), chosen))
+    loss = T.WorstCaseLogits(0.3, ramp=20)
+
+    def logits(params, x):
+        W0, b0, W1, b1 = params["hidden"]
+        x = abs(x @ W0.T + b0)
+        x = abs(x @ W1.T + b1)
+        return x @ params["last"][0].T + params["last"][1]
+
+    @jax.jit
+    def train(params, state, eps):
+        def value(params):
+            return loss.value(
+                logits(params, X), jax.numpy.asarray(y), T.product_gains(params["last"][:1]), eps
+            )
+
+        updates, state = optimiser.update(jax.grad(value)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = optimiser.init(params)
+    for step in range(80):
+        params, state = train(params, state, loss.at(step))
+    params["hidden"] = T.Orthogonal((0, 2)).projected(params["hidden"])
+    network = adapters.from_jax(lambda x: logits(params, x), X[0])
+    assert lmikit.certify_points(network, X[:20], y[:20], eps=0.3).certified_accuracy >= 0.95
