@@ -20,16 +20,13 @@ def aol(layer: Any) -> Any:
     layer. Raises InputError for another one, BackendMissing without torch.
     """
     torch = _torch()
-    if type(layer) is torch.nn.Conv2d:
-        plain = (layer.groups, tuple(layer.dilation), layer.padding_mode) == (1, (1, 1), "zeros")
-        if not plain:
-            raise InputError(f"the layer is {layer}; expected one group, no dilation and padding with zeros.")
-        function = aol_kernel
-    else:
+    convolution = type(layer) is torch.nn.Conv2d
+    if not convolution:
         _check_linear(torch, layer)
-        function = aol_weight
+    elif (layer.groups, tuple(layer.dilation), layer.padding_mode) != (1, (1, 1), "zeros"):
+        raise InputError(f"the layer is {layer}; expected one group, no dilation and padding with zeros.")
     torch.nn.init.orthogonal_(layer.weight)
-    return _parametrised(torch, layer, function)
+    return _parametrised(torch, layer, aol_kernel if convolution else aol_weight)
 
 
 def cayley(layer: Any) -> Any:
