@@ -15,6 +15,7 @@ LOSSES = [T.WorstCaseLogits(0.4, ramp=8), T.CertifiedHinge(0.7, ramp=8, sharpnes
 class InTorch:
     def __init__(self):
         self.torch = pytest.importorskip("torch")
+        self.torch.set_num_threads(1)  # all of this is small
 
     def array(self, a):
         return self.torch.tensor(a)
@@ -136,7 +137,7 @@ def proven_by_the_trained_multipliers(network, arrays, X, y):
 
 
 def test_multipliers_are_trained_in_torch_and_proven():
-    torch = pytest.importorskip("torch")
+    torch = InTorch().torch
     torch.manual_seed(0)
     X, y = labelled_blobs()
     model = torch.nn.Sequential(
@@ -147,7 +148,7 @@ def test_multipliers_are_trained_in_torch_and_proven():
     parameters += [torch.nn.Parameter(torch.tensor(a)) for a in start[len(parameters) :]]
     adam, loss = torch.optim.Adam(parameters, 2e-2), T.WorstCaseLogits(0.3, ramp=20)
     rows, labels = torch.tensor(X), torch.tensor(y)
-    for step in range(100):
+    for step in range(60):
         adam.zero_grad()
         loss.value(model(rows), labels, T.pairwise_gains(parameters), loss.at(step)).backward()
         adam.step()
@@ -177,7 +178,7 @@ def test_multipliers_are_trained_in_jax_and_proven():
         return optax.apply_updates(arrays, updates), state
 
     state = adam.init(arrays)
-    for step in range(100):
+    for step in range(60):
         arrays, state = train(arrays, state, loss.at(step))
     network = lmikit.adapters.from_jax(lambda x: logits(arrays, x), X[0])
     assert proven_by_the_trained_multipliers(network, [np.asarray(a) for a in arrays], X, y) >= 0.9
