@@ -92,6 +92,12 @@ def test_the_torch_page_runs(tmp_path, monkeypatch):
     assert saved.bound == names["certificate"].bound
 
 
+@pytest.mark.slow
+def test_the_jax_page_runs():
+    pytest.importorskip("optax")
+    run_page("howto/jax", {"__name__": "__page__"})
+
+
 def pages_with_links():
     return sorted([*DOCS.rglob("*.md"), ROOT / "README.md", *(ROOT / "benchmarks").glob("*.md")])
 
