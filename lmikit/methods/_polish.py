@@ -1,7 +1,6 @@
 """From a solver's point to a strictly feasible one, and a few ascent steps where the solver stopped early."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +8,6 @@ import numpy as np
 from .._progress import ProgressCallback
 from .._witness import Witness
 from ..network import Network
-from ..reductions import as_stored, scale_witness
 from ._neuron_scaling import neuron_scaled
 from ._proposal import Run, proposed_witness
 from ._recursion import EliminatedChain, Evaluation, chain_of, evaluate
@@ -39,31 +37,22 @@ def polished(
     `witness` as it is where no mix is feasible: `verify` has further repairs.
     """
     chain = chain_of(network)
-    claimed, known = (math.ldexp(w.rho, -2 * sum(chain.layer_pow2)) for w in (witness, start))
-    best = _feasible(chain, _lambdas(witness, chain), _lambdas(start, chain), claimed)
-    if best is None or best.rho > known:
-        best = _better(best, evaluate(chain, [1.0 / x for x in _lambdas(start, chain)]))
+    best = _feasible(chain, _lambdas(witness), _lambdas(start), witness.rho)
+    if best is None or best.rho > start.rho:
+        best = _better(best, evaluate(chain, [1.0 / x for x in _lambdas(start)]))
     if best is None:
         return witness
-    aim = _aim(witness, chain.layer_pow2)
-    suffix = ""
-    if ascend and chain.hidden_layers and (aim is None or best.rho > aim * (1.0 + _TIGHT)):
+    lowest, suffix = witness.optimum_at_least, ""
+    if ascend and chain.hidden_layers and (lowest is None or best.rho > lowest**2 * (1.0 + _TIGHT)):
         run = Run("ascent", time_limit, progress)
         best = neuron_scaled(chain, best, run, 0.1 * _TIGHT, _STEPS)
         suffix = ", ascent"
     found = proposed_witness(chain, best, witness.produced_by + suffix)
-    return dataclasses.replace(as_stored(found), optimum_at_least=witness.optimum_at_least)
+    return dataclasses.replace(found, layer_pow2=(), optimum_at_least=lowest)
 
 
-def _lambdas(witness: Witness, chain: EliminatedChain) -> tuple[np.ndarray, ...]:
-    scaled = scale_witness(witness, chain.layer_pow2)
-    return tuple(2.0 / scaled.rho * t for t in scaled.multipliers)
-
-
-def _aim(witness: Witness, powers: tuple[int, ...]) -> float | None:
-    """The solver's lower bound on rho in the chain's units."""
-    lowest = witness.optimum_at_least
-    return None if lowest is None else math.ldexp(lowest, -sum(powers)) ** 2
+def _lambdas(witness: Witness) -> tuple[np.ndarray, ...]:
+    return tuple(2.0 / witness.rho * t for t in witness.multipliers)
 
 
 def _feasible(

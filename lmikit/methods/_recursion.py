@@ -41,7 +41,6 @@ from ..network import Network
 
 __all__ = [
     "COMPACT_RATIO",
-    "UNSCALED_POW2",
     "EliminatedChain",
     "Evaluation",
     "Step",
@@ -59,8 +58,6 @@ __all__ = [
 COMPACT_RATIO = 16.0
 # Multipliers of neurons with alpha = beta are kept finite: the bound loosens by about this factor.
 _SMALLEST_KAPPA = 1e-8
-# The pass that calibrates the scales squares entries; up to 2**100 that is safe as it is.
-UNSCALED_POW2 = 100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,7 +107,7 @@ class Evaluation:
 
 
 def chain_of(network: Network) -> EliminatedChain:
-    """The chain of `network`; layers far from unit size are scaled by an exact power of two."""
+    """The chain of `network`, whose layers are prepared: squares of its entries are in range."""
     centre, radius, gain, kappa = [], [], [], []
     for alpha, beta in network.slopes:
         m = np.maximum(np.abs(alpha), np.abs(beta))
@@ -121,10 +118,7 @@ def chain_of(network: Network) -> EliminatedChain:
         kappa.append(np.maximum(r / np.where(m > 0.0, m, 1.0), _SMALLEST_KAPPA))
     weights = tuple(np.ascontiguousarray(w) for w in network.weights)
     unscaled = (0,) * len(weights)
-    chain = EliminatedChain(weights, tuple(centre), tuple(radius), tuple(gain), tuple(kappa), unscaled)
-    sizes = [math.frexp(float(np.abs(w).max(initial=0.0)))[1] for w in weights]
-    wanted = [exact_shift(w, p) if abs(p) > UNSCALED_POW2 else 0 for w, p in zip(weights, sizes, strict=True)]
-    return rescaled(chain, wanted)
+    return EliminatedChain(weights, tuple(centre), tuple(radius), tuple(gain), tuple(kappa), unscaled)
 
 
 def rescaled(chain: EliminatedChain, extra_pow2: Sequence[int]) -> EliminatedChain:

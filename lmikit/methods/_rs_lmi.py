@@ -21,7 +21,8 @@ from ..formulations.rs_lmi import (
     sketched_taus,
     slope_gains,
 )
-from ..network import DenseMap, Layer, Network, normalise
+from ..network import DenseMap, Layer, Network
+from ..reductions import LayerPowers, prepare
 from ..sketching import (
     AbstractOperator,
     AbstractSketch,
@@ -92,7 +93,8 @@ class RSLMI(AbstractMethod):
                 f"certify={self.certify!r} asks for a probabilistic bound, which is no certificate; call "
                 "probabilistic(network), or use certify='deterministic'."
             )
-        scaled, pow2 = normalise(network)
+        prepared = prepare(network, [LayerPowers])
+        scaled = prepared.network
         am = array_module(self.array_module)
         started, taus = time.monotonic(), []
         for k, layer in enumerate(scaled.layers):
@@ -104,11 +106,10 @@ class RSLMI(AbstractMethod):
         if network.hidden_layers and not wide and all(tau > 0.0 for tau in taus):
             implied = implied_multipliers(scaled, taus, time_limit=time_limit)
             if implied is not None:
-                powers = tuple(p + q for p, q in zip(pow2, implied.layer_pow2, strict=True))
-                return dataclasses.replace(implied, layer_pow2=powers)
+                return prepared.undo(implied)
         rho = float(np.prod([*taus, *(g * g for g in slope_gains(network))]))
         arrays = tuple(np.array([tau]) for tau in taus)
-        return Witness("layerwise", rho, arrays, layer_pow2=pow2, produced_by=self.name)
+        return prepared.undo(Witness("layerwise", rho, arrays, produced_by=self.name))
 
     def _upper_tau(self, layer: Layer, k: int, am: ArrayModule) -> float:
         """A number at or above |W|^2: proven in its own arithmetic, or probable and tight."""

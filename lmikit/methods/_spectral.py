@@ -16,10 +16,11 @@ from .._witness import Witness
 from ..graph import Graph, GraphWitness
 from ..graph._witness import as_norm
 from ..network import AbstractLinearMap, Network, is_wide, perron_weights
+from ..reductions import LayerPowers, prepare
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
 from ._graph import norm_product
-from ._recursion import UNSCALED_POW2, exact_shift
+from ._recursion import exact_shift
 
 __all__ = ["SpectralProduct", "one_norm"]
 
@@ -50,16 +51,13 @@ class SpectralProduct(AbstractMethod):
     ) -> Witness:
         """A layerwise witness for `network`: tau_k slightly above sigma_max(W_k)^2; no solver is used."""
         with blas_threads(1 if max(network.dims[1:]) <= _SMALL_BLOCK else None), np.errstate(under="ignore"):
-            norms = [_squared_norm(layer.linear) for layer in network.layers]
+            prepared = prepare(network, [LayerPowers], thorough=False)
+            norms = [_squared_norm(layer.linear) for layer in prepared.network.layers]
         gains = [float(np.maximum(np.abs(a), np.abs(b)).max(initial=0.0)) for a, b in network.slopes]
         rho = math.prod(tau * gain * gain for (tau, _), gain in zip(norms, [*gains, 1.0], strict=True))
-        return Witness(
-            "layerwise",
-            rho * (1.0 + _SLACK),
-            tuple(np.array([tau]) for tau, _ in norms),
-            layer_pow2=tuple(pow2 for _, pow2 in norms),
-            produced_by=self.name,
-        )
+        taus, powers = (tuple(x) for x in zip(*norms, strict=True))
+        arrays = tuple(np.array([tau]) for tau in taus)
+        return prepared.undo(Witness("layerwise", rho * (1.0 + _SLACK), arrays, powers, self.name))
 
     def propose_graph(
         self,
@@ -95,16 +93,12 @@ def _squared_norm(linear: AbstractLinearMap, implicit: bool = False) -> tuple[fl
         tau = perron_weights(abs(linear.to_sparse()))[1] * (1.0 + _SLACK)
         return tau, 0
     w = linear.to_dense()
-    first = math.frexp(float(np.abs(w).max(initial=0.0)))[1]
-    shift = exact_shift(w, first) if abs(first) > UNSCALED_POW2 else 0
-    if shift:
-        w = np.ldexp(w, -shift)
     if implicit and min(w.shape) > _DENSE:
         tau = _top_square(w) * (1.0 + _ROUGH)
     else:
         tau = _top(w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w) * (1.0 + _SLACK)
-    extra = exact_shift(w, math.frexp(tau)[1] // 2) if tau > 0.0 else 0
-    return math.ldexp(tau, -2 * extra), shift + extra
+    shift = exact_shift(w, math.frexp(tau)[1] // 2) if tau > 0.0 else 0
+    return math.ldexp(tau, -2 * shift), shift
 
 
 def _top_square(w: np.ndarray) -> float:
