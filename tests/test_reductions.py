@@ -10,10 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import DEMO_WEIGHTS, WEIGHT_KINDS, demo_network, networks
 
-from lmikit import InputError, Network, Witness
+from lmikit import GraphBuilder, InputError, Network, Witness
 from lmikit.certificates import verify
+from lmikit.certificates.graph import verify_graph
+from lmikit.formulations.graph import GraphGain
 from lmikit.network import Slopes, linear_fractional, vertex_maximum
-from lmikit.reductions import REDUCTIONS, NeuronPowers, Zeros, prepare, reduce
+from lmikit.reductions import (
+    FOR_GAINS,
+    REDUCTIONS,
+    GroupNeurons,
+    NeuronPowers,
+    NodePowers,
+    Zeros,
+    prepare,
+    reduce,
+)
+from lmikit.solvers import Clarabel
 
 
 def powers(prepared) -> tuple[int, ...]:
@@ -222,3 +234,24 @@ def test_every_subset_of_reductions_comes_back_with_the_same_proof(network, whic
     again = verify(network, undone).bound
     assert again <= bound * (1.0 + (1e-12 if prepared.exact else 1e-5)) + 1e-100
     assert again >= bound * (1.0 - (1e-12 if prepared.exact else 1e-5))
+
+
+@settings(max_examples=6)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([-60, 0, 20]), st.booleans())
+def test_graphs_come_back_with_the_same_proof(seed, power, thorough):
+    rng = np.random.default_rng(seed)
+    first, second, last, skip = (rng.standard_normal(s) for s in ((4, 3), (4, 4), (2, 4), (2, 3)))
+    g = GraphBuilder()
+    x = g.input(3)
+    h = g.maxmin(np.ldexp(first, power) @ x)
+    graph = g.output(last @ g.apply("leaky_relu", second @ h) + np.ldexp(skip, power) @ x)
+    for kinds in [(NodePowers,), FOR_GAINS, *([(), (GroupNeurons,)] if power == 0 else [])]:
+        prepared = prepare(graph, kinds, thorough)
+        problem = GraphGain(prepared.network)
+        witness = problem.witness(Clarabel().solve(problem.sdp()))
+        smaller = verify_graph(prepared.network, witness).bound
+        last_power = sum(step.powers[-1] for step in prepared.steps if isinstance(step, NodePowers))
+        undone = prepared.undo(witness)
+        assert undone.rewritten == any(isinstance(step, GroupNeurons) for step in prepared.steps)
+        assert verify_graph(graph, undone).bound == pytest.approx(math.ldexp(smaller, last_power), rel=1e-9)
+        assert prepared.exact

@@ -8,22 +8,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._errors import InputError, SolveFailed
+from .._errors import SolveFailed
 from .._progress import ProgressCallback
 from ..formulations._point import lowest_gain, positive_theta
 from ..formulations.graph import GraphGain, GraphNorms
 from ..formulations.iqc import Dissipation, SlopeRestricted
-from ..graph import Apply, Graph, GraphWitness, Part, without_groups
+from ..graph import Apply, Graph, GraphWitness, Part
 from ..graph._form import eliminate
 from ..graph._witness import as_norm
 from ..lmi import SDP, Status
 from ..network import LinearFractional
+from ..reductions import FOR_GAINS, FOR_NORMS, prepare
 from ..solvers import AbstractSolver, Clarabel, LowRank
 
 __all__ = ["for_norms", "norm_product", "solved_gain", "solved_implicit", "solved_norms"]
 
-_DENSE = 1000  # neurons of a graph without levels
-_CEILING = 4000  # neurons of a graph whose linear skips are local in other coordinates
 _TOL_FEEDBACK = 1e-6  # relative gap that the coordinates reach: their norm costs digits of the gap, not of L
 _CONSTANT = 2.0**-40  # of the squared gain of another output, claimed for one that is constant
 _SMALL = 600  # channels up to which Clarabel is tried
@@ -46,8 +45,8 @@ def solved_gain(
     """The l2 gain by the LMI with levels; raises SolveFailed where the solver has no usable point."""
     if not eliminate(graph).Y:
         return norm_product(graph)
-    smaller = _rewritten(graph)
-    problem = GraphGain(graph if smaller is None else smaller)
+    prepared = prepare(graph, FOR_GAINS, thorough=False)
+    problem = GraphGain(prepared.network)
     sdp = problem.sdp()
     started = time.perf_counter()
     chosen = solver or _default(problem, tol)
@@ -60,7 +59,7 @@ def solved_gain(
             solution = second
     witness = problem.witness(solution)
     name = f"{label}, {solution.solver or type(chosen).__name__}"
-    return dataclasses.replace(witness, produced_by=name, rewritten=smaller is not None)
+    return prepared.undo(dataclasses.replace(witness, produced_by=name))
 
 
 def solved_implicit(
@@ -76,21 +75,6 @@ def solved_implicit(
     y = positive_theta(solution)
     T = 0.5 * y[:-1] / y[-1]
     return 1.0 / y[-1], np.maximum(T, 1e-10 * T.max()), lowest_gain(solution.bound_on_optimum)
-
-
-def _rewritten(graph: Graph) -> Graph | None:
-    """Groups as single neurons where that is possible and the LMI is small enough or has levels.
-
-    Both forms show the same infimum, but that of the constraint on groups may need infinite multipliers.
-    """
-    if not any(isinstance(node, Apply) and node.grouped for node in graph.nodes):
-        return None
-    try:
-        smaller = without_groups(graph)
-    except InputError:
-        return None
-    small = smaller.hidden_neurons <= _DENSE
-    return smaller if small or (smaller.hidden_neurons < _CEILING and GraphGain(smaller).feedback) else None
 
 
 def _default(problem: GraphGain, tol: float | None) -> AbstractSolver:
@@ -116,6 +100,8 @@ def solved_norms(
 ) -> GraphWitness:
     """Other norms, one LMI per output where q is infinity and per input where p is 1."""
     p, q = as_norm(norm)
+    prepared = prepare(graph, FOR_NORMS)
+    graph = prepared.network
     rows: tuple[int | None, ...] = tuple(range(graph.output_dim)) if q == math.inf else (None,)
     columns = range(graph.input_dim) if p == 1.0 else (None,)
     left = _left(time_limit)
@@ -132,9 +118,9 @@ def solved_norms(
     known = [
         found.get(end) or _lifted(graph, (p, q), *end, start, solver, tol, left(), progress) for end in ends
     ]
-    return GraphWitness(
-        "dissipation", (p, q), tuple(part for part, _ in known), produced_by=f"{label}, {known[0][1]}"
-    )
+    found_parts = tuple(part for part, _ in known)
+    witness = GraphWitness("dissipation", (p, q), found_parts, produced_by=f"{label}, {known[0][1]}")
+    return prepared.undo(witness)
 
 
 def for_norms(graph: Graph, gain: GraphWitness, norm: tuple[float, float]) -> GraphWitness:

@@ -2,19 +2,25 @@
 
 from ._base import AbstractReduction, Prepared, prepare
 from ._compression import Compression
+from ._group_neurons import GroupNeurons
 from ._layer_powers import LayerPowers, as_stored, scale_witness
 from ._linear_layers import LinearLayers
 from ._neurons import NeuronPowers
+from ._node_powers import NodePowers
 from ._zeros import Zeros
 
 __all__ = [
     "BALANCED",
+    "FOR_GAINS",
+    "FOR_NORMS",
     "REDUCTIONS",
     "AbstractReduction",
     "Compression",
+    "GroupNeurons",
     "LayerPowers",
     "LinearLayers",
     "NeuronPowers",
+    "NodePowers",
     "Prepared",
     "Zeros",
     "as_stored",
@@ -24,14 +30,19 @@ __all__ = [
 ]
 
 from .._witness import Witness
+from ..graph import Graph, GraphWitness
 from ..network import Network
 
-Kinds = tuple[type[AbstractReduction[Network, Witness]], ...]
+ChainKinds = tuple[type[AbstractReduction[Network, Witness]], ...]
+GraphKinds = tuple[type[AbstractReduction[Graph, GraphWitness]], ...]
 
 #: In this order: later ones rely on the range and on the shapes that earlier ones leave.
-REDUCTIONS: Kinds = (LayerPowers, Zeros, LinearLayers, Compression)
+REDUCTIONS: ChainKinds = (LayerPowers, Zeros, LinearLayers, Compression)
 #: For multipliers by neuron: one for a whole layer leaves no freedom to scale its neurons.
-BALANCED: Kinds = (*REDUCTIONS, NeuronPowers)
+BALANCED: ChainKinds = (*REDUCTIONS, NeuronPowers)
+#: Of graphs, for norms (p, q); the l2 gain may have fewer neurons too.
+FOR_NORMS: GraphKinds = (NodePowers,)
+FOR_GAINS: GraphKinds = (GroupNeurons, *FOR_NORMS)
 
 
 def reduce(network: Network) -> Prepared[Network, Witness]:

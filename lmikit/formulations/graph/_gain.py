@@ -11,7 +11,6 @@ from ..._errors import InputError
 from ...graph import Apply, Graph
 from ...graph._form import EliminatedForm, eliminate
 from ...graph._levels import factor_cost
-from ...graph._units import units
 from ...graph._witness import GraphWitness, Part
 from ...lmi import SDP, Solution
 from ...nonlinear import AbstractGroups
@@ -49,11 +48,6 @@ class GraphGain:
         return eliminate(self.graph)
 
     @functools.cached_property
-    def units(self) -> list[float]:
-        """Powers of two by node in which the LMI is written."""
-        return units(self.graph)
-
-    @functools.cached_property
     def problem(self) -> Dissipation:
         """The dissipation; raises InputError where the output is exactly constant."""
         if not self.form.Y:
@@ -64,8 +58,8 @@ class GraphGain:
 
     @functools.cached_property
     def maps(self) -> EliminatedMaps:
-        """The maps of the form in units, with as many inputs and outputs as their ranks."""
-        maps = linear_fractional_of(self.form).in_units(self.units)
+        """The maps of the form, with as many inputs and outputs as their ranks."""
+        maps = linear_fractional_of(self.form)
         return maps.restricted(self.row, self.column).compressed(outputs=not self.each_output)
 
     @property
@@ -107,24 +101,18 @@ class GraphGain:
     def witness(self, solution: Solution, row: int | None = None) -> GraphWitness:
         """rho = 1 / F on the input and 1 on the output; multipliers over F, halved for slopes."""
         y = positive_theta(solution)
-        last = self.units[-1]
-        found = spread(self.form, y[:-1] / y[-1])
-        multipliers = tuple(
-            t * (last / self.units[k]) ** 2 for k, t in zip(self.graph.applied, found, strict=True)
-        )
         part = Part(
-            np.array([last**2 / y[-1]]),
+            np.array([1.0 / y[-1]]),
             np.ones(1),
-            multipliers,
+            spread(self.form, y[:-1] / y[-1]),
             self.row if row is None else row,
             self.column,
         )
-        lowest = lowest_gain(solution.bound_on_optimum)
         return GraphWitness(
             "dissipation",
             parts=(part,),
             produced_by=solution.solver,
-            optimum_at_least=None if lowest is None else lowest * last,
+            optimum_at_least=lowest_gain(solution.bound_on_optimum),
         )
 
 
@@ -153,13 +141,13 @@ def spread(form: EliminatedForm, values: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(result)
 
 
-def gathered(form: EliminatedForm, multipliers: Sequence[np.ndarray], scales: Sequence[float]) -> np.ndarray:
-    """The inverse of `spread`, each node's multipliers times its scale."""
+def gathered(form: EliminatedForm, multipliers: Sequence[np.ndarray]) -> np.ndarray:
+    """The inverse of `spread`."""
     found = [np.zeros(0)]
-    for k, t, scale in zip(form.graph.applied, multipliers, scales, strict=True):
+    for k, t in zip(form.graph.applied, multipliers, strict=True):
         node = form.graph.nodes[k]
         assert isinstance(node, Apply)
-        found.append((scale if node.grouped else 2.0 * scale) * t[_picked(form, k)])
+        found.append((1.0 if node.grouped else 2.0) * t[_picked(form, k)])
     return np.concatenate(found)
 
 

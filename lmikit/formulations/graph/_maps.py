@@ -55,23 +55,6 @@ class EliminatedMaps:
             yx, yw = smaller[:, : yx.shape[1]], sp.csr_array(smaller[:, yx.shape[1] :])
         return dataclasses.replace(self, N_vx=vx, N_yx=yx, N_yw=yw)
 
-    def in_units(self, units: list[float]) -> "EliminatedMaps":
-        """With the channels of node k divided by units[k], the output by the last one; x keeps its unit.
-
-        Constraints are homogeneous in the channels of one node, so only their multipliers change: those of
-        node k become units[k]^2 times as large, F the square of the last one.
-        """
-        sizes = [self.form.size(k) for k in self.nodes]
-        u = np.repeat([units[k] for k in self.nodes], sizes) if sizes else np.zeros(0)
-        columns = sp.diags_array(u)
-        return dataclasses.replace(
-            self,
-            N_vx=self.N_vx / u[:, None],
-            N_vw=sp.csr_array(sp.diags_array(1.0 / u) @ self.N_vw @ columns) if sizes else self.N_vw,
-            N_yx=self.N_yx / units[-1],
-            N_yw=sp.csr_array(self.N_yw @ columns / units[-1]) if sizes else self.N_yw,
-        )
-
     def restricted(self, row: int | None, column: int | None) -> "EliminatedMaps":
         """One output and one input; None keeps them all."""
         vx, yx, yw = self.N_vx, self.N_yx, self.N_yw

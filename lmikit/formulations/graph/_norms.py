@@ -16,7 +16,6 @@ import scipy.sparse as sp
 
 from ...graph import Graph
 from ...graph._form import EliminatedForm, eliminate
-from ...graph._units import units
 from ...graph._witness import Part, as_norm
 from ...lmi import LMI, SDP, Solution
 from .._point import usable_point
@@ -27,8 +26,6 @@ from ._gain import gathered, spread
 from ._maps import EliminatedMaps, linear_fractional_of
 
 __all__ = ["GraphNorms"]
-
-_PLAIN = 3  # powers of two up to which the units stay 1: D_in, D_out and multipliers share one scale here
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,14 +46,9 @@ class GraphNorms:
         return eliminate(self.graph)
 
     @functools.cached_property
-    def units(self) -> list[float]:
-        """Powers of two by node in which the LMI is written."""
-        return units(self.graph, _PLAIN)
-
-    @functools.cached_property
     def maps(self) -> EliminatedMaps:
-        """Its maps in these units, restricted to the row and the column."""
-        return linear_fractional_of(self.form).restricted(self.row, self.column).in_units(self.units)
+        """Its maps, restricted to the row and the column."""
+        return linear_fractional_of(self.form).restricted(self.row, self.column)
 
     def sdp(self) -> SDP:
         """Variables (multipliers node by node, D_in, D_out)."""
@@ -96,10 +88,9 @@ class GraphNorms:
     def start(self, part: Part) -> np.ndarray:
         """The point of an l2 dissipation from all inputs to all outputs, feasible for any norms and ends."""
         each_in, each_out = self._diagonals(self.maps.inputs, int(self.maps.N_yx.shape[0]))
-        scales = [self.units[k] ** 2 for k in self.graph.applied]
         d_in = np.full(each_in.shape[1], float(part.d_in[0]))
-        d_out = np.full(each_out.shape[1], float(part.d_out[0]) / self.units[-1] ** 2)
-        return np.concatenate([gathered(self.form, part.multipliers, scales), d_in, d_out])
+        d_out = np.full(each_out.shape[1], float(part.d_out[0]))
+        return np.concatenate([gathered(self.form, part.multipliers), d_in, d_out])
 
     def part(self, solution: Solution) -> Part:
         """The multipliers and D's of the solver's point, raised where they are not positive."""
@@ -107,10 +98,8 @@ class GraphNorms:
         each_in, each_out = self._diagonals(self.maps.inputs, int(self.maps.N_yx.shape[0]))
         count_out, count_in = each_out.shape[1], each_in.shape[1]
         d_out, d_in = y[y.size - count_out :], y[y.size - count_out - count_in : y.size - count_out]
-        found = spread(self.form, y[: y.size - count_out - count_in])
-        last = self.units[-1]
-        multipliers = tuple(t / self.units[k] ** 2 for k, t in zip(self.graph.applied, found, strict=True))
-        return Part(_positive(d_in), last**2 * _positive(d_out), multipliers, self.row, self.column)
+        multipliers = spread(self.form, y[: y.size - count_out - count_in])
+        return Part(_positive(d_in), _positive(d_out), multipliers, self.row, self.column)
 
 
 def _price(each: np.ndarray) -> np.ndarray:
