@@ -21,9 +21,10 @@ from ._errors import InputError
 from ._proving import least_proven
 from ._witness import Witness
 from .certificates import AbstractLipschitzCertificate, Certificate, require_ieee, rows_proven, verify
-from .graph import Affine, Graph, chain_graph
+from .certificates.graph import GraphCertificate, combinations_proven
+from .graph import Graph, GraphWitness, chain_graph, output_difference
 from .methods import AbstractMethod, LipSDP, SpectralProduct
-from .network import DenseMap, Network
+from .network import Network
 from .solvers import AbstractSolver
 
 __all__ = ["CertifiedAccuracy", "PairwiseBounds", "certified_accuracy", "certified_radius", "pairwise_bounds"]
@@ -36,11 +37,15 @@ _PROVEN = object()  # as for Certificate: no other code makes one by accident
 class PairwiseBounds:
     """`bounds[i, j]` >= the Lipschitz constant of f_i - f_j, proven; (m, m), symmetric, zero diagonal.
 
-    Built by `pairwise_bounds` only. `certificate` is the one for all outputs at once.
+    Built by `pairwise_bounds` only. `certificate` is the one for all outputs at once. `witnesses`, where they
+    come from one factorisation for a graph, are of the graphs `lmikit.graph.output_difference(graph, i, j)`,
+    in the order (0, 1), (0, 2), ...: `verify_graph` makes a certificate of each that `check` proves again.
+    None stands where sqrt(2) L alone is proven.
     """
 
     bounds: np.ndarray
     certificate: AbstractLipschitzCertificate
+    witnesses: tuple[GraphWitness | None, ...] = ()
     token: dataclasses.InitVar[object] = None
 
     def __post_init__(self, token: object) -> None:
@@ -83,13 +88,14 @@ def pairwise_bounds(
     """Prove |(f_i - f_j)(x) - (f_i - f_j)(x')| <= L_ij ||x - x'|| for every pair of outputs.
 
     The multipliers of one certificate for all outputs (`certificate`, or a new one by `method`) are
-    proven again for each pair, with the least provable L_ij among a few changes of them: no further solve,
-    and one factorisation per change for all pairs where no linear neurons are eliminated. With `each_pair`
+    proven again for each pair, with the least provable L_ij among a few changes of them (of a large graph
+    the given ones alone): no further solve, and one factorisation per change for all pairs where no linear
+    neurons of a chain are eliminated. With `each_pair`
     the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. `witnesses` gives each
     pair its own multipliers, in the order (0, 1), (0, 2), ..., of the network whose last matrix is the row
     w_i - w_j: they are proven without any solve (without `method`, the product of norms is the certificate).
-    In every case L_ij <= sqrt(2) L is kept, and is all that certificates of graphs and on a torus give,
-    except that with `each_pair` the graph of each difference f_i - f_j is bounded by itself. The differences
+    In every case L_ij <= sqrt(2) L is kept, and is all that certificates on a torus and by norms give. With
+    `each_pair` the graph of each difference f_i - f_j is bounded by itself. The differences
     of a network's rows round; where they are not exact, L_ij includes the rounding times a bound of the last
     hidden layer.
 
@@ -116,15 +122,15 @@ def pairwise_bounds(
     _require_l2(certificate)
     if isinstance(network, Graph) and each_pair:
         return PairwiseBounds(
-            _sealed(_graph_pairs(network, certificate, method, solver)), certificate, _PROVEN
+            _sealed(_graph_pairs(network, certificate, method, solver)), certificate, token=_PROVEN
         )
     if isinstance(network, Graph) or not isinstance(certificate, Certificate):
-        return PairwiseBounds(_sealed(_pair_matrix(certificate)), certificate, _PROVEN)
+        return _shared_pairs(network, certificate)
     pairs = _Pairs(network, certificate, method, solver if each_pair else None, each_pair, witnesses)
     bounds = np.zeros((outputs, outputs))
     for (i, j), bound in zip(itertools.combinations(range(outputs), 2), pairs.bounds(), strict=True):
         bounds[i, j] = bounds[j, i] = bound
-    return PairwiseBounds(_sealed(bounds), certificate, _PROVEN)
+    return PairwiseBounds(_sealed(bounds), certificate, token=_PROVEN)
 
 
 def certified_radius(
@@ -204,6 +210,22 @@ def _digest(network: Network | Graph, certificate: AbstractLipschitzCertificate)
     return chain_graph(network).digest if chain else network.digest  # type: ignore[arg-type]
 
 
+def _shared_pairs(network: Network | Graph, certificate: AbstractLipschitzCertificate) -> PairwiseBounds:
+    """By the multipliers of one certificate of a graph; sqrt(2) L where it has none for that."""
+    bounds = _pair_matrix(certificate)
+    if not isinstance(certificate, GraphCertificate):
+        return PairwiseBounds(_sealed(bounds), certificate, token=_PROVEN)
+    graph = chain_graph(network) if isinstance(network, Network) else network
+    first, second = np.triu_indices(network.output_dim, 1)
+    eye = np.eye(network.output_dim)
+    found = combinations_proven(graph, certificate.witness, eye[first] - eye[second])
+    for i, j, own in zip(first, second, found, strict=True):
+        if own is not None:
+            bounds[i, j] = bounds[j, i] = min(bounds[i, j], own.bound)
+    witnesses = tuple(None if own is None else own.witness for own in found)
+    return PairwiseBounds(_sealed(bounds), certificate, witnesses, _PROVEN)
+
+
 def _graph_pairs(
     graph: Graph,
     certificate: AbstractLipschitzCertificate,
@@ -213,10 +235,7 @@ def _graph_pairs(
     """The bounds of the graphs of e_i - e_j after the outputs, whose entries are exact."""
     bounds = _pair_matrix(certificate)
     for i, j in itertools.combinations(range(graph.output_dim), 2):
-        row = np.zeros((1, graph.output_dim))
-        row[0, i], row[0, j] = 1.0, -1.0
-        pair = Graph((*graph.nodes, Affine((DenseMap(row),), (len(graph.nodes) - 1,))))
-        proven = lipschitz(pair, method, solver=solver)
+        proven = lipschitz(output_difference(graph, i, j), method, solver=solver)
         _require_l2(proven)
         bounds[i, j] = bounds[j, i] = min(bounds[i, j], proven.bound)
     return bounds

@@ -197,7 +197,8 @@ class BorderedCholesky:
 
     The theorem for every bordered matrix: its factor is that of A, shared, and one more column. The
     shifts are those of a border whose diagonal entry is the largest float below 1; no border has a larger
-    one after equilibration, and shifts may be larger than needed. Rows and rho carry no radii.
+    one after equilibration, and shifts may be larger than needed. Rows and rho carry no radii
+    (`graph._rows` gives rows some).
     """
 
     def __init__(self, a: BlockTridiagonal, headroom: float = 1.0) -> None:

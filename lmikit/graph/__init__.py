@@ -3,6 +3,7 @@
 from ._builder import GraphBuilder, Value
 from ._carried import carried_chain
 from ._chain import chain_graph, graph_chain, is_chain
+from ._difference import output_difference
 from ._forward import enclosed_outputs
 from ._graph import Graph
 from ._known import OneLipschitz
@@ -30,6 +31,7 @@ __all__ = [
     "graph_lower_bound",
     "is_chain",
     "largest_as_trees",
+    "output_difference",
     "pairs_as_neurons",
     "without_groups",
 ]

@@ -5,5 +5,12 @@ from . import _check_implicit as _check_implicit  # registers its checker
 from ._certificate import GraphCertificate, verify_graph
 from ._format import FORMAT as FORMAT
 from ._implicit import ImplicitCertificate, verify_implicit
+from ._rows import combinations_proven
 
-__all__ = ["GraphCertificate", "ImplicitCertificate", "verify_graph", "verify_implicit"]
+__all__ = [
+    "GraphCertificate",
+    "ImplicitCertificate",
+    "combinations_proven",
+    "verify_graph",
+    "verify_implicit",
+]
