@@ -15,58 +15,97 @@ from typing import Any
 from ..._arrays import ArrayModule
 from ._chain import Markov
 from ._compile import Compiled, LevelLMI, LevelTerms
-from ._terms import AnyFactor, Group
+from ._terms import AnyFactor, Group, SelectionFactor
 
 __all__ = ["add_inequalities", "schur_complement", "shared_diagonal", "window"]
 
 
 class _Panel:
-    """A_{k, :} P and A_{k, :} Q for the terms so far, for one Markov matrix A."""
+    """A_{k, :} P and A_{k, :} Q for the terms so far, for one Markov matrix A.
+
+    No product is formed twice: where the terms of a level are rows e_a of it (p in LipSDP of ReLU), their
+    columns at that level and the next are columns of blocks of A.
+    """
 
     def __init__(self, am: ArrayModule, A: Markov, equal_factors: bool) -> None:
-        self.am, self.A, self.equal = am, A, equal_factors
-        self.low: list[Any] = []  # [P columns, Q columns] at level k - 1
-        self.top: list[Any] = []  # at level k
+        self.am, self.A, self.sides = am, A, 1 if equal_factors else 2
+        self.low: list[Any] = [None] * self.sides  # [P columns, Q columns] at level k - 1
+        self.top: list[Any] = [None] * self.sides  # at level k
+        self.group: Group | None = None  # whose columns are the last ones
+        self.before: Group | None = None  # those of level k - 1, just before them
+        self.diag: list[Any] = []  # A_{k-1,k-1} F for the lower parts F of P and Q of the group
+        self.across: list[Any] = []  # A_{k,k-1} F
 
     def advance(self, k: int, group: Group | None) -> None:
         """Go to level k and append the columns of `group`."""
-        A = self.A
-        sides = [None] if self.equal else [None, None]
-        before = self.top or sides
-        self.low, self.top = [], []
-        for side, old in enumerate(before):
-            low = old
-            top = None if old is None else self.am.product(A.G[k], old)
+        A, new = self.A, [] if group is None else _sides(group)[: self.sides]
+        below = [low if k else None for _, low in new]
+        self.diag = [None if f is None else f.right(A.diag[k - 1]) for f in below]
+        self.across = [None if f is None else f.right(A.low[k]) for f in below]
+        for side, old in enumerate(self.top):
+            low, top = old, None if old is None else self._moved(k, side, old)
             if group is not None:
-                f_top, f_low = (group.P_top, group.P_low) if side == 0 else (group.Q_top, group.Q_low)
-                new = _columns(A.diag[k], A.low[k] if k else None, f_top, f_low)
-                top = new if top is None else self.am.xp.concatenate([top, new], axis=1)
+                f = new[side][0]
+                top = self._joined(top, _sum(_right(f, A.diag[k]), self.across[side]))
                 if k:
-                    new = _columns(A.low[k].T, A.diag[k - 1], f_top, f_low)
-                    low = new if low is None else self.am.xp.concatenate([low, new], axis=1)
-            self.low.append(low)
-            self.top.append(top)
+                    low = self._joined(low, _sum(_right(f, A.low[k].T), self.diag[side]))
+            self.low[side], self.top[side] = low, top
+        self.before, self.group = self.group, group
+
+    def _moved(self, k: int, side: int, old: Any) -> Any:
+        """G_k times the columns `old` of level k - 1."""
+        chosen = _chosen(self.group, side)
+        if chosen is None:
+            return self.am.product(self.A.G[k], old)
+        older = old.shape[1] - chosen.columns
+        moved = self.am.product(self.A.G[k], old[:, :older]) if older else None
+        return self._joined(moved, chosen.right(self.A.low[k]))
 
     def rows(self, group: Group, columns: slice) -> tuple[Any, ...]:
         """P'A P, P'A Q, Q'A P, Q'A Q between the rows of `group` and the columns so far."""
         result = []
-        for f_top, f_low in ((group.P_top, group.P_low), (group.Q_top, group.Q_low))[: len(self.top)]:
-            for low, top in zip(self.low, self.top, strict=True):
+        for row, (f_top, f_low) in enumerate(_sides(group)[: self.sides]):
+            for side, top in enumerate(self.top):
                 part = None if f_top is None else f_top.left(top[:, columns])
-                if f_low is not None:
-                    below = f_low.left(low[:, columns])
-                    part = below if part is None else part + below
-                result.append(part)
+                below = None if f_low is None else self._below(group, row, f_low, side, columns)
+                result.append(_sum(part, below))
         return tuple(result)
 
+    def _below(self, group: Group, row: int, f: AnyFactor, side: int, columns: slice) -> Any:
+        """F'A between the lower part of P or Q of `group` and the columns of P or Q."""
+        assert f is not None
+        low, own = self.low[side][:, columns], _chosen(group, side)
+        if group is not self.group or own is None:
+            return f.left(low)
+        last, older = own.right(self.across[row].T), low.shape[1] - own.columns
+        earlier = _chosen(self.before, side)
+        if earlier is not None:
+            older -= earlier.columns
+            last = self._joined(earlier.right(self.diag[row].T), last)
+        return self._joined(f.left(low[:, :older]) if older else None, last)
 
-def _columns(diag: Any, other: Any, f_top: AnyFactor, f_low: AnyFactor) -> Any:
-    """diag @ F_top + other @ F_low."""
-    if f_top is None:
-        assert f_low is not None  # terms with p = 0 or q = 0 were dropped
-        return f_low.right(other)
-    result = f_top.right(diag)
-    return result if f_low is None else result + f_low.right(other)
+    def _joined(self, left: Any, right: Any) -> Any:
+        return right if left is None else self.am.xp.concatenate([left, right], axis=1)
+
+
+def _sides(group: Group) -> list[tuple[AnyFactor, AnyFactor]]:
+    """(top, low) of P and of Q."""
+    return [(group.P_top, group.P_low), (group.Q_top, group.Q_low)]
+
+
+def _chosen(group: Group | None, side: int) -> SelectionFactor | None:
+    """The factor of P or Q where its columns are single rows of their own level."""
+    top, low = (None, None) if group is None else _sides(group)[side]
+    return top if low is None and isinstance(top, SelectionFactor) else None
+
+
+def _right(f: AnyFactor, A: Any) -> Any | None:
+    return None if f is None else f.right(A)
+
+
+def _sum(a: Any | None, b: Any | None) -> Any:
+    """Of what is not None; terms with p = 0 or q = 0 were dropped."""
+    return b if a is None else a if b is None else a + b
 
 
 def _combine(x: tuple[Any, ...], r: tuple[Any, ...]) -> Any:
