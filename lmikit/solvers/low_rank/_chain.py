@@ -39,8 +39,8 @@ class AbstractLevelBlocks(abc.ABC):
     def plus(self, scale: float, other: "AbstractLevelBlocks") -> "LevelBlocks":
         """self + scale * other."""
         return LevelBlocks(
-            [a + scale * b for a, b in zip(self.diag, other.diag, strict=True)],
-            [None, *(a + scale * b for a, b in zip(self.low[1:], other.low[1:], strict=True))],
+            [_plus(a, scale, b) for a, b in zip(self.diag, other.diag, strict=True)],
+            [None, *(_plus(a, scale, b) for a, b in zip(self.low[1:], other.low[1:], strict=True))],
         )
 
     def times(self, scale: float) -> "LevelBlocks":
@@ -74,6 +74,13 @@ class Factor:
 
     L: list[Any]
     V: list[Any]
+
+
+def _plus(a: Any, scale: float, b: Any) -> Any:
+    """a + scale * b, without a copy of b where it is a sum or a difference."""
+    if scale == 1.0:
+        return a + b
+    return a - b if scale == -1.0 else a + scale * b
 
 
 def inner(A: AbstractLevelBlocks, B: AbstractLevelBlocks) -> float:

@@ -36,7 +36,8 @@ _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
 _EXACT = 1e-3  # of the gap: what the residual of a refined solve may be worth
 _EARLY = 2e-2  # relative gap above which single precision does; below it X's least eigenvalues suffer
-_LARGE, _WIDE = 300, 100  # variables, rows of a level: from these on single precision pays
+_LARGE, _WIDE = 300, 100  # variables, rows of a level: from these on single precision pays,
+_MANY = 1500  # or from so many variables on
 _REDUCED = 1e-3  # relative gap up to which an early end is INACCURATE and not LIMIT
 
 
@@ -92,7 +93,7 @@ def solve_interior(
 def _single_pays(problem: Compiled) -> bool:
     """By the orders of the matrices."""
     widest = max(int(chain.sizes.max()) for chain in problem.chains)
-    return bool(problem.c.size >= _LARGE and widest >= _WIDE)
+    return problem.c.size >= _MANY or bool(problem.c.size >= _LARGE and widest >= _WIDE)
 
 
 def _shortened(length: float) -> float:
