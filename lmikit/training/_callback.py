@@ -111,11 +111,13 @@ def evaluate(
         raise CallbackError(
             f"loss_and_grad returned {type(answer).__name__}; expected a pair (loss, gradients)."
         )
-    value, gradients = np.asarray(answer[0]), answer[1]
-    if value.size != 1:
-        raise CallbackError(f"the loss has shape {value.shape}; expected one number.")
-    loss = float(value.reshape(()))
-    if not np.isfinite(loss):
+    loss, gradients = answer
+    if type(loss) is not float:
+        value = np.asarray(loss)
+        if value.size != 1:
+            raise CallbackError(f"the loss has shape {value.shape}; expected one number.")
+        loss = float(value.reshape(()))
+    if not math.isfinite(loss):
         raise TrainingDiverged(
             f"the loss is {loss}{_at(step)}; expected a finite number. The weights before that step are in "
             "this error's `state`; resume from it with a smaller learning rate."

@@ -128,7 +128,9 @@ class SketchedRun(AbstractRun):
         self.loss_sum, self.loss_count = float(state.one("loss")[0]), int(state.one("loss")[1])
 
     def kept(self) -> dict[str, Any]:
-        return {**vars(self), "taus": self.taus.copy()}
+        found = vars(self).copy()
+        found["taus"] = self.taus.copy()
+        return found
 
     def advance(self) -> float | None:
         loss, report = self._take(), None

@@ -29,7 +29,8 @@ class Pulls:
     """An array per W_k, d/dtau_k of price_k [tau_k + alpha_k P_k], and max(lambda_max, 0)/tau_k per layer.
 
     None stands for zeros, the array of a layer whose sketched LMI holds. `sketches` are those of the next
-    step, none where they are drawn afresh; `eigenvalues` are those of S'(W'W - tau I)S.
+    step, none where they are drawn afresh; `eigenvalues` are those of S'(W'W - tau I)S where that has any
+    above zero.
     """
 
     pulls: tuple[np.ndarray | None, ...]
@@ -68,26 +69,28 @@ def sketched_pulls(
     With a `rate`, steps instead: rate times that, at most the step that ends a small violation at once.
     """
     tau, turn, count = taus.tau.tolist(), step // options.every, len(maps)
+    weighs, penalty, exact = (taus.price * taus.alpha).tolist(), options.penalty, options.penalty.exact
     tau_gradients, violation = taus.price.tolist(), [0.0] * count
     pulls: list[np.ndarray | None] = [None] * count
     spectra: list[np.ndarray] = []
-    kept, exact = list(sketches), options.penalty.exact
-    weighs = (taus.price * taus.alpha).tolist()
+    kept = list(sketches)
     for k, (each, w) in enumerate(zip(maps, weights, strict=True)):
         s = sketches[k] if sketches else _drawn(each, w, options, step * count + k)
         image = each.image(w, s)
+        if sketches and (turn + k) % _REFINE == 0:
+            kept[k] = read_only(_orthonormal(each.adjoint(w, image)))
+        if sketches and exact and _holds(image, tau[k]):
+            continue
         metric = None if sketches else s.T @ s
         values, vectors, norms = spectrum(image, tau[k], metric)
         spectra.append(values)
         size, top = options.every * weighs[k], max(float(values[-1]), 0.0)
         violation[k] = top / tau[k]
-        if sketches and (turn + k) % _REFINE == 0:
-            kept[k] = read_only(_orthonormal(each.adjoint(w, image)))
         if top == 0.0 and exact:
             continue
         if rate is not None:
             size = min(rate * size, _largest_step(tau[k] + top, metric))
-        slope = options.penalty.derivative(np, values)
+        slope = penalty.derivative(np, values)
         tau_gradients[k] -= weighs[k] * float((slope * norms).sum())
         if exact:  # ascending eigenvalues: those below 0 pull at nothing
             first = int(values.searchsorted(0.0, side="right"))
@@ -95,6 +98,14 @@ def sketched_pulls(
         scale = w.dtype.type(2.0 * size) * slope.astype(w.dtype, copy=False)
         pulls[k] = each.gradient(w, image @ vectors, s @ (vectors * scale))
     return Pulls(tuple(pulls), np.array(tau_gradients), np.array(violation), tuple(kept), tuple(spectra))
+
+
+def _holds(image: np.ndarray, tau: float) -> bool:
+    """S'(W'W - tau I)S < 0 for orthonormal S, by a Cholesky factor: a third of what eigenvalues cost."""
+    gap = image.T @ image
+    np.negative(gap, out=gap)
+    gap.ravel()[:: len(gap) + 1] += gap.dtype.type(tau)
+    return bool(_CHOLESKY[gap.dtype.char](gap.T, overwrite_a=1, clean=0)[1] == 0)
 
 
 def _drawn(each: SketchedMap, w: np.ndarray, options: RSLMIOptions, block: int) -> np.ndarray:
@@ -124,3 +135,4 @@ def _orthonormal(y: np.ndarray) -> np.ndarray:
 
 
 _QR = {"f": (lapack.sgeqrf, lapack.sorgqr), "d": (lapack.dgeqrf, lapack.dorgqr)}
+_CHOLESKY = {"f": lapack.spotrf, "d": lapack.dpotrf}

@@ -1,5 +1,6 @@
 """The variables of RS-LMI training beside the weights: tau_k, alpha_k, prices, and what adapts them."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from ._rs_lmi_options import RSLMIOptions
 __all__ = ["TauState"]
 
 _ADAM = Adam()
+_ARRAYS = ("log_tau", "alpha", "price", "start", "before", "violation")
 
 
 @dataclasses.dataclass(eq=False)
@@ -36,20 +38,18 @@ class TauState:
         if not math.isnan(log_product):
             log_tau = np.zeros_like(log_tau) if options.clip else log_tau
             log_tau = log_tau + (log_product - log_tau.sum()) / log_tau.size
-        ones = np.ones_like(log_tau)
-        memory = _ADAM.start([log_tau])
-        price = ones * (options.price if math.isnan(log_product) else 1.0)
+        ones, price = np.ones_like(log_tau), options.price if math.isnan(log_product) else 1.0
         return cls(
-            log_tau,
-            memory,
-            ones * options.alpha,
-            price,
-            log_product,
-            log_tau.copy(),
-            log_tau.copy(),
-            0.0 * ones,
-            0,
-            0,
+            log_tau=log_tau,
+            memory=_ADAM.start([log_tau]),
+            alpha=ones * options.alpha,
+            price=ones * price,
+            log_product=log_product,
+            start=log_tau.copy(),
+            before=log_tau.copy(),
+            violation=0.0 * ones,
+            counted=0,
+            updates=0,
         )
 
     @property
@@ -59,9 +59,7 @@ class TauState:
 
     def copy(self) -> "TauState":
         """Another state with the same arrays, which no method changes in place."""
-        made = object.__new__(TauState)
-        made.__dict__.update(self.__dict__)
-        return made
+        return copy.copy(self)
 
     def move(self, tau_gradients: np.ndarray, violation: np.ndarray, options: RSLMIOptions) -> None:
         """One step of log tau along -tau d/dtau, then back to the fixed product."""
@@ -104,8 +102,9 @@ class TauState:
 
     def arrays(self) -> dict[str, tuple[np.ndarray, ...]]:
         """For a `TrainingState`."""
-        names = ("log_tau", "alpha", "price", "start", "before", "violation")
-        groups: dict[str, tuple[np.ndarray, ...]] = {f"tau.{n}": (np.array(getattr(self, n)),) for n in names}
+        groups: dict[str, tuple[np.ndarray, ...]] = {
+            f"tau.{n}": (np.array(getattr(self, n)),) for n in _ARRAYS
+        }
         groups["tau.memory"] = tuple(self.memory)
         groups["tau.scalars"] = (np.array([self.log_product, self.counted, self.updates]),)
         return groups
@@ -113,14 +112,11 @@ class TauState:
     @classmethod
     def of(cls, arrays: Mapping[str, tuple[np.ndarray, ...]]) -> "TauState":
         """What `arrays` gave."""
-        get = {
-            n: arrays[f"tau.{n}"][0] for n in ("log_tau", "alpha", "price", "start", "before", "violation")
-        }
         product, counted, updates = arrays["tau.scalars"][0]
         return cls(
+            memory=tuple(arrays["tau.memory"]),
             log_product=float(product),
             counted=int(counted),
             updates=int(updates),
-            memory=tuple(arrays["tau.memory"]),
-            **get,
+            **{name: arrays[f"tau.{name}"][0] for name in _ARRAYS},
         )

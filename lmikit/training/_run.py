@@ -100,10 +100,12 @@ class AbstractRun(abc.ABC):
         last = self.total if until is None else until
         started = time.monotonic()
         self.seconds = lambda: time.monotonic() - started
-        good = self.kept()
+        before = good = self.kept()
         try:
             while self.step < last and not self.reason:
                 before, good = good, self.kept()
+                if not self.doubts_weights:  # arrays that live a step longer cost cache misses
+                    before = good
                 self._guarded(before, good, progress)
                 if save_to is not None and save_every is not None and self.step % save_every == 0:
                     self.state().save(save_to)
