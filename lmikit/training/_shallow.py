@@ -13,7 +13,7 @@ import numpy as np
 from .._errors import OptionError
 from .._progress import ProgressCallback
 from ..network import Network
-from ..solvers import AbstractSolver, Clarabel
+from ..solvers import AbstractSolver
 from ._shallow_descent import Descent
 from ._shallow_model import read_model
 from ._shallow_result import ShallowResult
@@ -29,6 +29,7 @@ def convex_shallow(
     *,
     lipschitz: float | None = None,
     weight_decay: float | None = None,
+    loss: Literal["squared", "cross_entropy"] = "squared",
     multipliers: Literal["joint", "alternating"] = "joint",
     solver: AbstractSolver | None = None,
     working_set: float | None = None,
@@ -41,27 +42,35 @@ def convex_shallow(
     """Lower the regularised training objective of a shallow ReLU net by convex programs.
 
     One of the two weights is given, a number > 0:
-    `lipschitz`:    minimise (1/N) ||f(X) - y||^2 + lipschitz * L^2, L the LipSDP bound of f;
-    `weight_decay`: minimise (1/N) ||f(X) - y||^2 + weight_decay/2 sum_j (||u_j||^2 + a_j^2), u_j with its
-    bias, over the weights with the given net's activation patterns on X and signs of a; the output
-    bias stays. X (N, d), y (N,). With `lipschitz`, `multipliers` "joint" is one SDP over weights and
+    `lipschitz`:    minimise loss(f(X), y) + lipschitz * L^2, L the LipSDP bound of f;
+    `weight_decay`: minimise loss(f(X), y) + weight_decay/2 sum_j (||u_j||^2 + |a_j|^2), u_j with its
+    bias, over the weights with the given net's activation patterns on X and directions of a_j; the output
+    bias stays. X (N, d). `loss` "squared" is (1/N) sum_i ||f(x_i) - y_i||^2, y (N,) or (N, m);
+    "cross_entropy" is -(1/N) sum_i log softmax(f(x_i))_{y_i}, y (N,) integers 0 to m - 1, for one output the
+    logit of class 1 against class 0.
+
+    With `lipschitz`, `multipliers` "joint" is one program over weights and
     multipliers; "alternating" is the paper's method: multipliers by LipSDP, then weights with
     multipliers and |a_j| fixed, until an iteration gains less than `tol` of the objective or
     `max_iterations` are done. `pattern_updates` solves the joint program, or that of weight decay, that
     many times more; before each, the pattern rows with a positive multiplier change sides, which keeps
     the point feasible and lets units move on (not in the paper). `working_set` in (0, 1] starts each
-    program with that share of the pattern rows and adds violated ones. `solver` None is Clarabel at
-    tolerance 1e-7; `time_limit` in seconds counts for the whole call, and the best point so far comes
-    back.
+    program with that share of the pattern rows and adds violated ones. `solver` None is an interior point
+    method for these programs, with the gap in `history`; another one solves them as SDPs ("squared" only).
+    `time_limit` in seconds counts for the whole call, and the best point so far comes back.
 
     The result has |a_j| as given ("alternating"), or balanced, ||u_j|| = |a_j|, which both other
     problems allow. Units that are active on no row, or have a_j = 0, become zero: that never raises the
     objective. A step is taken only where the objective, recomputed from the network, does not rise.
 
-    Raises InputError (not a shallow ReLU net with one output, shapes, NaN), OptionError, SolveFailed
-    where the first program has no usable point, NotCertified.
+    Raises InputError (not a shallow ReLU net, shapes, labels, NaN), OptionError, SolveFailed where the
+    first program has no usable point, NotCertified.
     """
     _check(lipschitz, weight_decay, multipliers, working_set, max_iterations, pattern_updates, tol)
+    if loss != "squared" and solver is not None:
+        raise OptionError(
+            f"solver={type(solver).__name__} takes quadratic objectives; leave it out for {loss!r}."
+        )
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     if lipschitz is None:
         assert weight_decay is not None
@@ -71,8 +80,8 @@ def convex_shallow(
     alternating = isinstance(task, Alternating)
     return Descent(
         task,
-        read_model(network, X, y),
-        _default_solver() if solver is None else solver,
+        read_model(network, X, y, loss),
+        solver,
         iterations=max_iterations if alternating else 1 + pattern_updates,
         tol=tol,
         cross=not alternating,
@@ -80,15 +89,6 @@ def convex_shallow(
         deadline=deadline,
         progress=progress,
     ).run(network)
-
-
-def _default_solver() -> AbstractSolver:
-    """Clarabel on the arrow's blocks, always.
-
-    Where their multipliers are a little off it would by default solve the dense block as well, which
-    takes twenty times as long; nothing rests on the multipliers here.
-    """
-    return Clarabel(tol=1e-7, chordal=True)
 
 
 def _check(

@@ -4,12 +4,13 @@ import dataclasses
 import time
 
 import numpy as np
-import scipy.sparse as sp
 
 from .._errors import SolveFailed
 from .._progress import ProgressCallback
 from ..network import Network
 from ..solvers import AbstractSolver
+from ._shallow_cones import PatternCone
+from ._shallow_interior import interior_point
 from ._shallow_model import ShallowModel
 from ._shallow_program import pattern_rows
 from ._shallow_result import ShallowResult, ShallowStep
@@ -32,7 +33,7 @@ class Descent:
 
     task: AbstractTask
     model: ShallowModel
-    solver: AbstractSolver
+    solver: AbstractSolver | None
     iterations: int
     tol: float
     cross: bool
@@ -68,14 +69,13 @@ class Descent:
     def _iterate(self, point: Point) -> tuple[Point, str]:
         for k in range(self.iterations):
             before = self.history[-1].objective
-            G = pattern_rows(self.model)
             try:
-                y, z = self._solve(point, G)
+                y, z, gap = self._solve(point)
             except SolveFailed as error:
                 if k == 0:
                     raise
                 return point, f"the solver failed; the last good weights are kept: {error}"
-            point = self._move(self.task.stage, point, self.task.target(self.model, point, y))
+            point = self._move(self.task.stage, point, self.task.target(self.model, point, y), gap)
             better = self.task.polished(self.model, point)
             if better is not None:
                 point = self._move("multipliers", point, better)
@@ -84,35 +84,84 @@ class Descent:
             if k + 1 < self.iterations and before - self.history[-1].objective <= self.tol * before:
                 return point, f"an iteration gained less than {self.tol:g} of the objective"
             if self.cross:
-                self.model = self.model.crossed(z > -(G @ y[: point.V.size]))
+                self.model = self.model.crossed(z > self._slack(y[: point.V.size]))
         return point, "the program was solved" if self.iterations == 1 else f"{self.iterations} were solved"
 
-    def _solve(self, point: Point, G: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        left = None if np.isinf(self.deadline) else max(self.deadline - time.perf_counter(), 1e-3)
+    def _solve(self, point: Point) -> tuple[np.ndarray, np.ndarray, float | None]:
+        X, _ = self._rows()
         return solve_with_rows(
-            lambda rows: self.task.program(self.model, point, rows),
-            G,
+            lambda mask, left: (self._by_interior_point if self.solver is None else self._by_solver)(
+                point, mask, left
+            ),
+            self._slack,
+            np.linalg.norm(X, axis=1),
             point.V.ravel(),
-            self.solver,
             start=self.working_set,
+            whole=self.solver is None,
+            time_limit=None if np.isinf(self.deadline) else max(self.deadline - time.perf_counter(), 1e-3),
+        )
+
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct rows of the data and the patterns of the units on them."""
+        first, _ = self.model.distinct
+        return self.model.X[first], self.model.patterns[:, first]
+
+    def _slack(self, v: np.ndarray) -> np.ndarray:
+        """(2 D_ji - 1) x_i'v_j, (n, distinct rows)."""
+        X, patterns = self._rows()
+        return np.where(patterns, 1.0, -1.0) * (v.reshape(self.model.units, -1) @ X.T)
+
+    def _by_interior_point(
+        self, point: Point, mask: np.ndarray, left: float | None
+    ) -> tuple[np.ndarray, np.ndarray, float | None]:
+        rows = mask.any(axis=0)
+        X, patterns = self._rows()
+        cones, rest, linear = self.task.cones(self.model, point)
+        x = np.append(point.V, rest)
+        cones = [PatternCone(X[rows], patterns[:, rows], x.size), *cones]
+        found = interior_point(
+            self.model.fit,
+            np.append(np.zeros(point.V.size), linear),
+            cones,
+            x,
             time_limit=left,
             progress=self.progress,
         )
+        z = np.zeros(mask.shape)
+        z[:, rows] = found.multipliers[0]
+        return found.x, z, found.gap
 
-    def _move(self, stage: str, point: Point, target: Point) -> Point:
+    def _by_solver(
+        self, point: Point, mask: np.ndarray, left: float | None
+    ) -> tuple[np.ndarray, np.ndarray, float | None]:
+        assert self.solver is not None
+        program = self.task.program(self.model, point, pattern_rows(self.model)[mask.ravel()])
+        solution = self.solver.solve(program, time_limit=left, progress=self.progress)
+        if solution.y is None or not solution.status.has_point:
+            raise SolveFailed(
+                f"{type(self.solver).__name__} ended with {solution.status.name} ({solution.native_status}); "
+                "try another solver, or scale the columns of X and y to unit variance."
+            )
+        z = np.zeros(mask.shape)
+        if solution.dual is not None and solution.dual.z.size:
+            z[mask] = solution.dual.z
+        return solution.y, z, None
+
+    def _move(self, stage: str, point: Point, target: Point, gap: float | None = None) -> Point:
         """The longest listed step towards `target` at which the true objective does not rise, or none."""
         for share in _SHRINK:
             at = point.towards(target, share)
             loss, penalty = self.model.loss(at.V), self.task.penalty(self.model, at)
             if loss + self.task.weight * penalty <= self.history[-1].objective:
-                self._record(stage, loss, penalty)
+                self._record(stage, loss, penalty, gap)
                 return at
         seconds = time.perf_counter() - self.started
         self.history.append(
-            dataclasses.replace(self.history[-1], stage=stage, seconds=seconds, accepted=False)
+            dataclasses.replace(self.history[-1], stage=stage, seconds=seconds, accepted=False, gap=gap)
         )
         return point
 
-    def _record(self, stage: str, loss: float, penalty: float) -> None:
+    def _record(self, stage: str, loss: float, penalty: float, gap: float | None = None) -> None:
+        seconds = time.perf_counter() - self.started
         objective = loss + self.task.weight * penalty
-        self.history.append(ShallowStep(stage, loss, penalty, objective, time.perf_counter() - self.started))
+        self.history.append(ShallowStep(stage, loss, penalty, objective, seconds, gap=gap))

@@ -1,7 +1,8 @@
 """The three regularised training problems of shallow nets, as the descent loop sees them.
 
 A point is effective weights V and inverse multipliers p (`_shallow_program`); a task knows its penalty,
-its convex program at a point, and what to do with the program's solution. LipSDP proposes multipliers.
+its convex program at a point, as an SDP and as cones for our own interior point, and what to do with the
+solution y of either. LipSDP proposes multipliers.
 """
 
 import abc
@@ -11,6 +12,7 @@ import logging
 from typing import ClassVar
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from .._errors import NotCertified, SolveFailed
@@ -20,6 +22,7 @@ from ..certificates import Certificate, verify
 from ..lmi import SDP
 from ..methods import ClosedForm, LipSDP
 from ..network import Network
+from ._shallow_cones import AbstractUnitCone, ArrowCone, NormCones
 from ._shallow_model import ShallowModel
 from ._shallow_program import lipschitz_program, penalty_rho, weight_decay_program
 
@@ -61,6 +64,12 @@ class AbstractTask(abc.ABC):
         """The convex program at the point, with the pattern rows G."""
 
     @abc.abstractmethod
+    def cones(
+        self, model: ShallowModel, point: Point
+    ) -> tuple[list[AbstractUnitCone], np.ndarray, np.ndarray]:
+        """The same but for the rows: (its cones, the variables after V inside them, their linear term)."""
+
+    @abc.abstractmethod
     def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
         """The solution y of the program as a point."""
 
@@ -91,7 +100,31 @@ class AbstractLipschitzTask(AbstractTask):
         return rho, point
 
     def penalty(self, model: ShallowModel, point: Point) -> float:
-        return penalty_rho(point.V, model.signs, point.p)
+        return penalty_rho(point.V, model.S, point.p)
+
+    def cones(
+        self, model: ShallowModel, point: Point
+    ) -> tuple[list[AbstractUnitCone], np.ndarray, np.ndarray]:
+        p = self.inside(model, point)
+        rho = 1.1 * penalty_rho(point.V, model.S, p) + 1e-6
+        heads, fixed = (model.inputs, model.S.shape[1]), self.fixed_multipliers(point)
+        cone = ArrowCone(model.S, heads, model.inputs + 1, fixed)
+        rest = np.array([rho]) if fixed is not None else np.append(rho, p)
+        linear = np.zeros(rest.size)
+        linear[0] = self.weight
+        return [cone], rest, linear
+
+    def fixed_multipliers(self, point: Point) -> np.ndarray | None:
+        """p, where the program keeps it."""
+        return None
+
+    def inside(self, model: ShallowModel, point: Point) -> np.ndarray:
+        """p with K > 0 well fulfilled and no entry at zero."""
+        fixed = self.fixed_multipliers(point)
+        if fixed is not None:
+            return fixed
+        largest = float(scipy.linalg.eigvalsh((model.S.T * point.p) @ model.S)[-1])
+        return point.p * min(1.0, 1.8 / max(largest, 1e-300)) + 0.1 / model.units
 
     def by_lipsdp(self, model: ShallowModel, point: Point) -> Point | None:
         """The same weights with multipliers by LipSDP; None where its solver gives up."""
@@ -146,6 +179,9 @@ class Alternating(AbstractLipschitzTask):
     def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
         return Point(y[: point.V.size].reshape(point.V.shape), point.p)
 
+    def fixed_multipliers(self, point: Point) -> np.ndarray | None:
+        return point.p
+
     def polished(self, model: ShallowModel, point: Point) -> Point | None:
         return self.by_lipsdp(model, point)
 
@@ -168,6 +204,13 @@ class WeightDecay(AbstractTask):
     def program(self, model: ShallowModel, point: Point, G: sp.csr_array) -> SDP:
         return weight_decay_program(model, self.weight, G)[0]
 
+    def cones(
+        self, model: ShallowModel, point: Point
+    ) -> tuple[list[AbstractUnitCone], np.ndarray, np.ndarray]:
+        norms = np.linalg.norm(point.V, axis=1)
+        rest = 1.1 * norms + 1e-3 * norms.mean() + 1e-9
+        return [NormCones(*point.V.shape)], rest, np.full(model.units, self.weight)
+
     def target(self, model: ShallowModel, point: Point, y: np.ndarray) -> Point:
         return Point(y[: point.V.size].reshape(point.V.shape), point.p)
 
@@ -188,7 +231,7 @@ def _proven(network: Network) -> Certificate:
 def _inverse_multipliers(
     model: ShallowModel, V: np.ndarray, certificate: Certificate, magnitudes: np.ndarray
 ) -> np.ndarray:
-    """p_j = nu_j^2 / t_j for the units scaled to a_j = s_j.
+    """p_j = nu_j^2 / t_j for the units scaled to |a_j| = 1.
 
     With weights 2^-k W the LMI has T' where that of W has 4^k1 T', k1 the output layer's power.
     Units that do not see the input may have p_j = 0; a little more keeps the next program strict.
@@ -199,4 +242,5 @@ def _inverse_multipliers(
     t = np.ldexp(t, 2 * powers[1]) if powers else t
     moving = V[:, :-1].any(axis=1) & (t > 0)
     p = np.where(moving, magnitudes**2 / np.where(moving, t, 1.0), 0.0)
-    return np.where(moving, p, 1e-6 * max(2.0 - float(p.sum()), 0.0) / p.size)
+    room = 2.0 - float(scipy.linalg.eigvalsh((model.S.T * p) @ model.S)[-1])
+    return np.where(moving, p, 1e-6 * max(room, 0.0) / p.size)
