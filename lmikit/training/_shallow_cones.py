@@ -198,7 +198,7 @@ class ArrowCone(AbstractUnitCone):
     def adjoint(self, z: np.ndarray) -> np.ndarray:
         V = np.zeros((self.n, self.width))
         V[:, : self.head] = 2.0 * z[self.units, self.varying]
-        parts = [V.ravel(), [np.trace(z[self.rho, self.rho])]]
+        parts = [V.ravel(), np.array([np.trace(z[self.rho, self.rho])])]
         if self.p is None:
             parts.append(2.0 * (z[self.units].T * self.Q).sum(axis=0))
         return np.concatenate(parts)
