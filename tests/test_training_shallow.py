@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import lmikit
 from lmikit import InputError, Network, OptionError, SolveFailed, Witness
+from lmikit.adapters import from_sklearn, from_torch
 from lmikit.lmi import Solution, Status
 from lmikit.solvers import SCS, Clarabel
 from lmikit.training import (
@@ -29,6 +30,7 @@ from lmikit.training import (
     admm_pauli,
     convex_shallow,
     pgd_attack,
+    reduce_lipschitz,
     sgd,
     with_weight_decay,
 )
@@ -65,14 +67,18 @@ def random_net(rng, inputs, units, offset=0.0):
 def problems(draw, max_units=5, max_rows=12, loss="squared"):
     """(network, X, y): small, at times with a unit that is dead on the data or has a_j = 0, or equal rows."""
     rng = np.random.default_rng(draw(seeds))
-    inputs, units, outputs = draw(st.integers(1, 3)), draw(st.integers(1, max_units)), draw(st.integers(1, 3))
+    inputs, units, outputs = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, max_units)),
+        draw(st.integers(1, 3)),
+    )
     X, y = data(rng, draw(st.integers(2, max_rows)), inputs)
     y = np.column_stack([y, *rng.standard_normal((outputs - 1, len(y)))])
     if loss == "cross_entropy":
         y = rng.integers(0, max(outputs, 2), len(y))
     if draw(st.booleans()):
         X[-1] = X[0]
-    first, outer = rng.standard_normal((units, inputs)), rng.standard_normal((outputs, units))
+    first, outer = (rng.standard_normal((units, inputs)), rng.standard_normal((outputs, units)))
     bias = rng.standard_normal(units)
     kind = draw(st.sampled_from(("plain", "dead", "silent", "constant")))
     if kind == "dead":
@@ -81,7 +87,7 @@ def problems(draw, max_units=5, max_rows=12, loss="squared"):
         outer[:, 0] = 0.0
     elif kind == "constant":
         first[0], bias[0] = 0.0, 1.0
-    return Network.from_arrays([first, outer], [bias, rng.standard_normal(outputs)], "relu"), X, y
+    return (Network.from_arrays([first, outer], [bias, rng.standard_normal(outputs)], "relu"), X, y)
 
 
 def squared_error(network, X, y):
@@ -322,7 +328,7 @@ def test_weight_decay_program_agrees_between_solvers(trained):
     assert np.isclose(SCS(tol=1e-7).solve(sdp).objective + offset, exact, rtol=1e-4)
 
 
-KINDS = ("joint", "alternating", "decay", "solver")
+KINDS = ("joint", "alternating", "decay", "solver", "freed")
 
 
 @settings(max_examples=12)
@@ -337,7 +343,10 @@ def test_never_worse_monotone_and_as_reported(source, kind, loss):
         arrays = (*result.network.weights, result.network.layers[0].bias)
         penalty = 0.5 * sum(float((w**2).sum()) for w in arrays)
     else:
-        options = {"multipliers": kind, "max_iterations": 3} if kind != "solver" else {"solver": Clarabel()}
+        options = {
+            "solver": {"solver": Clarabel()},
+            "freed": {"free_outputs": True, "pattern_updates": 1, "tol": 0.0},
+        }.get(kind, {"multipliers": kind, "max_iterations": 3})
         result = convex_shallow(network, X, y, lipschitz=weight, loss=loss, **options)
         penalty = result.certificate.bound**2
     assert lmikit.check(result.certificate, result.network).ok
@@ -348,7 +357,9 @@ def test_never_worse_monotone_and_as_reported(source, kind, loss):
     recomputed = value(result.network, X, y) + weight * penalty
     # the proven bound may be a little better than the multipliers in hand, and worse by proven rounding
     assert recomputed <= result.objective * (1 + 1e-6) + 1e-9
-    before, after = read_model(network, X, y, loss), read_model(result.network, X, y, loss)
+    if kind == "freed":
+        return  # its patterns and directions may change
+    before, after = (read_model(network, X, y, loss), read_model(result.network, X, y, loss))
     margin = pattern_rows(before)[:, : before.V.size]
     mapped = np.zeros((before.hidden, before.X.shape[1]))
     mapped[after.live] = after.V
@@ -392,6 +403,75 @@ def test_the_interior_point_agrees_with_other_solvers_within_its_gap(trained, pe
     assert mine.objective - mine.gap <= theirs.objective * (1 + 1e-6)
     assert np.isclose(mine.objective, theirs.objective, rtol=1e-5)
     assert theirs.gap is None
+
+
+@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+def test_freed_output_weights_are_optimal_within_the_gap(trained, loss):
+    """No other output weights do better, and both layers together do better than one."""
+    network, X, y, *_ = trained
+    y = np.column_stack([y, X[:, 0]]) if loss == "squared" else (y > 0).astype(int) + (X[:, 1] > 0.5)
+    rng = np.random.default_rng(0)
+    outer = rng.standard_normal((2 if loss == "squared" else 3, 12))
+    network = Network.from_arrays([network.weights[0], outer], [network.layers[0].bias, outer[:, 0]], "relu")
+    options = {"lipschitz": 0.02, "loss": loss}
+    fixed = convex_shallow(network, X, y, **options)
+    freed = convex_shallow(network, X, y, free_outputs=True, **options)
+    assert freed.objective < fixed.objective * (1 - 1e-3)
+    (step,) = (s for s in freed.history if s.stage == "outputs")
+    value = squared_error if loss == "squared" else cross_entropy
+    W, A = freed.network.weights
+    for size in (1e-3, 1e-2, 1e-1):
+        other = A + size * rng.standard_normal(A.shape)
+        net = Network.from_arrays([W, other], [layer.bias for layer in freed.network.layers], "relu")
+        objective = value(net, X, y) + 0.02 * lmikit.lipschitz(net).bound ** 2
+        assert objective >= step.objective - step.gap - 1e-7
+
+
+@settings(max_examples=4)
+@given(st.data(), st.sampled_from(("squared", "cross_entropy")), st.sampled_from((1.0, 1.5)))
+def test_reduced_networks_have_a_smaller_proven_bound_at_no_larger_loss(source, loss, factor):
+    network, X, y = source.draw(problems(loss=loss))
+    value = squared_error if loss == "squared" else cross_entropy
+    limit = value(network, X, y) * factor * (1 + 1e-12)
+    result = reduce_lipschitz(network, X, y, loss=loss, max_loss=limit, programs=2)
+    assert lmikit.check(result.certificate, result.network).ok
+    bounds, losses = zip(*((s.penalty, s.loss) for s in result.history), strict=True)
+    assert all(b < a for a, b in itertools.pairwise(bounds))
+    assert max(losses) <= limit
+    assert np.isclose(result.certificate.bound**2, result.objective)
+    assert result.objective <= result.initial_objective
+    assert value(result.network, X, y) <= limit * (1 + 1e-9)
+
+
+@pytest.mark.slow
+def test_networks_of_other_packages_are_reduced_by_one_call(trained):
+    _, X, y, *_ = trained
+    sklearn = pytest.importorskip("sklearn.neural_network")
+    labels = (y > 0).astype(int)
+    regressor = sklearn.MLPRegressor(hidden_layer_sizes=(12,), max_iter=200, random_state=0, tol=0.1).fit(
+        X, y
+    )
+    classifier = sklearn.MLPClassifier((12,), max_iter=200, random_state=0, tol=0.1).fit(X, labels)
+    for model, target, loss in ((regressor, y, "squared"), (classifier, labels, "cross_entropy")):
+        network = from_sklearn(model)
+        result = reduce_lipschitz(network, X, target, loss=loss, programs=3)
+        value = squared_error if loss == "squared" else cross_entropy
+        assert result.certificate.bound < 0.95 * lmikit.lipschitz(network).bound
+        assert value(result.network, X, target) <= value(network, X, target) * (1 + 1e-9)
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    network = from_torch(torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)))
+    result = reduce_lipschitz(network, X, np.column_stack([y, X[:, 0]]), programs=2)
+    assert result.certificate.bound < lmikit.lipschitz(network).bound
+
+
+def test_reduction_refuses_what_cannot_be_meant(trained):
+    network, X, y, *_ = trained
+    with pytest.raises(InputError, match=r"above max_loss=0\.0"):
+        reduce_lipschitz(network, X, y, max_loss=0.0)
+    with pytest.raises(OptionError, match="programs is 0"):
+        reduce_lipschitz(network, X, y, programs=0)
+    assert reduce_lipschitz(network, X, y, time_limit=1e-9).network is network
 
 
 @pytest.mark.parametrize("penalty", ["lipschitz", "weight_decay"])
@@ -540,6 +620,7 @@ def test_bad_data_and_options_are_refused():
         ({"lipschitz": 1.0, "tol": -1.0}, "tol is"),
         ({"lipschitz": 1.0, "pattern_updates": -1}, "integer >= 0"),
         ({"lipschitz": 1.0, "multipliers": "alternating", "pattern_updates": 1}, "keeps its patterns"),
+        ({"weight_decay": 1.0, "free_outputs": True}, "free_outputs belongs to"),
         ({"lipschitz": 1.0, "loss": "hinge"}, "loss is 'hinge'"),
         ({"lipschitz": 1.0, "loss": "cross_entropy", "solver": Clarabel()}, "takes quadratic objectives"),
     ):
@@ -765,9 +846,12 @@ def test_servo_with_a_hundred_units(data_dir):
 
 def test_the_page_runs(tmp_path, monkeypatch):
     page = pathlib.Path(__file__).resolve().parent.parent / "docs" / "theory" / "convex_shallow.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    first, second = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(code, names)
+    exec(first, names)
     assert names["result"].objective < 0.95 * names["result"].initial_objective
     assert (tmp_path / "smoother.npz").exists()
+    pytest.importorskip("sklearn")
+    exec(second, names)
+    assert names["smoother"].certificate.bound < names["lmikit"].lipschitz(names["network"]).bound

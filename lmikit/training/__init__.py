@@ -26,6 +26,7 @@ from ._rs_lmi import rs_lmi
 from ._rs_lmi_options import RSLMIOptions
 from ._sgd import SGDResult, sgd
 from ._shallow import convex_shallow
+from ._shallow_reduce import reduce_lipschitz
 from ._shallow_result import ShallowResult, ShallowStep
 from ._state import TrainingState
 from ._traced_gains import pairwise_gains, product_gains
@@ -82,6 +83,7 @@ __all__ = [
     "pgd_attack",
     "product_gains",
     "project_weights",
+    "reduce_lipschitz",
     "rs_lmi",
     "sgd",
     "with_norm_penalty",

@@ -35,6 +35,7 @@ def convex_shallow(
     working_set: float | None = None,
     max_iterations: int = 20,
     pattern_updates: int = 0,
+    free_outputs: bool = False,
     tol: float = 1e-4,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
@@ -54,8 +55,10 @@ def convex_shallow(
     multipliers and |a_j| fixed, until an iteration gains less than `tol` of the objective or
     `max_iterations` are done. `pattern_updates` solves the joint program, or that of weight decay, that
     many times more; before each, the pattern rows with a positive multiplier change sides, which keeps
-    the point feasible and lets units move on (not in the paper). `working_set` in (0, 1] starts each
-    program with that share of the pattern rows and adds violated ones. `solver` None is an interior point
+    the point feasible and lets units move on (not in the paper). `free_outputs` solves after each joint
+    program another convex one, for the outer weights and the multipliers with the hidden layer kept, so that
+    directions may change. `working_set` in (0, 1] starts each program with that share of the pattern rows
+    and adds violated ones. `solver` None is an interior point
     method for these programs, with the gap in `history`; another one solves them as SDPs ("squared" only).
     `time_limit` in seconds counts for the whole call, and the best point so far comes back.
 
@@ -67,16 +70,18 @@ def convex_shallow(
     first program has no usable point, NotCertified.
     """
     _check(lipschitz, weight_decay, multipliers, working_set, max_iterations, pattern_updates, tol)
-    if loss != "squared" and solver is not None:
-        raise OptionError(
-            f"solver={type(solver).__name__} takes quadratic objectives; leave it out for {loss!r}."
-        )
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     if lipschitz is None:
         assert weight_decay is not None
         task: AbstractTask = WeightDecay(weight_decay)
     else:
         task = (Joint if multipliers == "joint" else Alternating)(lipschitz)
+    if free_outputs and not isinstance(task, Joint):
+        raise OptionError("free_outputs belongs to lipschitz= with multipliers='joint'.")
+    if loss != "squared" and solver is not None:
+        raise OptionError(
+            f"solver={type(solver).__name__} takes quadratic objectives; leave it out for {loss!r}."
+        )
     alternating = isinstance(task, Alternating)
     return Descent(
         task,
@@ -85,6 +90,7 @@ def convex_shallow(
         iterations=max_iterations if alternating else 1 + pattern_updates,
         tol=tol,
         cross=not alternating,
+        free_outputs=free_outputs,
         working_set=working_set,
         deadline=deadline,
         progress=progress,

@@ -12,10 +12,11 @@ from ..solvers import AbstractSolver
 from ._shallow_cones import PatternCone
 from ._shallow_interior import interior_point
 from ._shallow_model import ShallowModel
+from ._shallow_outer import free_outputs
 from ._shallow_program import pattern_rows
 from ._shallow_result import ShallowResult, ShallowStep
 from ._shallow_rows import solve_with_rows
-from ._shallow_tasks import AbstractTask, Point
+from ._shallow_tasks import AbstractTask, Joint, Point
 
 __all__ = ["Descent"]
 
@@ -37,6 +38,7 @@ class Descent:
     iterations: int
     tol: float
     cross: bool
+    free_outputs: bool = False
     working_set: float | None = None
     deadline: float = np.inf
     progress: ProgressCallback | None = None
@@ -74,18 +76,24 @@ class Descent:
             except SolveFailed as error:
                 if k == 0:
                     raise
-                return point, f"the solver failed; the last good weights are kept: {error}"
+                return (point, f"the solver failed; the last good weights are kept: {error}")
+            slack = self._slack(y[: point.V.size])
+            held = z > slack
             point = self._move(self.task.stage, point, self.task.target(self.model, point, y), gap)
             better = self.task.polished(self.model, point)
             if better is not None:
                 point = self._move("multipliers", point, better)
+            if self.free_outputs:
+                point = self._free_outputs(point)
             if time.perf_counter() > self.deadline:
                 return point, "the time limit was reached"
             if k + 1 < self.iterations and before - self.history[-1].objective <= self.tol * before:
-                return point, f"an iteration gained less than {self.tol:g} of the objective"
+                return (point, f"an iteration gained less than {self.tol:g} of the objective")
             if self.cross:
-                self.model = self.model.crossed(z > self._slack(y[: point.V.size]))
-        return point, "the program was solved" if self.iterations == 1 else f"{self.iterations} were solved"
+                # a unit that the outer layer revived has left the border
+                border = 10.0 * float(slack[held].max(initial=0.0))
+                self.model = self.model.crossed(held & (self._slack(point.V.ravel()) <= border))
+        return (point, "the program was solved" if self.iterations == 1 else f"{self.iterations} were solved")
 
     def _solve(self, point: Point) -> tuple[np.ndarray, np.ndarray, float | None]:
         X, _ = self._rows()
@@ -146,6 +154,19 @@ class Descent:
         if solution.dual is not None and solution.dual.z.size:
             z[mask] = solution.dual.z
         return solution.y, z, None
+
+    def _free_outputs(self, point: Point) -> Point:
+        """The outer layer's program; its point where the true objective falls."""
+        assert isinstance(self.task, Joint)
+        left = None if np.isinf(self.deadline) else max(self.deadline - time.perf_counter(), 1e-3)
+        model, found, gap = free_outputs(self.task, self.model, point, left)
+        loss, penalty = model.loss(found.V), self.task.penalty(model, found)
+        if loss + self.task.weight * penalty > self.history[-1].objective:
+            return point
+        self.model = model
+        self._record("outputs", loss, penalty, gap)
+        better = self.task.by_lipsdp(model, found)
+        return found if better is None else self._move("multipliers", found, better)
 
     def _move(self, stage: str, point: Point, target: Point, gap: float | None = None) -> Point:
         """The longest listed step towards `target` at which the true objective does not rise, or none."""

@@ -20,7 +20,7 @@ from .._progress import Progress, ProgressCallback
 from ._shallow_cones import AbstractUnitCone
 from ._shallow_fits import AbstractFit
 
-__all__ = ["InteriorPoint", "interior_point"]
+__all__ = ["ProgramPoint", "interior_point"]
 
 _SMALL = 1500  # variables up to which several BLAS threads only cost time
 _ITERATIONS = 100
@@ -28,7 +28,7 @@ _SHARE = 0.9  # of the way to the border: closer, the semidefinite block leaves 
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class InteriorPoint:
+class ProgramPoint:
     """x, each cone's multipliers, the gap (inf with residuals left), and whether it is within tolerance."""
 
     x: np.ndarray
@@ -47,7 +47,7 @@ def interior_point(
     tol: float = 1e-6,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
-) -> InteriorPoint:
+) -> ProgramPoint:
     """Minimise from x, at which every cone but the patterns' has its slack inside.
 
     It stops where the gap is at most `tol` of the objective and the residuals are small beside their
@@ -97,7 +97,7 @@ class _Iteration:
         nothing = np.zeros_like(dx)
         return [cone.slack(dx) - cone.slack(nothing) for cone in self.cones]
 
-    def run(self, tol: float, time_limit: float | None, progress: ProgressCallback | None) -> InteriorPoint:
+    def run(self, tol: float, time_limit: float | None, progress: ProgressCallback | None) -> ProgramPoint:
         least = 1e-3 * abs(self.objective) + 1e-12  # the infimum may be 0, and not attained
         began, solved, k = time.perf_counter(), False, 0
         for k in range(_ITERATIONS):
@@ -112,7 +112,7 @@ class _Iteration:
             if solved or late or not self._step():
                 break
         gap = self.gap if self._small(1e-3) else np.inf
-        return InteriorPoint(self.x, self.z, gap, k, solved)
+        return ProgramPoint(self.x, self.z, gap, k, solved)
 
     def _evaluate(self) -> None:
         value, gradient, self.H = self.fit.curved(self.x[: self.fit.columns])

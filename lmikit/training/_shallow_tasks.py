@@ -28,7 +28,7 @@ from ._shallow_program import lipschitz_program, penalty_rho, weight_decay_progr
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["AbstractTask", "Alternating", "Joint", "Point", "WeightDecay"]
+__all__ = ["AbstractTask", "Alternating", "Joint", "Point", "WeightDecay", "proven_bound"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ class AbstractLipschitzTask(AbstractTask):
         """With the better proof of LipSDP and of the multipliers in hand."""
         nu = self.magnitudes(model, point)
         network = model.network(point.V, nu)
-        rho, t, proven = self.penalty(model, point), np.zeros(model.hidden), [_proven(network)]
+        rho, t, proven = (self.penalty(model, point), np.zeros(model.hidden), [proven_bound(network)])
         if np.isfinite(rho) and (point.p > 0).all():
             t[model.live] = nu**2 / point.p
             with contextlib.suppress(NotCertified):
@@ -216,10 +216,10 @@ class WeightDecay(AbstractTask):
 
     def result(self, model: ShallowModel, point: Point) -> tuple[Network, Certificate]:
         network = model.network(point.V, np.sqrt(np.linalg.norm(point.V, axis=1)))
-        return network, _proven(network)
+        return network, proven_bound(network)
 
 
-def _proven(network: Network) -> Certificate:
+def proven_bound(network: Network) -> Certificate:
     """LipSDP's bound, or that of a closed form where the SDP's solver gives up."""
     try:
         return least_proven(network, LipSDP())

@@ -1,0 +1,93 @@
+"""A smaller proven bound for a shallow network at no larger loss, by one call."""
+
+import logging
+import time
+from typing import Any, Literal
+
+import numpy as np
+
+from .._errors import InputError, OptionError, SolveFailed
+from .._progress import ProgressCallback
+from ..network import Network
+from ._shallow import convex_shallow
+from ._shallow_model import read_model
+from ._shallow_result import ShallowResult, ShallowStep
+from ._shallow_tasks import proven_bound
+
+_log = logging.getLogger(__name__)
+
+__all__ = ["reduce_lipschitz"]
+
+
+def reduce_lipschitz(
+    network: Network,
+    X: Any,
+    y: Any,
+    *,
+    loss: Literal["squared", "cross_entropy"] = "squared",
+    max_loss: float | None = None,
+    programs: int = 6,
+    time_limit: float | None = None,
+    progress: ProgressCallback | None = None,
+) -> ShallowResult:
+    """A network with a smaller proven Lipschitz bound whose loss on the data is not larger.
+
+    minimise L^2 subject to loss(f(X), y) <= max_loss (None: that of the given network), approximately: by
+    the minimisers of loss + w L^2 (`convex_shallow` with `free_outputs`) for `programs` weights w > 0,
+    bisected on a logarithmic scale, each from the best network so far. `network` has one hidden layer of
+    ReLU units, from any source (`lmikit.adapters`); X, y and `loss` as for `convex_shallow`.
+
+    In the result `objective` is L^2 and `certificate` proves L; `history` holds the given network and each
+    one that was taken, with a smaller bound than the one before and a loss of at most `max_loss`. Where no
+    program helped, the given network comes back. Raises InputError (also where the given network's loss is
+    above `max_loss`), OptionError, NotCertified.
+    """
+    if isinstance(programs, bool) or not isinstance(programs, int) or programs < 1:
+        raise OptionError(f"programs is {programs!r}; expected an integer >= 1.")
+    began, best = time.perf_counter(), network
+    fits = _loss(network, X, y, loss)
+    limit = fits if max_loss is None else float(max_loss)
+    if not fits <= limit:
+        raise InputError(f"the network's loss is {fits:.6g}, above max_loss={max_loss!r}; train it on first.")
+    certificate = proven_bound(network)
+    history = [_step("start", fits, certificate.bound, began)]
+    # the weight at which loss and penalty are equal, and from there a factor 10 until both sides are known
+    weight, low, high = (max(limit, 1e-9) / max(certificate.bound**2, 1e-300), 0.0, np.inf)
+    for _ in range(programs if certificate.bound > 0 else 0):
+        left = None if time_limit is None else time_limit - (time.perf_counter() - began)
+        if left is not None and left <= 0:
+            break
+        options: dict[str, Any] = {"pattern_updates": 1, "free_outputs": True, "time_limit": left}
+        try:
+            found = convex_shallow(best, X, y, lipschitz=weight, loss=loss, progress=progress, **options)
+        except SolveFailed as error:
+            _log.info("no network for the weight %g: %s", weight, error)
+            high = weight
+        else:
+            fits = _loss(found.network, X, y, loss)
+            if fits > limit:
+                high = weight
+            else:
+                low = weight
+                if found.certificate.bound < certificate.bound:
+                    best, certificate = found.network, found.certificate
+                    history.append(_step("joint", fits, certificate.bound, began))
+        weight = low * 10.0 if np.isinf(high) else high / 10.0 if low == 0.0 else float(np.sqrt(low * high))
+    return ShallowResult(
+        network=best,
+        objective=history[-1].objective,
+        initial_objective=history[0].objective,
+        certificate=certificate,
+        history=tuple(history),
+        reason=f"the bound fell {len(history) - 1} times",
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _loss(network: Network, X: Any, y: Any, loss: Any) -> float:
+    model = read_model(network, X, y, loss)
+    return model.loss(model.V)
+
+
+def _step(stage: str, fits: float, bound: float, began: float) -> ShallowStep:
+    return ShallowStep(stage, fits, bound**2, bound**2, time.perf_counter() - began)
