@@ -8,6 +8,7 @@ import pytest
 import lmikit
 from lmikit import InputError
 from lmikit import training as T
+from lmikit.training import layers
 
 LOSSES = [T.WorstCaseLogits(0.4, ramp=8), T.CertifiedHinge(0.7, ramp=8, sharpness=2.0)]
 
@@ -27,6 +28,16 @@ class InTorch:
         value.backward()
         return float(value.detach()), [t.grad.numpy() for t in tensors]
 
+    def callback(self, loss, X, y):
+        nn, phi = self.torch.nn, layers.activation("abs")
+        maps = [nn.Linear(5, 6), nn.Linear(6, 4), nn.Linear(4, 3)]
+        model = nn.Sequential(maps[0], phi, maps[1], phi, maps[2]).double()
+
+        def seen(logits, labels):
+            return loss.value(logits, labels, T.product_gains([m.weight for m in maps]))
+
+        return T.TorchLoss(model, seen, [(self.array(X), self.array(y))])
+
 
 class InJax:
     def __init__(self):
@@ -38,6 +49,14 @@ class InJax:
     def gradients(self, function, *arrays):
         value, there = self.jax.jit(self.jax.value_and_grad(function, tuple(range(len(arrays)))))(*arrays)
         return float(value), [np.asarray(g) for g in there]
+
+    def callback(self, loss, X, y):
+        def seen(weights, X, y):
+            V0, b0, V1, b1, V2, b2 = weights
+            logits = abs(abs(X @ V0.T + b0) @ V1.T + b1) @ V2.T + b2
+            return loss.value(logits, y, T.product_gains(weights[0::2]))
+
+        return T.JaxLoss(seen, [(X, y)])
 
 
 @pytest.fixture(params=["torch", pytest.param("jax", marks=pytest.mark.slow)])
@@ -109,6 +128,23 @@ def test_the_retraction_is_that_of_the_reference(framework):
         own = retraction([framework.array(w) for w in moved])
         for a, b in zip(own, retraction(moved), strict=True):
             assert np.allclose(np.asarray(a), b, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_callbacks_of_the_frameworks_give_the_gradients_of_the_reference(framework, loss):
+    """A dense net of |x| with the product of norms, on one batch, behind the same seam."""
+    weights = T.initial_weights((5, 6, 4, 3), 0)
+    X, y = np.random.default_rng(0).standard_normal((20, 5)), np.arange(20) % 3
+    value, expected = seen_at_the_full_radius(X, y, loss, weights)
+    own, found = framework.callback(loss, X, y)(weights)
+    assert abs(own - value) <= 1e-10 * (1.0 + abs(value))
+    assert all(np.allclose(a, b, rtol=1e-7, atol=1e-9) for a, b in zip(found, expected, strict=True))
+
+
+def seen_at_the_full_radius(X, y, loss, weights):
+    callback = T.DenseLoss(X, y, loss, gain=T.ProductGain(), activation="abs")
+    callback.seek(loss.ramp)
+    return callback(weights)
 
 
 def test_other_arrays_are_refused():

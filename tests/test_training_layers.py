@@ -42,7 +42,8 @@ def test_whatever_the_parameters_norms_are_at_most_one(seed, shape, size, dead):
     Q = layers.cayley_weight(V)
     assert Q.shape == V.shape
     assert np.abs(np.linalg.svd(Q, compute_uv=False) - 1.0).max() <= 1e-12 * (1.0 + size**2)
-    assert (layers.max_min(V[:, :2]) == np.sort(V[:, :2], axis=1)[:, ::-1]).all()
+    pairs = V[:, :2]
+    assert np.allclose(layers.max_min(pairs), np.sort(pairs, axis=1)[:, ::-1], rtol=1e-14, atol=1e-14 * size)
 
 
 @given(seeds, st.sampled_from(SHAPES))
@@ -127,6 +128,24 @@ def test_jax_computes_the_same_weights(torch):
         assert np.allclose(layers.aol_kernel(there(K)), layers.aol_kernel(torch.tensor(K)), atol=1e-12)
     with pytest.raises(InputError, match="NumPy array"):
         layers.aol_kernel(K)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["max_min", "half_abs"])
+def test_activations_in_jax_are_read_tightly(name):
+    jax = pytest.importorskip("jax")
+    W = [layers.cayley_weight(matrix(s, 3)).astype(np.float32) for s in ((8, 5), (6, 8), (3, 6))]
+    phi = getattr(layers, name)
+
+    def function(x):
+        return W[2] @ phi(W[1] @ phi(W[0] @ x))
+
+    network = adapters.from_jax(function, np.ones(5, np.float32))
+    assert lmikit.lipschitz(network).bound <= 1.0 + 1e-5
+    residual = matrix((7, 5), 4).astype(np.float32)
+    down = residual.T * layers.sll_scales(residual, np.ones(7, np.float32))
+    graph = adapters.from_jax(lambda x: x - down @ jax.nn.relu(residual @ x), np.ones(5, np.float32))
+    assert lmikit.lipschitz(graph).bound <= 1.0 + 1e-5
 
 
 def test_other_layers_are_refused(torch):

@@ -30,8 +30,9 @@ def graph_from_torch(model: Any, input_dim: int | tuple[int, ...], *, logits: bo
     methods), sums and differences of values, `torch.cat` of features or channels, flattening, Dropout,
     Identity, BatchNorm1d and BatchNorm2d with running statistics (folded in float64, which rounds), Conv1d,
     Conv2d, ConvTranspose2d with zero padding, AvgPool2d, AdaptiveAvgPool2d that divides, MaxPool2d (as
-    `GraphBuilder.max_pool` writes it), and any nesting of modules. `logits=True` leaves off a softmax at the
-    very end. Raises InputError naming the layer for everything else, BackendMissing without torch.
+    `GraphBuilder.max_pool` writes it), the MaxMin of `lmikit.training.layers`, and any nesting of modules.
+    `logits=True` leaves off a softmax at the very end. Raises InputError naming the layer for everything
+    else, BackendMissing without torch.
     """
     torch, graph = traced(model)
     shape = (input_dim,) if isinstance(input_dim, int) else tuple(input_dim)

@@ -1,6 +1,7 @@
 """Modules of torch that torch lacks and the readers know; torch is imported with this file."""
 
 import torch
+import torch.fx
 
 __all__ = ["AbsoluteValue", "MaxMin", "Tracer"]
 

@@ -2,7 +2,7 @@
 
 from ._optax import orthogonal_updates
 from ._torch import activation, aol, cayley, keep_orthogonal, make_orthogonal, sll
-from ._weights import aol_kernel, aol_weight, cayley_weight, max_min, sll_scales
+from ._weights import aol_kernel, aol_weight, cayley_weight, half_abs, max_min, sll_scales
 
 __all__ = [
     "activation",
@@ -11,6 +11,7 @@ __all__ = [
     "aol_weight",
     "cayley",
     "cayley_weight",
+    "half_abs",
     "keep_orthogonal",
     "make_orthogonal",
     "max_min",
