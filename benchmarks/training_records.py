@@ -278,7 +278,7 @@ RECIPES |= {
 GLOBAL = (Orthogonal, OrthogonalInTorch)  # shown at all radii
 WORDS = {
     "small": "orthogonal layers, |x|, worst-case logits at 0.5, 784-256-256-10",
-    "torch-orthogonal": "the same net and loss, trained in torch",
+    "torch-orthogonal": "the same in torch: orthogonal layers, |x|, worst-case logits at 0.5, 784-256-256-10",
     "large": "orthogonal layers, half |x|, certified hinge at 2, 784-256-256-256-256-10",
     "point": "ReLU, PGD at 0.6 and norm penalty 1e-2, 784-100-100-10",
     "far": "ReLU, PGD at 1.8 and norm penalty 5e-2, 784-128-100-10",
@@ -345,7 +345,8 @@ def page(rows: list[dict[str, Any]], images: int) -> str:
         labels = tuple(RADII) if isinstance(recipe, GLOBAL) else recipe.radii
         lines += [f"## {WORDS[name]}", ""]
         lines += [
-            f"{len(own)} seeds, {recipe.epochs} epochs, clean {cell([r['clean'] for r in own])}, trained in "
+            f"{len(own)} seed{'s' * (len(own) > 1)}, {recipe.epochs} epochs, "
+            f"clean {cell([r['clean'] for r in own])}, trained in "
             f"{np.mean([r['train_seconds'] for r in own]):.0f} CPU seconds.",
             "",
             f"| radius | global, all | at the point ({images}) | global ({images}) | PGD leaves ({images}) "
