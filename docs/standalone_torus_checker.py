@@ -181,7 +181,7 @@ def selected(node):
 
 
 def window(nodes, shapes, k):
-    """(source, shape, (height, width)) where node k is the maximum over windows side by side, else None."""
+    """(source, shape, size, stride) where node k is the maximum over windows without padding, else None."""
     if k < 3 or nodes[k - 1][0] != "groups" or nodes[k - 1][2][0] != "sort_groups":
         return None
     read, last, size = selected(nodes[k - 2]), selected(nodes[k]), nodes[k - 1][2][2][0].shape[0]
@@ -193,15 +193,28 @@ def window(nodes, shapes, k):
         return None
     channels, height, width = shapes[source]
     h, w = (len(set(v.tolist())) for v in (read[:size] // width, read[:size] % width))
-    if h * w != size or height % h or width % w or read.size != channels * height * width:
+    starts = [int(v) for v in read[::size] if v < height * width]
+    wide = sum(v < width for v in starts)
+    if h * w != size or wide == 0 or len(starts) % wide:
         return None
-    pixels = np.arange(read.size).reshape(channels, height // h, h, width // w, w).transpose(0, 1, 3, 2, 4)
-    fits = (pixels.reshape(-1) == read).all() and (last == np.arange(size - 1, read.size, size)).all()
-    return (source, shapes[source], (h, w)) if fits else None
+    down, right = starts[wide] // width if wide < len(starts) else h, starts[1] if wide > 1 else w
+    if down < 1 or right < 1:
+        return None
+    rows = range(0, height - h + 1, down)
+    columns = range(0, width - w + 1, right)
+    pixels = [
+        [c * height * width + (i + a) * width + j + b for a in range(h) for b in range(w)]
+        for c in range(channels)
+        for i in rows
+        for j in columns
+    ]
+    pixels = np.array(pixels).reshape(-1)
+    fits = np.array_equal(pixels, read) and np.array_equal(last, np.arange(size - 1, read.size, size))
+    return (source, shapes[source], (h, w), (down, right)) if fits else None
 
 
 def with_trees(nodes, sizes):
-    """Max-pooling by max(a, b) = b + relu(a - b), pixel after pixel, halving the values of a window."""
+    """Max-pooling by max(a, b) = b + relu(a - b), halving the values of a window, one pixel the last."""
     shapes, result, widths, place = images(nodes), [], [], {}
     found = {k: w for k in range(len(nodes)) if (w := window(nodes, shapes, k)) is not None}
     inner = {j for k in found for j in (k - 1, k - 2)}
@@ -212,20 +225,21 @@ def with_trees(nodes, sizes):
 
     for k, (node, size) in enumerate(zip(nodes, sizes, strict=True)):
         if k in found:
-            source, (channels, height, width), (h, w) = found[k]
-            small, source = (channels, height // h, width // w), place[source]
+            source, (channels, height, width), (h, w), step = found[k]
+            small = channels, (height - h) // step[0] + 1, (width - w) // step[1] + 1
+            source, base = place[source], (min(step[0], h) - 1) * w + min(step[1], w) - 1
             minus = Conv(-np.ones((channels, 1, 1, 1)), small, (1, 1), [[0, 0]] * 2, (1, 1), channels)
 
             def reading(
-                weights, plus, less, shape=(channels, height, width), h=h, w=w, at=source, minus=minus
+                weights, plus, less, shape=(channels, height, width), h=h, w=w, at=source, minus=minus, s=step
             ):
                 K = np.zeros((shape[0], 1, h, w))
                 for t, weight in weights.items():
                     K[:, 0, t // w, t % w] = weight
-                first = Conv(K, shape, (h, w), [[0, 0]] * 2, (1, 1), shape[0])
+                first = Conv(K, shape, s, [[0, 0]] * 2, (1, 1), shape[0])
                 return [(at, first), *((p, "identity") for p in plus), *((p, minus) for p in less)]
 
-            values = [(t, ()) for t in range(h * w)]
+            values = [(t, ()) for t in range(h * w) if t != base] + [(base, ())]
             while len(values) > 1:
                 halved = []
                 for (a, ra), (b, rb) in zip(values[::2], values[1::2], strict=False):
@@ -318,7 +332,8 @@ class Torus:
                     continue
                 positions = self.cells[axis] * self.phases[k][axis]
                 for i in range(conv.output[1 + axis], positions):
-                    if any((s * i + d * a - p) % (positions * s) < n for a in range(taps)):
+                    used = [a for a in range(taps) if conv.K.take(a, axis=2 + axis).any()]
+                    if any((s * i + d * a - p) % (positions * s) < n for a in used):
                         return False
         return True
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torus_helpers import conv, random_network
+from torus_helpers import conv, pooled_network, random_network
 
 import lmikit
 from lmikit import InputError, Network, NotCertified
@@ -16,7 +16,7 @@ from lmikit.certificates.torus import TorusCertificate, verify_torus
 from lmikit.certificates.torus._proofs import root_above
 from lmikit.formulations.torus import fast_torus
 from lmikit.graph import GraphBuilder, GraphWitness, Part, chain_graph
-from lmikit.maps import Convolution2d
+from lmikit.maps import Convolution2d, pooling_windows
 from lmikit.network import Slopes
 from lmikit.torus import TorusWitness, torus_form
 from lmikit.torus._roots import float_roots
@@ -43,7 +43,17 @@ def form_or_none(graph, cells=None):
 @settings(max_examples=20)
 def test_a_proof_on_the_torus_is_one_of_the_unrolled_network(seed, more):
     """The lemma: the tied multipliers, repeated over the positions, prove the same bound of the network."""
-    graph = random_network(seed)
+    tied_and_unrolled(random_network(seed), seed, more)
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=8)
+def test_pooling_of_any_windows_is_on_the_torus_what_it_is_unrolled(seed):
+    """Windows that overlap, lie apart or leave an edge out, as trees whose taps have their stride."""
+    tied_and_unrolled(pooled_network(seed), seed, seed % 2)
+
+
+def tied_and_unrolled(graph, seed, more):
     form = form_or_none(graph)
     if form is None:
         return
@@ -60,6 +70,21 @@ def test_a_proof_on_the_torus_is_one_of_the_unrolled_network(seed, more):
     assert unrolled.bound == certificate.bound
     assert lmikit.check(certificate, graph, exact=True)
     assert certificate.bound >= lmikit.lower_bound(graph, starts=8, steps=5).value
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "fits"), [(3, 2, True), (2, 2, True), (3, 1, False), (2, 1, False)]
+)
+def test_a_convolution_reads_pooled_images_only_where_they_are_zero_outside(size, stride, fits):
+    rng, g = np.random.default_rng(0), GraphBuilder()
+    value = g.relu(conv(rng, 1, (1, 5, 5), 3, padding=1) @ g.input(25))
+    value = g.max_pool(value, pooling_windows((1, 5, 5), size, stride=stride), tree=False)
+    side = (5 - size) // stride + 1
+    assert (form_or_none(g.output(conv(rng, 1, (1, side, side), 1) @ value)) is not None) == fits
+
+
+def test_most_networks_with_pooling_lie_on_a_torus():
+    assert sum(form_or_none(pooled_network(seed)) is not None for seed in range(40)) >= 20
 
 
 def test_most_random_networks_lie_on_a_torus():

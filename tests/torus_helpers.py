@@ -45,3 +45,24 @@ def random_network(seed):
     else:
         value = rng.standard_normal((2, value.size)) @ value
     return g.output(value)
+
+
+def pooled_network(seed):
+    """A convolution, max-pooling of windows that may overlap or leave pixels out, and what may follow."""
+    rng = np.random.default_rng(seed)
+    g = GraphBuilder()
+    shape = int(rng.integers(1, 3)), int(rng.integers(4, 7)), int(rng.integers(4, 7))
+    first = conv(rng, 2, shape, 3, padding=1)
+    window, stride = (tuple(int(n) for n in rng.integers(1, top, 2)) for top in (4, 3))
+    value = g.apply(PHIS[int(rng.integers(4))], first @ g.input(int(np.prod(shape))))
+    value = g.max_pool(value, pooling_windows(first.output_shape, window, stride=stride), tree=False)
+    small = tuple((n - w) // s + 1 for n, w, s in zip(shape[1:], window, stride, strict=True))
+    kind = int(rng.integers(3))
+    if kind < 2:
+        taps = min(3, *small)
+        value = conv(rng, 2, (2, *small), taps, padding=taps // 2) @ value
+    if kind == 0:
+        value = g.relu(value)
+    if kind != 1:
+        value = rng.standard_normal((2, value.size)) / 3 @ value
+    return g.output(value)

@@ -117,7 +117,8 @@ class Images:
                         return False
                     continue
                 outside = np.arange(ax.outputs, m * self.phases[k][axis])
-                taps = ax.dilation * np.arange(ax.taps) - ax.before
+                used = np.flatnonzero(conv.kernel.any(axis=(0, 1, 3 - axis)))  # a zero reads nothing
+                taps = ax.dilation * used - ax.before
                 where = (ax.stride * outside[:, None] + taps) % (m * self.phases[k][axis] * ax.stride)
                 if (where < ax.size).any():
                     return False

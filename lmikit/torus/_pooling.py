@@ -1,9 +1,13 @@
-"""Max-pooling of windows beside each other as trees of ReLU whose maps are convolutions.
+"""Max-pooling as trees of ReLU whose maps are convolutions.
 
 max(a, b) = b + relu(a - b) in real arithmetic, and every map here has the entries 1, 0 and -1: the graph is
 the same function. A pooled value is one pixel of the window plus some ReLU outputs, so that a ReLU reads the
-difference of two pixels, which is a convolution whose stride is the window, and differences of ReLU outputs.
-Warm start: the quadratic constraint of max-pooling with the multiplier tau is the tree with 2 tau everywhere.
+difference of two pixels, which is a convolution whose stride is that of the windows, and differences of ReLU
+outputs. That one pixel, the last that is compared, is the one in row and column min(stride, size) - 1 of the
+window: windows that overlap by less than their stride and end at the image's edge have it outside the image
+wherever they are outside the outputs, so that pooled values are zero there. Warm start: the quadratic
+constraint of max-pooling, |y|^2 <= sum of |u|^2 over each window, with the multiplier tau is the tree with 2
+tau everywhere, window by window, whether they overlap or not: no tree shows more than the constraint.
 """
 
 import numpy as np
@@ -13,12 +17,12 @@ from ..graph._nodes import Node
 from ..maps import Convolution2d, pooling_windows
 from ..network import AbstractLinearMap, ReLU, SelectMap, identity_map
 from ..nonlinear import SortGroups
-from ._layout import image_shapes
+from ._layout import Pair, image_shapes
 
 __all__ = ["pooling_as_trees"]
 
 Shape = tuple[int, int, int]
-Window = tuple[Shape, tuple[int, int]]  # the image, the size of the windows
+Window = tuple[Shape, Pair, Pair]  # the image, the size of the windows, their stride
 Pooled = tuple[int, tuple[int, ...]]  # a pixel of the window, the ReLU nodes added to it
 
 
@@ -76,10 +80,17 @@ def _window(graph: Graph, shapes: dict[int, Shape], k: int) -> Window | None:
     window = rows.size, columns.size
     if first[0] or first.max() >= shape[1] * shape[2] or rows.size * columns.size != size:
         return None
-    if shape[1] % window[0] or shape[2] % window[1] or read.size != shape[0] * shape[1] * shape[2]:
+    starts = read[::size]
+    starts = starts[starts < shape[1] * shape[2]]  # of the first channel's windows
+    wide = int((starts < shape[2]).sum())
+    stride = (
+        int(starts[wide] // shape[2]) if wide < starts.size else window[0],
+        int(starts[1]) if wide > 1 else window[1],
+    )
+    if min(stride) < 1:
         return None
-    same = np.array_equal(read, np.concatenate(pooling_windows(shape, window)))
-    return (shape, window) if same else None
+    same = np.array_equal(read, np.concatenate(pooling_windows(shape, window, stride=stride)))
+    return (shape, window, stride) if same else None
 
 
 def _selection(node: Node) -> np.ndarray | None:
@@ -90,9 +101,9 @@ def _selection(node: Node) -> np.ndarray | None:
     return None if node.bias.any() else np.asarray(node.maps[0].indices)
 
 
-def _tree(nodes: list[Node], source: int, shape: Shape, window: tuple[int, int]) -> int:
+def _tree(nodes: list[Node], source: int, shape: Shape, window: Pair, stride: Pair) -> int:
     """Appends the tree; returns the place of the maximum."""
-    small = shape[0], shape[1] // window[0], shape[2] // window[1]
+    small = shape[0], *((n - w) // s + 1 for n, w, s in zip(shape[1:], window, stride, strict=True))
     size = small[0] * small[1] * small[2]
     minus = Convolution2d(-np.ones((small[0], 1, 1, 1)), small, groups=small[0])
 
@@ -100,7 +111,7 @@ def _tree(nodes: list[Node], source: int, shape: Shape, window: tuple[int, int])
         kernel = np.zeros((shape[0], 1, *window))
         for t, weight in weights.items():
             kernel[:, 0, t // window[1], t % window[1]] = weight
-        return Convolution2d(kernel, shape, window, groups=shape[0])
+        return Convolution2d(kernel, shape, stride, groups=shape[0])
 
     def affine(taps: dict[int, float], plus: tuple[int, ...], less: tuple[int, ...]) -> int:
         maps: list[AbstractLinearMap] = [pixels(taps)]
@@ -108,7 +119,9 @@ def _tree(nodes: list[Node], source: int, shape: Shape, window: tuple[int, int])
         nodes.append(Affine(tuple(maps), (source, *plus, *less)))
         return len(nodes) - 1
 
-    values: list[Pooled] = [(t, ()) for t in range(window[0] * window[1])]
+    last = (min(stride[0], window[0]) - 1) * window[1] + min(stride[1], window[1]) - 1
+    order = [*(t for t in range(window[0] * window[1]) if t != last), last]
+    values: list[Pooled] = [(t, ()) for t in order]
     while len(values) > 1:
         halved: list[Pooled] = []
         for (a, ra), (b, rb) in zip(values[::2], values[1::2], strict=False):

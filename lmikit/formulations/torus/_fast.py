@@ -5,8 +5,9 @@ lambda^2 V M^-1 V', whose least eigenvalue over all frequencies is largest at 1 
 Only two levels of M are ever needed. Xu, Sivaranjani, "ECLipsE", NeurIPS 2024 (the chain without
 frequencies); a node whose slopes are [alpha, beta] takes S = alpha + beta for 1 and, with alpha < 0, the term
 2 alpha beta lambda V'V on what it reads. The ReLU of a max-pooling share one lambda below the least
-eigenvalue of what they read: with y = b + r, y^2 - a^2 - b^2 <= 2 r (r - (a - b)) (the difference is
-(r - a)^2), so that their forms add up to at least lambda (|y|^2 - |u|^2), the constraint of max-pooling.
+eigenvalue of what they read, divided by how many windows share a pixel: with y = b + r,
+y^2 - a^2 - b^2 <= 2 r (r - (a - b)) (the difference is (r - a)^2), so that their forms add up to at least
+lambda (|y|^2 - |u|^2) of each window, the constraint of max-pooling.
 """
 
 import dataclasses
@@ -14,7 +15,9 @@ import dataclasses
 import numpy as np
 
 from ..._errors import SolveFailed
+from ...graph import Affine
 from ...torus import TorusForm, TorusWitness
+from ...torus._layout import convolution_of
 from ._model import TorusModel, conjugate, torus_model
 
 __all__ = ["fast_torus"]
@@ -115,7 +118,8 @@ def _trunk(model: TorusModel, share: float, balanced: bool) -> tuple[tuple[np.nd
             rows = state.placed(model.V[k])
             scaled = total[:, None] * rows
             if k in form.trees and form.trees[k] in state.names:
-                value = pooled.setdefault(form.trees[k], share * _ROOM * state.least(form, form.trees[k]))
+                least = share * _ROOM * state.least(form, form.trees[k])
+                value = pooled.setdefault(form.trees[k], least / _windows_of_a_pixel(form, k))
                 found[k] = np.full(form.images.shapes[k][0], value)
                 state.append(k, form.size(k), np.full(form.size(k), 2.0 * value), -value * scaled)
                 continue
@@ -135,6 +139,16 @@ def _trunk(model: TorusModel, share: float, balanced: bool) -> tuple[tuple[np.nd
                 state.matrix = state.matrix + conjugate(rows) @ ((T * square)[:, None] * rows)
             state.append(k, form.size(k), 2.0 * T, -T[:, None] * scaled)
     return tuple(found[k] for k in form.nodes), state
+
+
+def _windows_of_a_pixel(form: TorusForm, k: int) -> int:
+    """At most, for a ReLU of a tree."""
+    read = form.graph.nodes[form.graph.nodes[k].parents[0]]
+    assert isinstance(read, Affine)
+    pair = convolution_of(read.maps[0])
+    assert pair is not None
+    rows, columns = (-(-taps // s) for taps, s in zip(pair[0].kernel.shape[2:], pair[0].stride, strict=True))
+    return int(rows * columns)
 
 
 def _inverse(received: np.ndarray) -> np.ndarray:
