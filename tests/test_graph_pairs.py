@@ -12,8 +12,13 @@ from torus_helpers import conv
 
 import lmikit
 from lmikit import InputError, Network, NotCertified, pairwise_bounds
-from lmikit.certificates.graph import combinations_proven, verify_graph
+from lmikit.certificates import _verified_cholesky
+from lmikit.certificates.graph import _independent, combinations_proven, verify_graph
+from lmikit.certificates.graph._assemble import assemble
+from lmikit.formulations.graph import OutputGain
 from lmikit.graph import chain_graph, graph_lower_bound, output_difference
+from lmikit.graph._form import eliminate
+from lmikit.methods._output_witness import neuron_witness
 
 
 def convolutional(seed, outputs=4):
@@ -93,3 +98,34 @@ def test_differences_of_outputs_that_are_not_there_are_refused():
     for i, j in ((0, 0), (0, 4), (-1, 2)):
         with pytest.raises(InputError, match="expected two different ones"):
             output_difference(graph, i, j)
+
+
+def test_another_order_of_elimination_proves_the_same(monkeypatch):
+    """Sources with diagonal blocks first, their part by sparse products, as large networks have it."""
+    rng = np.random.default_rng(4)
+    first = conv(rng, 2, (1, 12, 12), 3, padding=1)
+    second = conv(rng, 2, first.output_shape, 4, stride=4)
+    last = rng.standard_normal((3, 18)) / 4.0
+    for kinds in (["relu", "silu"], "relu"):
+        subject = Network.from_arrays([first, second, last], activation=kinds)
+        graph = chain_graph(subject)
+        gain = OutputGain(eliminate(graph))
+        witness = neuron_witness(gain, None, tolerance=1e-2, time_limit=None, progress=None)
+        certificate = verify_graph(graph, witness)
+        pairs = pairwise_bounds(graph, certificate=certificate).bounds
+        with monkeypatch.context() as patch:
+            patch.setattr(_independent, "_LARGE", 0.0)
+            patch.setattr(_independent, "_WORTH", math.inf)
+            patch.setattr(_verified_cholesky, "_LARGE_GRAM", 0.0)
+            patch.setattr(_verified_cholesky, "_SPARSE_COST", 0.0)
+            patch.setattr(_verified_cholesky, "_SPARSE", 1.0)
+            assert len(assemble(gain.form, certificate.witness.parts[0]).partition) == 2
+            again = verify_graph(graph, certificate.witness)
+            assert again.bound == pytest.approx(certificate.bound, rel=1e-8)
+            assert lmikit.check(again, graph)
+            others = pairwise_bounds(graph, certificate=certificate).bounds
+            np.testing.assert_allclose(others, pairs, rtol=1e-8)
+            (part,) = certificate.witness.parts
+            less = dataclasses.replace(part, d_out=part.d_out * (1.0 - 1e-5))
+            with pytest.raises(NotCertified):
+                verify_graph(graph, dataclasses.replace(certificate.witness, parts=(less,)), repair=False)

@@ -26,6 +26,7 @@ from ...graph._nodes import Apply
 from ...graph._witness import Part
 from ...nonlinear import AbstractGroups
 from .._verified_cholesky import BlockTridiagonal
+from ._independent import independent_first, is_diagonal
 
 __all__ = ["Assembled", "NodeForm", "assemble", "slope_form"]
 
@@ -80,8 +81,11 @@ class Assembled:
         self, rows: list[int], columns: list[int], ends: dict[int, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The blocks side by side, with their radii; a vector where only a diagonal is left."""
-        if rows == columns and len(rows) == 1 and rows[0] in ends and (rows[0], rows[0]) not in self.blocks:
-            return np.array(ends[rows[0]]), None
+        if rows == columns:
+            alone = [self._diagonal(name, rows, ends) for name in rows]
+            found = [d for d in alone if d is not None]
+            if len(found) == len(rows):
+                return np.concatenate(found), None
         heights, widths = [self._size(r) for r in rows], [self._size(c) for c in columns]
         mid, rad = np.zeros((sum(heights), sum(widths))), np.zeros((sum(heights), sum(widths)))
         tops, lefts = np.cumsum([0, *heights]), np.cumsum([0, *widths])
@@ -98,6 +102,15 @@ class Assembled:
                     mid[index] += ends[r]
                     rad[index] += np.where(moved, 2.0 * _U * np.abs(mid[index]), 0.0)
         return mid, rad if rad.any() else None
+
+    def _diagonal(self, name: int, level: list[int], ends: dict[int, np.ndarray]) -> np.ndarray | None:
+        """Of a diagonal block that stands beside no other one of its level and has no radii."""
+        if any(self._block(name, other) is not None for other in level if other != name):
+            return None
+        block = self.blocks.get((name, name))
+        if name in ends:
+            return np.array(ends[name]) if block is None else None
+        return None if block is None or not is_diagonal(block) else np.diagonal(block.mid)
 
     def _block(self, row: int, column: int) -> EnclosedMatrix | None:
         if (row, column) in self.blocks:
@@ -128,6 +141,10 @@ def assemble(form: EliminatedForm, part: Part) -> Assembled:
     pairs = [(place[a], place[b]) for a, b in blocks]
     sizes = [outputs.size if n == _OUT else inputs.size if n == 0 else form.size(n) for n in order]
     partition = levels(sizes, pairs)
+    independent = independent_first(blocks, order, sizes, partition)
+    if independent:
+        rest = tuple(i for i in range(len(order)) if i not in independent)
+        partition = (independent, rest)
     _check_pattern(partition, pairs)
     return Assembled(form, blocks, order, partition, inputs, outputs)
 
