@@ -67,6 +67,7 @@ def pairwise_gradient(network: Network, *, solver: AbstractSolver | None = None)
     if not network.hidden_layers or any((alpha == beta).any() for alpha, beta in network.slopes):
         raise InputError("the network has linear neurons or no hidden layer; expected slopes alpha < beta.")
     solver = LowRank(tol=1e-9) if solver is None else solver
+    network, rotated = _with_fewer_inputs(network)
     last = network.weights[-1]
     outputs, pairs = len(last), list(itertools.combinations(range(len(last)), 2))
     L = np.zeros((outputs, outputs))
@@ -79,7 +80,19 @@ def pairwise_gradient(network: Network, *, solver: AbstractSolver | None = None)
         for g, r in zip(gradients[:-1], row[:-1], strict=True):
             g[p] = r
         gradients[-1][p, i], gradients[-1][p, j] = row[-1][0], -row[-1][0]
+    if rotated is not None:
+        gradients[0] = gradients[0] @ rotated.T
     return PairwiseGradient(L, tuple(gradients), tuple(witnesses))
+
+
+def _with_fewer_inputs(network: Network) -> tuple[Network, np.ndarray | None]:
+    """The network with R' for W_0 = R'Q', Q'Q = I, once for all pairs, and Q: gradients lie in its span."""
+    first = network.layers[0]
+    if network.weights[0].shape[0] >= network.input_dim:
+        return network, None
+    q, r = np.linalg.qr(network.weights[0].T)
+    layer = dataclasses.replace(first, linear=Network.from_arrays([r.T]).layers[0].linear)
+    return Network((layer, *network.layers[1:]), len(r)), q
 
 
 def pair_network(network: Network, i: int, j: int) -> Network:
