@@ -81,23 +81,24 @@ class BurerMonteiro(AbstractChainMethod):
         primal = _Primal(am, gates.weights, chain, fast)
         ascent = GateAscent(gates, _FIRST_RANK)
         floors = [k * m for k, m in zip(chain.kappa, chain.gain, strict=True)]
-        scale, check, last = sum(chain.layer_pow2), _FIRST_CHECK, math.inf
+        scale, check, last, lower = sum(chain.layer_pow2), _FIRST_CHECK, math.inf, ascent.point.value
         for count in range(1, self.max_passes + 1):
             ascent.step()
-            run.report(_gain(primal.best.rho, scale), self.max_passes, _gain(ascent.point.value, scale))
-            over = run.over
-            if not (over or count in (check, self.max_passes)):
+            lower = max(lower, ascent.point.value)
+            run.report(_gain(primal.best.rho, scale), self.max_passes, _gain(lower, scale))
+            over = run.over or count == self.max_passes
+            if not (over or count == check):
                 continue
-            if over and count < _FIRST_CHECK:
+            if run.over and count < _FIRST_CHECK:
                 break
             primal.tried(gates.inverse_multipliers(ascent.point.x, floors), run)
-            gap = math.sqrt(primal.best.rho / ascent.point.value) - 1.0
+            gap = math.sqrt(primal.best.rho / lower) - 1.0
             if over or gap <= self.gap:
                 break
             if gap > _SLOW * last and 2 * ascent.rank <= gates.size:
                 ascent.widen(2 * ascent.rank)
             check, last = 2 * count, gap
-        return primal.best, ascent.point.value
+        return primal.best, lower
 
 
 class _Primal:

@@ -35,6 +35,9 @@ _MIXED = 8  # iterates that one step of Anderson's mixing combines
 _PLAIN = 10  # steps before the first mixed one
 _REGULAR = 1e-8  # of the trace of its small system
 _RELATIVE_FLOOR = 1e-6  # of what |u| and |g| would be without cancellation
+_ROUNDING = 1e-12
+_SHORTEST = 1e-3
+_FRESH = 0.03  # size of the entries of new columns
 _TINY = 1e-290
 
 
@@ -176,13 +179,21 @@ class GateAscent:
                 self.point = trial
                 return
             self._forget()
-        self.point = self._chain.at(self.point.image)
+        self._plain(residual)
+
+    def _plain(self, residual: Any) -> None:
+        """The image itself, or a point on the way to it, along which the value rises at first."""
+        start, share = self.point, 1.0
+        self.point = self._chain.at(start.image)
+        while self.point.value < start.value * (1.0 - _ROUNDING) and share > _SHORTEST:
+            share *= 0.5
+            self.point = self._chain.at(self._chain.unit(start.x + share * residual))
 
     def widen(self, rank: int) -> None:
         """More columns, small and random, so that a point that is stationary at its rank can go on."""
         xp, old = self._chain.am.xp, self.point.x
         fresh = self._chain.random(rank - self.rank, self._rng)
-        x = self._chain.unit(xp.concatenate([old, 0.1 * fresh], axis=1))
+        x = self._chain.unit(xp.concatenate([old, _FRESH * fresh], axis=1))
         self.point = self._chain.at(x)
         self._forget()
 
