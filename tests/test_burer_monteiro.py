@@ -11,6 +11,7 @@ import lmikit
 from lmikit import BurerMonteiro, EclipseFast, LipSDP, OptionError, Progress
 from lmikit._arrays import array_module
 from lmikit.certificates import verify
+from lmikit.methods import _lipsdp
 from lmikit.methods._gate_dual import GateAscent, GateChain
 from lmikit.methods._recursion import chain_of
 
@@ -152,3 +153,37 @@ def test_known_optima(data_dir, name, optimum):
 def test_options_out_of_range(options):
     with pytest.raises(OptionError):
         BurerMonteiro(**options)
+
+
+def test_lipsdp_of_some_hundred_neurons_comes_from_here():
+    network = random_network(np.random.default_rng(4), (5, 110, 110, 100, 2))
+    here, there = lmikit.lipschitz(network), lmikit.lipschitz(network, solver=lmikit.solvers.LowRank())
+    assert here.produced_by == "LipSDP (neuron), BurerMonteiro"
+    assert here.bound == pytest.approx(there.bound, rel=4e-7)
+    stopped = lmikit.lipschitz(network, time_limit=0.0)
+    assert stopped.bound >= there.bound * (1.0 - 1e-6)
+    small = lmikit.lipschitz(random_network(np.random.default_rng(4), (5, 10, 2)))
+    assert "BurerMonteiro" not in small.produced_by
+
+
+def test_a_gap_that_stays_open_goes_to_the_next_solver(monkeypatch):
+    monkeypatch.setattr(_lipsdp, "_FACTORED", 10)
+    monkeypatch.setattr(_lipsdp, "_FACTORED_PASSES", 20)
+    network = random_network(np.random.default_rng(0), (4, *[12] * 10, 1))
+    exact = lmikit.lipschitz(network, solver=lmikit.solvers.LowRank()).bound
+    found = lmikit.lipschitz(network)
+    assert "LowRank" in found.produced_by
+    assert found.bound == pytest.approx(exact, rel=1e-6)
+    monkeypatch.setattr(_lipsdp, "_ONLY_FACTORED", 100)
+    assert "BurerMonteiro" in lmikit.lipschitz(network).produced_by
+    assert lmikit.lipschitz(network).bound <= exact * 1.002
+
+
+def test_functions_without_slope():
+    zero = lmikit.Network.from_arrays([np.ones((3, 2)), np.zeros((3, 3)), np.ones((1, 3))])
+    blocked = lmikit.Network.from_arrays(
+        [np.ones((2, 2)), np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[1.0, -1.0]])]
+    )
+    assert verify(zero, BurerMonteiro().propose(zero)).bound <= 1e-12
+    exact = lmikit.lipschitz(blocked).bound
+    assert verify(blocked, BurerMonteiro().propose(blocked)).bound == pytest.approx(exact, rel=2e-3)

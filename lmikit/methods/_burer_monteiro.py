@@ -18,8 +18,9 @@ from ._recursion import COMPACT_RATIO, EliminatedChain, Evaluation, chain_of
 
 __all__ = ["BurerMonteiro"]
 
-_FIRST_RANK = 20
+_FIRST_RANK, _RANK_GROWTH = 20, 0.28  # columns at first: at least 20, and 0.28 sqrt(N)
 _FIRST_CHECK = 20  # passes before the multipliers are tried; each later trial comes after twice as many
+_LEAST_PASSES = 5  # whose multipliers are worth a trial where time runs out
 _LEAST_TILT, _FIRST_TILT, _MOST_TILT = 1e-12, 4e-3, 2.0
 _TILT_FACTOR = 4.0
 _SLOW = 0.7  # of the gap that is left after twice the passes shows that the rank is too small
@@ -39,8 +40,9 @@ class BurerMonteiro(AbstractChainMethod):
     `gap`: relative distance of the bound from the dual's value at which it stops, in (0, 1);
     `max_passes`: forward and backward passes after which it stops in any case; `array_module`: where to
     compute.
-    Time: O(R sum n_k n_{k-1}) a pass with R columns (20 at first), O(sum n_k^3) for a trial of multipliers,
-    of which there are about three for every doubling of the passes; memory O(sum n_k n_{k-1} + R N).
+    Time: O(R sum n_k n_{k-1}) a pass with R columns (20 or 0.28 sqrt(N) at first), O(sum n_k^3) for a trial
+    of multipliers, of which there are about three for every doubling of the passes; memory
+    O(sum n_k n_{k-1} + R N).
     Raises OptionError for options outside these ranges, BackendMissing for a missing array module.
     Assumed, not checked: the slopes hold globally.
 
@@ -63,7 +65,7 @@ class BurerMonteiro(AbstractChainMethod):
 
     def _proposed(self, network: Network, run: Run) -> Witness:
         chain, fast = fast_pass(chain_of(network))
-        if not chain.hidden_layers:
+        if not chain.hidden_layers or not fast.rho > 0.0:
             return proposed_witness(chain, fast, self.name)
         best, value = self._searched(chain, dataclasses.replace(fast, steps=()), run)
         lowest = math.ldexp(math.sqrt(min(value, best.rho)), sum(chain.layer_pow2))
@@ -79,7 +81,7 @@ class BurerMonteiro(AbstractChainMethod):
         am = array_module(self.array_module)
         gates = GateChain(am, chain.weights, chain.centre, chain.radius)
         primal = _Primal(am, gates.weights, chain, fast)
-        ascent = GateAscent(gates, _FIRST_RANK)
+        ascent = GateAscent(gates, max(_FIRST_RANK, round(_RANK_GROWTH * math.sqrt(gates.size))))
         floors = [k * m for k, m in zip(chain.kappa, chain.gain, strict=True)]
         scale, check, last, lower = sum(chain.layer_pow2), _FIRST_CHECK, math.inf, ascent.point.value
         for count in range(1, self.max_passes + 1):
@@ -89,10 +91,10 @@ class BurerMonteiro(AbstractChainMethod):
             over = run.over or count == self.max_passes
             if not (over or count == check):
                 continue
-            if run.over and count < _FIRST_CHECK:
+            if run.over and count < _LEAST_PASSES:
                 break
             primal.tried(gates.inverse_multipliers(ascent.point.x, floors), run)
-            gap = math.sqrt(primal.best.rho / lower) - 1.0
+            gap = math.sqrt(primal.best.rho / lower) - 1.0 if lower > 0.0 else math.inf
             if over or gap <= self.gap:
                 break
             if gap > _SLOW * last and 2 * ascent.rank <= gates.size:

@@ -13,14 +13,16 @@ from ..graph import Graph, GraphWitness
 from ..graph._witness import as_norm
 from ..lmi import Status
 from ..network import Network, is_wide
-from ..reductions import BALANCED, REDUCTIONS, LayerPowers, prepare, scale_witness
+from ..reductions import BALANCED, REDUCTIONS, LayerPowers, as_stored, prepare, scale_witness
 from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._base import AbstractMethod
+from ._burer_monteiro import BurerMonteiro
 from ._closed_form import ClosedForm
 from ._eclipse_fast import EclipseFast
 from ._graph import solved_gain, solved_norms
 from ._output_witness import chain_optimum, gap_of, suits_output
 from ._polish import polished
+from ._proposal import smaller_witness
 from ._spectral import SpectralProduct, one_norm
 from ._start import closed_form_start
 
@@ -30,6 +32,11 @@ __all__ = ["LipSDP", "default_solver"]
 _LEAST_LIMIT = 0.5  # seconds: on a busy machine less would leave even small networks unfinished
 _INSIDE = 0.5  # the start's F, relative to its least rho: strictly feasible
 _NEAR_ENOUGH = 4.0  # times the tolerance: a gap from which no other solver is asked
+# Neurons from which the dual in factored form is tried first, and from which nothing else is.
+_FACTORED, _ONLY_FACTORED = 300, 10_000
+_FACTORED_PASSES = 320  # what has not come near enough by then rarely does
+_FACTORED_GAP = 1e-3  # of networks beyond the reach of other solvers, where no tolerance is given
+_LEAST_FACTORED = 1e-8  # a tolerance that the headroom of its proposals would hide
 
 
 def default_solver(tol: float | None) -> AbstractSolver:
@@ -53,8 +60,10 @@ class LipSDP(AbstractMethod):
 
     The network is reduced first (dead neurons, linear layers, rank) and its layers are scaled by
     powers of two until a closed-form bound is near 1; with "neuron" single neurons are scaled too where
-    they differ widely. Without a solver, networks of up to three wide hidden layers and 8 to 20 outputs are
-    solved by Newton's method on the output's matrix, by LowRank where that does not reach the tolerance.
+    they differ widely. Without a solver, networks of 300 neurons and more are solved by `BurerMonteiro`;
+    where that does not come within twice the tolerance, by Newton's method on the output's matrix (up to
+    three wide hidden layers, 8 to 20 outputs) or by LowRank. Beyond 10,000 neurons its bound stands, at a
+    gap of 0.1 % if `tol` is not given.
     A network with a sparse layer that is too large for dense blocks gets the product of
     norms instead. Linear neurons in a layer with others are eliminated exactly. A point that the
     solver left infeasible or, with "neuron", above its own lower bound is made feasible and improved by
@@ -109,12 +118,41 @@ class LipSDP(AbstractMethod):
         if not prepared.network.hidden_layers:  # linear: one norm, nothing to solve
             witness = one_norm(prepared.network)
             return prepared.undo(dataclasses.replace(witness, produced_by=f"{self.label}, one norm"))
+        factored = self._factored(prepared.network, clock, progress) if solver is None else None
+        if factored is not None and self._settled(factored, clock):
+            return prepared.undo(factored)
         start = closed_form_start(prepared.network, self.multipliers, time_limit)
+        if factored is not None:
+            start = as_stored(smaller_witness(start, factored))
         levels = LayerPowers.to_levels(prepared.network, start)
         start = scale_witness(start, levels.powers)
         found = self._by_output(levels.network, start, clock, progress) if solver is None else None
         witness = found or self._solved(levels.network, start, solver, clock, progress)
         return prepared.undo(levels.undo(witness))
+
+    def _factored(
+        self, network: Network, clock: "_Clock", progress: ProgressCallback | None
+    ) -> Witness | None:
+        """What the dual in factored form gives; None for networks that are too small for it."""
+        if self.multipliers != "neuron" or self.chordal or sum(network.dims[1:-1]) < _FACTORED:
+            return None
+        if sum(network.dims[1:-1]) > _ONLY_FACTORED:
+            method = BurerMonteiro(gap=_FACTORED_GAP if self.tol is None else 0.5 * self.tol)
+        elif self._tol < _LEAST_FACTORED:
+            return None
+        else:
+            method = BurerMonteiro(gap=0.5 * self._tol * _NEAR_ENOUGH, max_passes=_FACTORED_PASSES)
+        found = method.propose(network, time_limit=clock.left(), progress=progress)
+        return dataclasses.replace(found, produced_by=f"{self.label}, {method.label}")
+
+    def _settled(self, found: Witness, clock: "_Clock") -> bool:
+        """Whether no other solver would improve on it: near the dual's value, out of time or out of reach."""
+        large = sum(t.size for t in found.multipliers) > _ONLY_FACTORED
+        return large or clock.over or gap_of(found) <= _NEAR_ENOUGH * self._tol
+
+    @property
+    def _tol(self) -> float:
+        return LowRank().tol if self.tol is None else self.tol
 
     def _by_output(
         self, scaled: Network, start: Witness, clock: "_Clock", progress: ProgressCallback | None
@@ -122,9 +160,8 @@ class LipSDP(AbstractMethod):
         """What Newton's method on the output's matrix finds, where it suits and reaches the tolerance."""
         if self.multipliers != "neuron" or self.chordal or not suits_output(scaled):
             return None
-        tol = LowRank().tol if self.tol is None else self.tol
-        found = chain_optimum(scaled, start, tolerance=tol, time_limit=clock.left(), progress=progress)
-        if found is None or (gap_of(found) > _NEAR_ENOUGH * tol and not clock.over):
+        found = chain_optimum(scaled, start, tolerance=self._tol, time_limit=clock.left(), progress=progress)
+        if found is None or (gap_of(found) > _NEAR_ENOUGH * self._tol and not clock.over):
             return None
         return dataclasses.replace(found, produced_by=f"{self.label}, {found.produced_by}")
 

@@ -1,5 +1,7 @@
 """Witnesses with one multiplier per neuron by Newton's method on the output's matrix, and where it starts."""
 
+import math
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -64,7 +66,8 @@ def suits_output(network: Network) -> bool:
 
 def gap_of(witness: Witness) -> float:
     """Relative, in rho, to `optimum_at_least`."""
-    return 1.0 - (witness.optimum_at_least or 0.0) ** 2 / witness.rho
+    claimed = math.ldexp(math.sqrt(witness.rho), sum(witness.layer_pow2))
+    return 1.0 - ((witness.optimum_at_least or 0.0) / claimed) ** 2
 
 
 def chain_optimum(
