@@ -19,7 +19,7 @@ from ._recursion import COMPACT_RATIO, EliminatedChain, Evaluation, chain_of
 __all__ = ["BurerMonteiro"]
 
 _FIRST_RANK, _RANK_GROWTH = 20, 0.28  # columns at first: at least 20, and 0.28 sqrt(N)
-_FIRST_CHECK = 20  # passes before the multipliers are tried; each later trial comes after twice as many
+_FIRST_CHECK = 40  # passes before the multipliers are tried; each later trial comes after twice as many
 _LEAST_PASSES = 5  # whose multipliers are worth a trial where time runs out
 _LEAST_TILT, _FIRST_TILT, _MOST_TILT = 1e-12, 4e-3, 2.0
 _TILT_FACTOR = 4.0
