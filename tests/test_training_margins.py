@@ -220,3 +220,22 @@ def test_trades_out_of_range_is_refused():
         T.TRADES(T.RowAttack(0.3), beta=0.0)
     with pytest.raises(OptionError, match="expected a RowAttack"):
         T.TRADES(0.3)
+
+
+def test_early_stopping_keeps_the_best_weights_of_the_same_run():
+    callback, weights = problem(3, T.WorstCaseLogits(0.2), T.ProductGain())
+    whole = T.sgd(callback, weights, steps=40)
+    scores = iter([0.1, 0.3, 0.3, 0.2])
+    stopped = T.early_stopped_sgd(callback, weights, lambda _: next(scores), steps=40, every=5, patience=2)
+    assert (stopped.score, stopped.step) == (0.3, 10)
+    assert stopped.scores == ((5, 0.1), (10, 0.3), (15, 0.3), (20, 0.2))
+    assert stopped.last.losses == whole.losses[:20]
+    half = T.sgd(callback, weights, steps=10, total_steps=40)
+    assert all(np.array_equal(a, b) for a, b in zip(stopped.weights, half.weights, strict=True))
+    rising = T.early_stopped_sgd(callback, weights, lambda w: -callback(w)[0], steps=40, every=15)
+    assert rising.last.losses == whole.losses
+    assert [step for step, _ in rising.scores] == [15, 30, 40]
+    with pytest.raises(InputError, match="expected a number"):
+        T.early_stopped_sgd(callback, weights, lambda _: float("nan"), steps=4, every=2)
+    with pytest.raises(InputError, match="every"):
+        T.early_stopped_sgd(callback, weights, lambda _: 0.0, steps=4, every=0)

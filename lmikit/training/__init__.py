@@ -7,6 +7,7 @@ from ._baselines_admm import ADMMResult, ADMMStep, admm_pauli
 from ._callback import CallbackError, LossAndGrad, TrainingDiverged
 from ._dense import dense_forward, dense_network, initial_weights
 from ._dense_loss import DenseLoss
+from ._early_stopping import EarlyStopped, early_stopped_sgd
 from ._lip_loop import lip_loop
 from ._lip_loop_options import LipLoopOptions
 from ._losses import CrossEntropy, SquaredError
@@ -47,6 +48,7 @@ __all__ = [
     "CertifiedHinge",
     "CrossEntropy",
     "DenseLoss",
+    "EarlyStopped",
     "JaxLoss",
     "LipLoopOptions",
     "LossAndGrad",
@@ -74,6 +76,7 @@ __all__ = [
     "convex_shallow",
     "dense_forward",
     "dense_network",
+    "early_stopped_sgd",
     "initial_weights",
     "layers",
     "lip_loop",
