@@ -15,13 +15,14 @@ from .graph._chain import chain_with_layers
 from .methods import AbstractMethod, LipSDP, SpectralProduct
 from .methods._graph import for_norms, solved_implicit
 from .network import LinearFractional, is_wide
-from .reductions import as_stored
+from .reductions import as_stored, gains_along_paths
 from .solvers import AbstractSolver, LowRank
 
 __all__ = ["graph_bound", "implicit_bound"]
 
 _log = logging.getLogger("lmikit")
 _L2 = (2.0, 2.0)
+_BELOW = 0.999  # of the product of norms: its proof is not looked for
 _NEAR = 1.02  # of the square that was proposed: what is proven beyond it may be worse than another norm's
 
 
@@ -48,24 +49,27 @@ def graph_bound(
         else:
             proven = least_proven(chain, method, solver=solver, time_limit=time_limit, progress=progress)
             return _of_chain(graph, place, proven.witness)
-    fallback = None
-    if norm == _L2:
-        fallback = verify_graph(graph, GraphWitness("norms", produced_by="norms along paths"))
-    if fallback is not None and any(is_wide(m) for n in graph.nodes if isinstance(n, Affine) for m in n.maps):
+    if norm == _L2 and any(is_wide(m) for n in graph.nodes if isinstance(n, Affine) for m in n.maps):
         if not isinstance(method, SpectralProduct):
             _log.warning("%s needs dense blocks; norms along paths are proven instead", method.label)
-        return fallback
+        return _along_paths(graph)
     try:
         witness = method.propose_graph(
             graph, norm=norm, solver=solver, time_limit=time_limit, progress=progress
         )
         certificate = verify_graph(graph, witness)
     except (NotCertified, SolveFailed) as error:
-        if fallback is None or (isinstance(error, SolveFailed) and solver is not None):
+        if norm != _L2 or (isinstance(error, SolveFailed) and solver is not None):
             raise
         _log.warning("%s gave no bound (%s); norms along paths are proven instead", method.label, error)
-        return fallback
-    return certificate if fallback is None or certificate.bound <= fallback.bound else fallback
+        return _along_paths(graph)
+    if norm != _L2 or witness.kind == "norms" or certificate.bound <= _BELOW * gains_along_paths(graph)[-1]:
+        return certificate
+    return min(certificate, _along_paths(graph), key=lambda c: c.bound)
+
+
+def _along_paths(graph: Graph) -> GraphCertificate:
+    return verify_graph(graph, GraphWitness("norms", produced_by="norms along paths"))
 
 
 def _in_norms(

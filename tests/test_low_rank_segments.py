@@ -42,13 +42,13 @@ def solver():
 @settings(max_examples=8, deadline=None)
 @given(
     st.integers(0, 999),
-    st.integers(_segments._DEEP_CARRIED, 40),
+    st.integers(_segments._DEEP, 40),
     st.sampled_from([None, (0.1, 1.0), (-0.2, 1.0)]),
 )
 def test_the_start_is_inside_and_better(seed, hidden, slopes):
     problem = compiled(JointLipSDP(deep(seed, hidden, slopes=slopes)).sdp())
     y = level_by_level(problem)
-    better = _segments.improved(problem, y, solver())
+    better = _segments.improved(problem, y, solver(), hidden)
     assert better is not None
     assert point_at(problem, better) is not None
     assert float(problem.c @ better) < float(problem.c @ y) < 0.0  # -F
@@ -56,17 +56,17 @@ def test_the_start_is_inside_and_better(seed, hidden, slopes):
 
 def test_what_is_not_one_long_chain_is_left_alone():
     short = compiled(JointLipSDP(deep(0, 8)).sdp())
-    assert _segments.improved(short, level_by_level(short), solver()) is None
+    assert _segments.improved(short, level_by_level(short), solver(), 9) is None
     sdp = JointLipSDP(deep(0)).sdp()
     priced = compiled(dataclasses.replace(sdp, c=np.ones(sdp.variables)))
-    assert _segments.improved(priced, level_by_level(priced), solver()) is None
+    assert _segments.improved(priced, level_by_level(priced), solver(), 40) is None
 
 
 @pytest.mark.parametrize("failure", ["outside", "useless"])
 def test_a_segment_that_fails_leaves_the_old_start(failure):
     sdp = JointLipSDP(deep(1, 50, 20)).sdp()
     problem = compile_sdp(am, sdp)
-    assert len(problem.chains[0].levels) >= _segments._DEEP
+    assert len(sdp.lmis[0].partition) >= _segments._DEEP
 
     def solve(part, y):
         return None if failure == "outside" else np.full(y.size, np.nan)
@@ -80,7 +80,7 @@ def test_a_segment_that_fails_leaves_the_old_start(failure):
 def test_inequalities_that_a_better_start_breaks_keep_the_old_one(monkeypatch):
     sdp = JointLipSDP(deep(5, 50, 20, slopes=(0.1, 1.0))).sdp()
     assert sdp.h.size  # the signs of the multipliers
-    monkeypatch.setattr(_start, "improved", lambda problem, y, solve: -y)
+    monkeypatch.setattr(_start, "improved", lambda problem, y, solve, depth: -y)
     problem = compile_sdp(am, sdp)
     start = starting_point(problem, sdp, None, solve=lambda part, y: y)
     assert start.point.feasible
@@ -94,7 +94,7 @@ def test_deep_networks_take_few_iterations(monkeypatch):
     sdp = JointLipSDP(deep(2, 60, 20)).sdp()
     with_segments = LowRank().solve(sdp)
     assert with_segments.status is Status.SOLVED
-    monkeypatch.setattr(_start, "improved", lambda problem, y, solve: None)
+    monkeypatch.setattr(_start, "improved", lambda problem, y, solve, depth: None)
     without = LowRank().solve(sdp)
     assert with_segments.iterations < without.iterations
     assert with_segments.objective == pytest.approx(without.objective, rel=1e-6)

@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from ..network import DenseMap
 from ..nonlinear import AbstractGroups
 from ._enclosure import EnclosedMatrix
 from ._graph import Graph
@@ -85,12 +86,16 @@ def _passes(node: Apply, channels: np.ndarray) -> np.ndarray:
 
 def _on_a_path(graph: Graph) -> list[np.ndarray]:
     """Per node, the channels on a path of nonzero entries from the input to the output."""
+    supports = [
+        [m.to_dense() != 0.0 if isinstance(m, DenseMap) else m.to_sparse() != 0.0 for m in node.maps]
+        if isinstance(node, Affine)
+        else []
+        for node in graph.nodes
+    ]
     forward: list[np.ndarray] = []
-    for node in graph.nodes:
+    for k, node in enumerate(graph.nodes):
         if isinstance(node, Affine):
-            moved = [
-                (m.to_sparse() != 0.0) @ forward[p] for m, p in zip(node.maps, node.parents, strict=True)
-            ]
+            moved = [s @ forward[p] for s, p in zip(supports[k], node.parents, strict=True)]
             forward.append(np.any(moved, axis=0))
         elif isinstance(node, Apply):
             forward.append(_passes(node, forward[node.parent]))
@@ -101,8 +106,8 @@ def _on_a_path(graph: Graph) -> list[np.ndarray]:
     for k in range(len(graph.nodes) - 1, 0, -1):
         node = graph.nodes[k]
         if isinstance(node, Affine):
-            for m, p in zip(node.maps, node.parents, strict=True):
-                back[p] |= (m.to_sparse() != 0.0).T @ back[k]
+            for s, p in zip(supports[k], node.parents, strict=True):
+                back[p] |= s.T @ back[k]
         elif isinstance(node, Apply):
             back[k] = _passes(node, back[k])
             back[node.parent] |= back[k]

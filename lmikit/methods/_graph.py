@@ -14,7 +14,6 @@ from ..formulations._point import lowest_gain, positive_theta
 from ..formulations.graph import GraphGain, GraphNorms
 from ..formulations.iqc import Dissipation, SlopeRestricted
 from ..graph import Apply, Graph, GraphWitness, Part
-from ..graph._form import eliminate
 from ..graph._witness import as_norm
 from ..lmi import SDP, Status
 from ..network import LinearFractional
@@ -43,10 +42,10 @@ def solved_gain(
     progress: ProgressCallback | None,
 ) -> GraphWitness:
     """The l2 gain by the LMI with levels; raises SolveFailed where the solver has no usable point."""
-    if not eliminate(graph).Y:
-        return norm_product(graph)
     prepared = prepare(graph, FOR_GAINS, thorough=False)
     problem = GraphGain(prepared.network)
+    if not problem.form.Y:
+        return norm_product(graph)
     sdp = problem.sdp()
     started = time.perf_counter()
     chosen = solver or _default(problem, tol)

@@ -6,7 +6,7 @@ from ._group_neurons import GroupNeurons
 from ._layer_powers import LayerPowers, as_stored, scale_witness
 from ._linear_layers import LinearLayers
 from ._neurons import NeuronPowers
-from ._node_powers import NodePowers
+from ._node_powers import NodePowers, gains_along_paths
 from ._zeros import Zeros
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Prepared",
     "Zeros",
     "as_stored",
+    "gains_along_paths",
     "prepare",
     "reduce",
     "scale_witness",

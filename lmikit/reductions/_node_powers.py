@@ -11,7 +11,7 @@ from ..graph import Affine, Apply, Graph, GraphWitness, Part
 from ..network import Slopes
 from ._base import AbstractReduction
 
-__all__ = ["NodePowers"]
+__all__ = ["NodePowers", "gains_along_paths"]
 
 _PLAIN = 16  # powers up to which all stay 0: norms along paths are far above the gains of deep sums
 _PLAIN_LIFTED = 3  # the same where D_in, D_out and multipliers share one scale: norms other than l2
@@ -55,7 +55,8 @@ class NodePowers(AbstractReduction[Graph, GraphWitness]):
         )
 
 
-def _powers(graph: Graph) -> tuple[int, ...]:
+def gains_along_paths(graph: Graph) -> list[float]:
+    """Per node the sum over its parents of norms times their gains, in floating point: nothing is proven."""
     gains: list[float] = []
     for node in graph.nodes:
         if isinstance(node, Affine):
@@ -66,7 +67,11 @@ def _powers(graph: Graph) -> tuple[int, ...]:
             gains.append(slope * gains[node.parent])
         else:
             gains.append(1.0)
-    usable = [g if 0.0 < g < math.inf else 1.0 for g in gains]
+    return gains
+
+
+def _powers(graph: Graph) -> tuple[int, ...]:
+    usable = [g if 0.0 < g < math.inf else 1.0 for g in gains_along_paths(graph)]
     return tuple(min(max(round(math.log2(g)), -_LARGEST), _LARGEST) for g in usable)
 
 

@@ -80,9 +80,8 @@ class GraphGain:
 
         Where alpha beta <= 0 for every channel the diagonal of the LMI has the signs of the multipliers.
         """
-        signs = [placed.constraint.terms().nonnegative for placed in self.problem.placed]
-        which = np.concatenate([np.zeros(0, dtype=bool), *signs])
-        sdp = self.problem.sdp(which if needs_signs(self.form) else np.zeros_like(which))
+        count = sum(_picked(self.form, k).size for k in self.maps.nodes)
+        sdp = self.problem.sdp(None if needs_signs(self.form) else np.zeros(count, dtype=bool))
         local = self.feedback.apply(sdp.lmis[0]) if self.feedback else None
         return sdp if local is None else dataclasses.replace(sdp, lmis=(local,))
 

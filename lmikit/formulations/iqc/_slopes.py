@@ -54,7 +54,8 @@ class AbstractSlopeConstraint(AbstractQuadraticConstraint):
         n = self.alpha.size
         identity = sp.eye_array(n, format="csc")
         E = identity if self.multipliers == "neuron" else sp.csc_array(np.ones((n, min(n, 1))))
-        Pv, Qv = (sp.diags_array(-slope, format="csc") for slope in (self.alpha, self.beta))
+        at = np.arange(n + 1)
+        Pv, Qv = (sp.csc_array((-slope, at[:-1], at), (n, n)) for slope in (self.alpha, self.beta))
         return QuadraticTerms(Pv, identity, Qv, identity, E, np.ones(E.shape[1], dtype=bool))
 
 

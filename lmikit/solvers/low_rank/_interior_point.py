@@ -30,7 +30,8 @@ _BACK = (1.0, 0.9, 0.7, 0.4, 0.1)  # of the step lengths, until the step succeed
 _STALL = 5  # iterations without progress
 _STALL_INFEASIBLE = 25  # the same while X or y is not feasible: plateaus of 15 are normal on deep chains
 _UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothing
-_CAUTIOUS = 0.1  # of mu, the least target until then: 2 x 1200 takes half the iterations
+_CAUTIOUS = 0.1  # of mu, the least target until then in wide levels: 2 x 1200 takes half the iterations,
+_CAUTIOUS_FROM = 500  # rows; residual networks of levels of 192 would take 20 iterations in place of 13
 _FAR = 1e7  # times the data: no objective is there that is not on its way to minus infinity
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
@@ -92,8 +93,11 @@ def solve_interior(
 
 def _single_pays(problem: Compiled) -> bool:
     """By the orders of the matrices."""
-    widest = max(int(chain.sizes.max()) for chain in problem.chains)
-    return problem.c.size >= _MANY or bool(problem.c.size >= _LARGE and widest >= _WIDE)
+    return bool(problem.c.size >= (_LARGE if _widest(problem) >= _WIDE else _MANY))
+
+
+def _widest(problem: Compiled) -> int:
+    return max(int(chain.sizes.max()) for chain in problem.chains)
 
 
 def _shortened(length: float) -> float:
@@ -154,7 +158,7 @@ class _InteriorRun:
         iterate = Iterate(problem, point, self.dual, R, gap, self.precision, exact)
         iterate.form(self.schur)
         around = Neighbourhood(problem, point, self.dual, self.precision.single)
-        least = _CAUTIOUS if self.unmet > _UNMET else 0.0
+        least = _CAUTIOUS if self.unmet > _UNMET and _widest(self.problem) >= _CAUTIOUS_FROM else 0.0
         step = corrected_step(around, iterate, self.schur, measures.mu, self.lengths, least)
         return self._move(around, step)
 

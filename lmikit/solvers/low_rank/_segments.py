@@ -23,8 +23,7 @@ from ._terms import DenseFactor, Group, SelectionFactor
 
 __all__ = ["Solve", "improved"]
 
-_DEEP = 10  # levels; shorter chains do not gain
-_DEEP_CARRIED = 16  # levels of terms that reach below them on both sides: each carries several layers' states
+_DEEP = 18  # levels before small ones are merged; on shorter chains segments cost what they gain, or more
 _SEGMENT = 6  # levels, at most
 _KEPT = 0.99  # of what the later levels could be scaled by
 _FIRST = 0.5  # of the largest t
@@ -36,12 +35,12 @@ class _NotSuited(Exception):
     """The chain is not of the kind that segments are made for."""
 
 
-def improved(problem: Compiled, y: Any, solve: Solve) -> Any | None:
+def improved(problem: Compiled, y: Any, solve: Solve, depth: int) -> Any | None:
     """A better y from a y inside the cone, or None where the problem is not one long homogeneous chain.
 
-    G y <= h is not looked at.
+    `depth`: its levels before small ones were merged. G y <= h is not looked at.
     """
-    if not _suits(problem):
+    if depth < _DEEP or not _suits(problem):
         return None
     try:
         return _Segments(problem, solve).one_after_the_other(y)
@@ -56,9 +55,6 @@ def _suits(problem: Compiled) -> bool:
     chain = problem.chains[0]
     *levels, last = chain.levels
     if last.simple is None or last.shared is None:
-        return False
-    carried = any(k.simple is not None and k.simple.P_low is not None for k in levels[1:])
-    if len(chain.levels) < (_DEEP_CARRIED if carried else _DEEP):
         return False
     own = last.simple_variables.stop
     if bool((problem.c[:own] != 0).any()):

@@ -168,7 +168,7 @@ class LowRank(AbstractSolver):
             problem = compile_sdp(am, scaled, deadline=latest)
             warm = None if warm_start is None else warm_start / scaling.y
             with self._many_threads() if _widest(problem) >= _WIDE else contextlib.nullcontext():
-                outcome = self._outcome(problem, scaled, warm, limits)
+                outcome = self._outcome(problem, scaled, warm, limits, inside if scaled is sdp else None)
         return solution_of(sdp, problem, scaling, outcome, started)
 
     def _small(
@@ -178,13 +178,18 @@ class LowRank(AbstractSolver):
         return solve_small(am, sdp, start, limits) if dense else None
 
     def _outcome(
-        self, problem: Compiled, sdp: SDP, warm: np.ndarray | None, limits: InteriorLimits
+        self,
+        problem: Compiled,
+        sdp: SDP,
+        warm: np.ndarray | None,
+        limits: InteriorLimits,
+        inside: np.ndarray | None,
     ) -> InteriorOutcome:
         """Of the first start that leads somewhere; the warm start itself where time runs out before."""
         schur = self._schur(problem)
         try:
             for size in _SLACKS:
-                start = starting_point(problem, sdp, warm, size, self._improver(limits))
+                start = starting_point(problem, sdp, warm, size, self._improver(limits), inside)
                 outcome = solve_interior(problem, start, limits, schur)
                 if start.point.feasible or outcome.status is not Status.FAILED or outcome.limited:
                     break

@@ -38,11 +38,12 @@ def starting_point(
     warm_start: np.ndarray | None,
     size: float = 10.0,
     solve: Solve | None = None,
+    inside: np.ndarray | None = None,
 ) -> Start:
     """A start of our own, with the point that `warm_start` gives as incumbent.
 
     `size`: how far the slacks of an infeasible start exceed the data. `solve` improves segments of
-    deep chains (None: they are left as they are).
+    deep chains (None: they are left as they are). `inside`: the point of `levelwise`, where it is known.
 
     A start of our own is preferred: from points near the boundary, where the best ones are, the
     method needs twice the iterations. The warm start serves where there is none, and as incumbent.
@@ -50,12 +51,14 @@ def starting_point(
     warm = warm_point(problem, warm_start)
     point, y = _easy(problem), None
     if point is None and len(problem.chains) == 1:
-        fine = compile_sdp(problem.am, sdp, merge=False, deadline=problem.deadline)
-        y = level_by_level(fine)
-        y = None if y is None else problem.internal(fine.original(y))
+        if inside is None:
+            fine = compile_sdp(problem.am, sdp, merge=False, deadline=problem.deadline)
+            y = level_by_level(fine)
+            inside = None if y is None else fine.original(y)
+        y = None if inside is None else problem.internal(inside)
         point = None if y is None else point_at(problem, y)
         if point is not None and solve is not None:
-            return _better(problem, point, warm, solve)
+            return _better(problem, point, warm, solve, len(sdp.lmis[0].partition or ()))
     return Start(point or warm or _infeasible(problem, y, size), warm, _dominance(problem))
 
 
@@ -66,10 +69,12 @@ def warm_point(problem: Compiled, warm_start: np.ndarray | None) -> PrimalPoint 
     return _retreated(problem, problem.internal(warm_start))
 
 
-def _better(problem: Compiled, point: PrimalPoint, warm: PrimalPoint | None, solve: Solve) -> Start:
+def _better(
+    problem: Compiled, point: PrimalPoint, warm: PrimalPoint | None, solve: Solve, depth: int
+) -> Start:
     """With the segments of a deep chain improved; the point itself where that leads nowhere."""
     try:
-        y = improved(problem, point.y, solve)
+        y = improved(problem, point.y, solve, max(depth, len(problem.chains[0].levels)))
     except KeyboardInterrupt:  # the point will do
         return Start(point, warm, _dominance(problem), interrupted=True)
     above = None if y is None else point_at(problem, y)
