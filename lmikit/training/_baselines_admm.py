@@ -11,7 +11,7 @@ Lipschitz bounds", IEEE Control Systems Letters 6 (2022), section III.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import scipy.linalg
@@ -23,7 +23,7 @@ from ..lmi import Problem, block, sum_squares
 from ..methods import LipSDP
 from ..network import Network
 from ..solvers import AbstractSolver, Clarabel
-from ._callback import LossAndGrad, Weights, as_weights, evaluate
+from ._callback import LossAndGrad, Weights, as_weights, distance, evaluate
 from ._optimisers import Adam
 from ._penalties import Penalised, Penalty
 from ._sgd import sgd
@@ -82,7 +82,7 @@ def admm_pauli(
             f"weights has {len(theta)} arrays; expected [W_0, b_0, W_1, b_1] of one hidden layer."
         )
     t = _multipliers(Network.from_arrays(theta[0::2], theta[1::2], activation="relu"))
-    step = _SDPStep(t, theta, lipschitz, mu, Clarabel(tol=1e-6, chordal=True) if solver is None else solver)
+    step = _sdp_step(t, theta, lipschitz, mu, solver or Clarabel(tol=1e-6, chordal=True))
     Z, dual = [theta[0].copy(), theta[2].copy()], [np.zeros_like(theta[0]), np.zeros_like(theta[2])]
     loss, rho = evaluate(loss_and_grad, theta)[0], _rho(Z, t)
     best, history, reason = (loss + lipschitz * rho, theta), [], f"{iterations} iterations were done"
@@ -96,13 +96,13 @@ def admm_pauli(
         dual = [u + w - z for u, w, z in zip(dual, theta[0::2], Z, strict=True)]
         candidate = [Z[0], theta[1], Z[1], theta[3]]
         loss, rho = evaluate(loss_and_grad, candidate)[0], _rho(Z, t)
-        primal, moved = _distance(theta[0::2], Z), mu * _distance(Z, old)
+        primal, moved = distance(theta[0::2], Z), mu * distance(Z, old)
         history.append(ADMMStep(primal, moved, loss, rho, loss + lipschitz * rho))
         if history[-1].objective < best[0]:
             best = (history[-1].objective, candidate)
         if progress is not None:
             progress(Progress("admm_pauli", k + 1, iterations, history[-1].objective))
-        if max(primal, moved) <= tol * _distance(theta[0::2], [np.zeros_like(z) for z in Z]):
+        if max(primal, moved) <= tol * distance(theta[0::2]):
             reason = f"both residuals are below {tol:g} of the norm of the weights"
             break
     return ADMMResult([w.copy() for w in best[1]], best[0], tuple(history), reason)
@@ -139,41 +139,31 @@ def _pull(Z: Weights, dual: Weights, mu: float) -> Penalty:
     return pulled
 
 
-def _distance(a: Weights, b: Weights) -> float:
-    return float(np.sqrt(sum(float(((x - y) ** 2).sum()) for x, y in zip(a, b, strict=True))))
+def _sdp_step(
+    t: np.ndarray, theta: Weights, weight: float, mu: float, solver: AbstractSolver
+) -> Callable[[Weights], Weights]:
+    """C -> argmin weight rho + mu/2 ||Z - C||^2 over the LMI; compiled anew for each C, a linear term."""
+    (hidden, inputs), outputs, problem = theta[0].shape, len(theta[2]), Problem()
+    # in terms of T^1/2 W_0 and W_1 T^-1/2 the block of T is 2 I: better scaled, the same LMI
+    root = np.sqrt(t)
+    first, outer = problem.matrix(hidden, inputs, "W0"), problem.matrix(outputs, hidden, "W1")
+    rho, scaled, last = problem.scalar("rho"), np.diag(root) @ first, outer @ np.diag(1.0 / root)
+    rows = [
+        [rho * np.eye(inputs), scaled.T, 0],
+        [scaled, 2.0 * np.eye(hidden), last.T],
+        [0, last, np.eye(outputs)],
+    ]
+    problem.add(block(rows) >> 0, name="Lipschitz")
 
-
-class _SDPStep:
-    """min weight rho + mu/2 ||Z - C||^2 over the LMI; compiled anew for each C, which is a linear term."""
-
-    def __init__(
-        self, t: np.ndarray, theta: Weights, weight: float, mu: float, solver: AbstractSolver
-    ) -> None:
-        self.t, self.weight, self.mu, self.solver = t, weight, mu, solver
-        outputs, hidden = theta[2].shape
-        inputs = theta[0].shape[1]
-        self.problem = Problem()
-        # in terms of T^1/2 W_0 and W_1 T^-1/2 the block of T is 2 I: better scaled, the same LMI
-        root = np.sqrt(t)
-        self.first = self.problem.matrix(hidden, inputs, "W0")
-        self.outer = self.problem.matrix(outputs, hidden, "W1")
-        self.rho = self.problem.scalar("rho")
-        scaled, outer = np.diag(root) @ self.first, self.outer @ np.diag(1.0 / root)
-        rows = [
-            [self.rho * np.eye(inputs), scaled.T, 0],
-            [scaled, 2.0 * np.eye(hidden), outer.T],
-            [0, outer, np.eye(outputs)],
-        ]
-        self.problem.add(block(rows) >> 0, name="Lipschitz")
-
-    def __call__(self, C: Weights) -> Weights:
-        squares = sum_squares(self.first - C[0]) + sum_squares(self.outer - C[1])
-        self.problem.minimise(self.weight * self.rho + (0.5 * self.mu) * squares)
-        solution = self.solver.solve(self.problem.compile())
+    def step(C: Weights) -> Weights:
+        problem.minimise(weight * rho + (0.5 * mu) * (sum_squares(first - C[0]) + sum_squares(outer - C[1])))
+        solution = solver.solve(problem.compile())
         if solution.y is None or not solution.status.has_point:
             raise SolveFailed(
                 f"the SDP step ended with {solution.status.name} ({solution.native_status}); change mu, "
                 "or scale the data."
             )
-        values = self.problem.read(solution)
+        values = problem.read(solution)
         return [np.array(values["W0"]), np.array(values["W1"])]
+
+    return step

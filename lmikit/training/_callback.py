@@ -21,6 +21,7 @@ __all__ = [
     "TrainingDiverged",
     "Weights",
     "as_weights",
+    "distance",
     "evaluate",
     "own_copies",
     "read_only",
@@ -89,6 +90,14 @@ def own_copies(weights: Sequence[Any], shapes: Sequence[tuple[int, ...]], dtypes
             raise InputError(f"weights[{i}] must be finite, of shape {shape}; got shape {array.shape}.")
         result.append(read_only(array))
     return tuple(result)
+
+
+def distance(a: Sequence[np.ndarray], b: Sequence[np.ndarray] | None = None) -> float:
+    """sqrt(sum_k |a_k - b_k|_F^2) in float64, b None: zeros."""
+    other: Sequence[Any] = [0.0] * len(a) if b is None else b
+    return math.sqrt(
+        sum(float(((x.astype(np.float64) - y) ** 2).sum()) for x, y in zip(a, other, strict=True))
+    )
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ fixed at a feasible point, that point stays feasible. A joint convex step in (T 
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from .._errors import NotCertified, OptionError, SolveFailed
 from ..certificates import Certificate
 from ..network import Network
 from ..solvers import AbstractSolver
-from ._callback import Arrays
+from ._callback import Arrays, distance
 from ._certify import Certified, certified, check_target, within_target
 from ._checks import whole
 from ._lip_loop_conditions import ChainCondition
@@ -82,10 +81,8 @@ def _clipped(layout: Layout, own: Arrays, target: float) -> ProjectionResult:
     """One matrix: singular values are cut, the exact answer."""
     weights = layout.clipped(own, np.array([target]))
     found, weights = within_target(certified(layout.network(weights)), weights, layout, target)
-    distance = _distance(layout.maps(weights), layout.maps(own))
-    return ProjectionResult(
-        weights, found.network, found.certificate, distance, (distance,), "exact: one matrix"
-    )
+    moved = distance(layout.maps(weights), layout.maps(own))
+    return ProjectionResult(weights, found.network, found.certificate, moved, (moved,), "exact: one matrix")
 
 
 class _Search:
@@ -112,8 +109,8 @@ class _Search:
                 break
             best = better
             distances.append(best[2])
-        found, weights, distance = best
-        return ProjectionResult(weights, found.network, found.certificate, distance, tuple(distances), reason)
+        found, weights, moved = best
+        return ProjectionResult(weights, found.network, found.certificate, moved, tuple(distances), reason)
 
     def _round(self, weights: Arrays, below: float) -> tuple[Certified, Arrays, float] | None:
         """Weights nearer than `below`: by the multipliers of a joint step, or else by LipSDP's own."""
@@ -139,7 +136,7 @@ class _Search:
             weights[i] = w
         own = layout.own(weights)
         found, own = self._scaled(certified(self.layout.network(own)), own)
-        return found, own, _distance(layout.maps(own), self.goal)
+        return found, own, distance(layout.maps(own), self.goal)
 
     def _scaled(self, found: Certified, weights: Arrays) -> tuple[Certified, Arrays]:
         """The output matrix is scaled by what the solver's tolerance leaves; its bias stays."""
@@ -150,8 +147,3 @@ class _Search:
             weights = tuple(before[bias] if i == bias else w for i, w in enumerate(weights))
             found = dataclasses.replace(found, network=self.layout.network(weights))
         return found, weights
-
-
-def _distance(maps: Sequence[np.ndarray], goal: Sequence[np.ndarray]) -> float:
-    parts = zip(maps, goal, strict=True)
-    return math.sqrt(sum(float(((w.astype(np.float64) - g) ** 2).sum()) for w, g in parts))
