@@ -83,7 +83,7 @@ def output_newton(
         if last or centred:
             lower = _lower_end(point, step, x)
             best = dataclasses.replace(best, rho_at_least=max(best.rho_at_least, lower))
-        if last and best.gap <= tolerance:
+        if best.gap <= tolerance:
             break
         if last and centred:  # perhaps the products were too few to see more
             finer = next(fine, None)
