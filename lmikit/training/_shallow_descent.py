@@ -20,6 +20,7 @@ from ._shallow_tasks import AbstractTask, Joint, Point
 
 __all__ = ["Descent"]
 
+_GAP = 0.1  # of the first objective: a program left with more is not called solved
 _SHRINK = (1.0, 0.99, 0.9, 0.5)  # of the way to the solver's point, until the true objective does not rise
 
 
@@ -135,6 +136,15 @@ class Descent:
             time_limit=left,
             progress=self.progress,
         )
+        if (
+            not found.solved
+            and time.perf_counter() < self.deadline
+            and found.gap > _GAP * self.history[0].objective
+        ):
+            raise SolveFailed(
+                f"the interior point method stopped with a gap of {found.gap:.3g}; scale the columns of X "
+                "and y to unit variance, or give a solver."
+            )
         z = np.zeros(mask.shape)
         z[:, rows] = found.multipliers[0]
         return found.x, z, found.gap
