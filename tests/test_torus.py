@@ -1,6 +1,8 @@
 """Networks on a torus: the lemma, symbols, the certificate and everything that must be refused."""
 
 import json
+import pathlib
+import runpy
 from fractions import Fraction
 
 import numpy as np
@@ -81,6 +83,17 @@ def test_a_convolution_reads_pooled_images_only_where_they_are_zero_outside(size
     value = g.max_pool(value, pooling_windows((1, 5, 5), size, stride=stride), tree=False)
     side = (5 - size) // stride + 1
     assert (form_or_none(g.output(conv(rng, 1, (1, side, side), 1) @ value)) is not None) == fits
+
+
+def test_the_tree_of_overlapping_windows_shows_no_more_than_their_quadratic_constraint():
+    """One multiplier per channel for |y|^2 <= sum of |u|^2 over the windows, solved by Clarabel."""
+    path = pathlib.Path(__file__).parent.parent / "benchmarks" / "torus_pooling.py"
+    bench = runpy.run_path(str(path))
+    graph, first, second = bench["network"](1, 1)
+    tree = lmikit.torus_lipschitz(graph)
+    terms = bench["constraint_terms"](torus_form(graph), first, second)
+    constraint = bench["optimum"](*terms, tree.bound**2)
+    assert lmikit.lower_bound(graph, starts=8, steps=5).value <= tree.bound < 0.95 * constraint
 
 
 def test_most_networks_with_pooling_lie_on_a_torus():
