@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from ._arrays import array_module as module_named
 from ._errors import InputError, LmikitError, SolveFailed
 from ._progress import Progress, ProgressCallback
 from .certificates.torus import TorusCertificate, verify_torus
@@ -54,6 +55,7 @@ def torus_lipschitz(
         network = chain_graph(network)
     if not isinstance(network, Graph):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network or Graph.")
+    module_named(array_module)  # a missing one is an error, and no reason to prove less
     begin = time.perf_counter()
     form = torus_form(network, cells)
     warm = None if warm_start is None else _start(form, warm_start)

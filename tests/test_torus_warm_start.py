@@ -114,3 +114,8 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(InputError, match=message):
             lmikit.torus_lipschitz(network, warm_start=broken)
+
+
+def test_a_missing_array_module_is_an_error_and_no_looser_bound():
+    with pytest.raises(lmikit.BackendMissing, match="nothing"):
+        lmikit.torus_lipschitz(Network.from_arrays(layers(True)), array_module="nothing")
