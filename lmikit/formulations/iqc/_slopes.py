@@ -54,9 +54,15 @@ class AbstractSlopeConstraint(AbstractQuadraticConstraint):
         n = self.alpha.size
         identity = sp.eye_array(n, format="csc")
         E = identity if self.multipliers == "neuron" else sp.csc_array(np.ones((n, min(n, 1))))
-        at = np.arange(n + 1)
-        Pv, Qv = (sp.csc_array((-slope, at[:-1], at), (n, n)) for slope in (self.alpha, self.beta))
+        Pv, Qv = (_diagonal(-slope) for slope in (self.alpha, self.beta))
         return QuadraticTerms(Pv, identity, Qv, identity, E, np.ones(E.shape[1], dtype=bool))
+
+
+def _diagonal(values: np.ndarray) -> sp.csc_array:
+    """diag(values) without stored zeros."""
+    at = np.flatnonzero(values)
+    pointers = np.concatenate([[0], np.cumsum(values != 0.0)])
+    return sp.csc_array((values[at], at, pointers), (values.size, values.size))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -181,6 +181,7 @@ def compile_sdp(am: ArrayModule, sdp: SDP, *, merge: bool = True, deadline: floa
 @dataclasses.dataclass
 class _Plan:
     lmi: LMI
+    E: sp.csr_array  # of the LMI, without stored zeros
     rows: np.ndarray
     sizes: np.ndarray
     simple_terms: list[np.ndarray]  # per level
@@ -209,7 +210,7 @@ def _plan(lmi: LMI, uses: np.ndarray, merge: bool) -> _Plan:
         simple_terms.append(here)
         variables.append(own[here])
         shared.append(np.flatnonzero(nonzero & ~simple & (last == k) & (per_term > 0)))
-    return _Plan(lmi, rows, sizes, simple_terms, variables, shared)
+    return _Plan(lmi, E, rows, sizes, simple_terms, variables, shared)
 
 
 def _few_wide(terms: np.ndarray, entries: np.ndarray) -> np.ndarray:
@@ -234,23 +235,24 @@ def _chain(am: ArrayModule, plan: _Plan, position: np.ndarray, start: int) -> Le
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     F0 = sp.csr_array(lmi.F0)[plan.rows][:, plan.rows]
     P, Q = sp.csc_array(sp.csr_array(lmi.P)[plan.rows]), sp.csc_array(sp.csr_array(lmi.Q)[plan.rows])
-    E = sp.csr_array(lmi.E)
-    diag = [am.asarray(F0[a:b, a:b].toarray()) for a, b in itertools.pairwise(bounds)]
+    E = plan.E
+    diag = [am.asarray(_dense(F0, a, b, a, b)) for a, b in itertools.pairwise(bounds)]
     low = [
-        am.asarray(F0[b:c, a:b].toarray()) for a, b, c in zip(bounds, bounds[1:], bounds[2:], strict=False)
+        am.asarray(_dense(F0, b, c, a, b)) for a, b, c in zip(bounds, bounds[1:], bounds[2:], strict=False)
     ]
     levels = []
     for k in range(sizes.size):
-        terms, variables = plan.simple_terms[k], plan.simple_variables[k]
-        weights = np.asarray(E[terms].tocsc()[:, variables].diagonal()) if terms.size else np.zeros(0)
-        shared = plan.shared_terms[k]
+        terms, shared = plan.simple_terms[k], plan.shared_terms[k]
+        weights = E.data[E.indptr[terms]]  # of the one variable of each
         used = np.unique(E[shared].indices)
         levels.append(
             LevelTerms(
-                simple=_group(am, k, bounds, P[:, terms], Q[:, terms], weights),
+                simple=_group(am, k, bounds, P, Q, terms, weights),
                 simple_variables=slice(start, start + terms.size),
-                shared=_group(am, k, bounds, P[:, shared], Q[:, shared], np.ones(shared.size)),
-                shared_weights=am.asarray(E[shared].tocsc()[:, used].toarray()),
+                shared=_group(am, k, bounds, P, Q, shared, np.ones(shared.size)),
+                shared_weights=am.asarray(
+                    E[shared].tocsc()[:, used].toarray() if used.size else np.zeros((shared.size, 0))
+                ),
                 shared_variables=am.asarray(position[used], dtype=np.int64),
             )
         )
@@ -259,17 +261,31 @@ def _chain(am: ArrayModule, plan: _Plan, position: np.ndarray, start: int) -> Le
     return LevelLMI(am, plan.rows, sizes, LevelBlocks(diag, [None, *low]), levels, equal)
 
 
+def _dense(matrix: sp.csr_array, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+    """A block; most are zero."""
+    if matrix.indptr[top] == matrix.indptr[bottom]:
+        return np.zeros((bottom - top, right - left))
+    return np.asarray(matrix[top:bottom, left:right].toarray())
+
+
 def _group(
-    am: ArrayModule, k: int, bounds: np.ndarray, P: sp.csc_array, Q: sp.csc_array, weights: np.ndarray
+    am: ArrayModule,
+    k: int,
+    bounds: np.ndarray,
+    P: sp.csc_array,
+    Q: sp.csc_array,
+    terms: np.ndarray,
+    weights: np.ndarray,
 ) -> Group | None:
-    """The group with sym(p_a q_a') scaled by weights (absorbed into Q)."""
-    if P.shape[1] == 0:
+    """The group with sym(p_a q_a') of the terms, scaled by weights (absorbed into Q)."""
+    if terms.size == 0:
         return None
-    Q = sp.csc_array(Q * weights[None, :])
+    P, Q = P[:, terms], Q[:, terms]
+    Q.data *= np.repeat(weights, np.diff(Q.indptr))
     below = slice(bounds[k - 1], bounds[k]) if k else slice(0, 0)
     top = slice(bounds[k], bounds[k + 1])
 
     def part(matrix: sp.csc_array, rows: slice) -> Any:
-        return factor_of(am, sp.csc_array(sp.csr_array(matrix)[rows]))
+        return factor_of(am, sp.csc_array(matrix[rows]))
 
     return Group(k, part(P, top), part(P, below), part(Q, top), part(Q, below), P.shape[1])
