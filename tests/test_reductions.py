@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import DEMO_WEIGHTS, WEIGHT_KINDS, demo_network, networks
 
-from lmikit import GraphBuilder, InputError, Network, Witness
+from lmikit import GraphBuilder, InputError, Network, Witness, lipschitz
 from lmikit.certificates import verify
 from lmikit.certificates.graph import verify_graph
 from lmikit.formulations.graph import GraphGain
+from lmikit.graph import chain_graph
 from lmikit.network import Slopes, linear_fractional, vertex_maximum
 from lmikit.reductions import (
     FOR_GAINS,
@@ -255,3 +256,11 @@ def test_graphs_come_back_with_the_same_proof(seed, power, thorough):
         assert undone.rewritten == any(isinstance(step, GroupNeurons) for step in prepared.steps)
         assert verify_graph(graph, undone).bound == pytest.approx(math.ldexp(smaller, last_power), rel=1e-9)
         assert prepared.exact
+
+
+def test_a_chain_given_as_a_graph_has_the_same_lower_bound_on_its_optimum():
+    rng = np.random.default_rng(0)
+    network = Network.from_arrays([64.0 * rng.standard_normal(s) for s in ((6, 4), (6, 6), (2, 6))])
+    found = [lipschitz(network), lipschitz(chain_graph(network))]
+    lowest = [certificate.witness.optimum_at_least for certificate in found]
+    assert lowest[0] == lowest[1] <= found[1].bound <= lowest[0] * (1.0 + 1e-6)

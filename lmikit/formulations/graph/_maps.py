@@ -107,13 +107,17 @@ def linear_fractional_of(form: EliminatedForm) -> EliminatedMaps:
 
 
 def _stacked(blocks: list[list[np.ndarray | None]], heights: list[int], widths: list[int]) -> sp.csr_array:
-    if not widths or not heights:
-        return sp.csr_array((sum(heights), sum(widths)))
-    filled = [
-        [sp.csr_array((h, w)) if b is None else sp.csr_array(b) for b, w in zip(row, widths, strict=True)]
-        for row, h in zip(blocks, heights, strict=True)
-    ]
-    return sp.csr_array(sp.block_array(filled, format="csr"))
+    tops, lefts = (np.cumsum([0, *sizes]) for sizes in (heights, widths))
+    data, rows, columns = [np.zeros(0)], [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for top, row in zip(tops, blocks, strict=False):
+        for left, block in zip(lefts, row, strict=False):
+            if block is not None:
+                at = np.nonzero(block)
+                data.append(block[at])
+                rows.append(at[0] + top)
+                columns.append(at[1] + left)
+    entries = np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))
+    return sp.csr_array(entries, shape=(int(tops[-1]), int(lefts[-1])))
 
 
 def couples(form: EliminatedForm, k: int) -> bool:
