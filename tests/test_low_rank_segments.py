@@ -16,8 +16,9 @@ from lmikit.lmi import Status
 from lmikit.solvers import LowRank
 from lmikit.solvers.low_rank import _segments, _solver, _start
 from lmikit.solvers.low_rank._compile import compile_sdp
-from lmikit.solvers.low_rank._interior_point import InteriorLimits
-from lmikit.solvers.low_rank._start import level_by_level, starting_point
+from lmikit.solvers.low_rank._direction import SchurFactor
+from lmikit.solvers.low_rank._interior_point import InteriorLimits, solve_interior
+from lmikit.solvers.low_rank._start import Start, level_by_level, starting_point
 from lmikit.solvers.low_rank._state import PrimalPoint, point_at
 
 am = array_module()
@@ -145,3 +146,24 @@ def test_the_clock_runs_while_the_start_is_made():
     else:  # no point yet: the limit holds, nothing is claimed
         assert solution.status is Status.FAILED
         assert solution.y is None
+
+
+@pytest.mark.parametrize("seed", [1, 3, 5, 6])
+def test_a_large_optimum_is_no_ray(seed):
+    """From a start on the boundary the method stalls; the objective of 1e17 is the problem's own size."""
+    rng = np.random.default_rng(seed)
+    shapes = [(3, 3)] * 6 + [(1, 3)]
+    network = Network.from_arrays([0.03 * rng.standard_normal(shape) for shape in shapes])
+    problem = compiled(JointLipSDP(network).sdp())
+    y = level_by_level(problem)
+    toward, inside, outside = rng.standard_normal(y.size) * abs(y), 0.0, 10.0
+    for _ in range(60):
+        middle = 0.5 * (inside + outside)
+        held = point_at(problem, y + middle * toward) is not None
+        inside, outside = (middle, outside) if held else (inside, middle)
+    point = point_at(problem, y + (1.0 - 1e-14) * inside * toward)
+    limits = InteriorLimits(1e-7, 30, np.inf, time.perf_counter(), None)
+    with np.errstate(all="ignore"):
+        outcome = solve_interior(problem, Start(point, None, 1.0), limits, SchurFactor(problem))
+    assert outcome.status is not Status.UNBOUNDED
+    assert outcome.objective <= problem.c @ point.y < -1e15
