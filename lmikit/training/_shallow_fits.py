@@ -121,19 +121,26 @@ class PatternFit(AbstractFit):
     def gram(self, root: np.ndarray) -> np.ndarray:
         total = np.zeros((self.columns, self.columns))
         if len(root) == 1:  # one Gram matrix serves all outputs
-            self._add(total, self.D)
+            self._add(total)
             through = self.S @ root[0].T
             n, width = len(self.S), self.X.shape[1]
             total.reshape(n, width, n, width)[:] *= (through @ through.T)[:, None, :, None]
             return total
-        for k in range(root.shape[1]):
-            self._add(total, self.D * (root[:, k] @ self.S.T))
-        return total
+        width, through = self.X.shape[1], root @ self.S.T  # (N, k, n)
+        for here in _chunks(len(self.X), self.columns):
+            for j in range(len(self.S)):  # blocks (j, j') for j' >= j: X'diag(D_j D_j' s_j'R'R s_j')X
+                rows = here.start + np.flatnonzero(self.D[here, j])
+                X, T = self.X[rows], through[rows]
+                weights = self.D[rows, j:] * np.einsum("ik,ikn->in", T[:, :, j], T[:, :, j:])
+                B = (weights[:, :, None] * X[:, None, :]).reshape(len(X), weights.shape[1] * width)
+                total[j * width : (j + 1) * width, j * width :] += X.T @ B
+        upper = np.triu(total)
+        return upper + np.triu(upper, 1).T
 
-    def _add(self, total: np.ndarray, weights: np.ndarray) -> None:
+    def _add(self, total: np.ndarray) -> None:
         for here in _chunks(len(self.X), self.columns):
             X = self.X[here]
-            A = (weights[here, :, None] * X[:, None, :]).reshape(len(X), self.columns)
+            A = (self.D[here, :, None] * X[:, None, :]).reshape(len(X), self.columns)
             total += A.T @ A
 
 
