@@ -225,3 +225,9 @@ def test_neurons_of_tiny_weights_do_not_hide_the_lower_bound():
     graph = builder.output(x + rng.standard_normal((4, 6)) @ builder.relu(weight @ x))
     found = graph_lower_bound(graph).value
     assert 1.0 < found <= lipschitz(graph).bound
+
+
+def test_sizes_of_inputs_may_be_numpy_integers():
+    builder = GraphBuilder()
+    graph = builder.output(builder.relu(builder.input(np.int64(3))))
+    assert (graph.input_dim, type(graph.input_dim)) == (3, int)

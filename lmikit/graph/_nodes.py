@@ -1,6 +1,7 @@
 """The nodes of a graph. Parents are indices of earlier nodes; arrays of values have shape (size, k)."""
 
 import dataclasses
+import numbers
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ class Input:
     size: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+        if isinstance(self.size, bool) or not isinstance(self.size, numbers.Integral) or self.size < 1:
             raise InputError(f"the input has size {self.size!r}; expected an integer, at least 1.")
+        object.__setattr__(self, "size", int(self.size))
 
     @property
     def parents(self) -> tuple[int, ...]:
