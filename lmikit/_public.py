@@ -22,6 +22,8 @@ from ._exact_lipschitz import ExactLipschitz as ExactLipschitz
 from ._exact_lipschitz import exact_lipschitz as exact_lipschitz
 from ._load import load_network as load_network
 from ._local import local_lipschitz as local_lipschitz
+from ._pairwise import PairwiseBounds as PairwiseBounds
+from ._pairwise import pairwise_bounds as pairwise_bounds
 from ._points import Counterexample as Counterexample
 from ._points import PointResult as PointResult
 from ._points import certify_point as certify_point
@@ -29,10 +31,8 @@ from ._points_table import PointTable as PointTable
 from ._points_table import certify_points as certify_points
 from ._progress import Progress as Progress
 from ._radius import CertifiedAccuracy as CertifiedAccuracy
-from ._radius import PairwiseBounds as PairwiseBounds
 from ._radius import certified_accuracy as certified_accuracy
 from ._radius import certified_radius as certified_radius
-from ._radius import pairwise_bounds as pairwise_bounds
 from ._torus_api import torus_lipschitz as torus_lipschitz
 from ._vnnlib import VnnlibResult as VnnlibResult
 from ._vnnlib import verify_vnnlib as verify_vnnlib

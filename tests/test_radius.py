@@ -19,7 +19,7 @@ from lmikit import (
     lipschitz,
     pairwise_bounds,
 )
-from lmikit._radius import _difference_error
+from lmikit._pairwise import _difference_error
 from lmikit.testing import assert_covers, networks
 
 

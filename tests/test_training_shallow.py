@@ -34,10 +34,10 @@ from lmikit.training import (
     sgd,
     with_weight_decay,
 )
-from lmikit.training._shallow_cones import ArrowCone, NormCones, PatternCone
-from lmikit.training._shallow_fits import OuterFit
-from lmikit.training._shallow_model import read_model
-from lmikit.training._shallow_program import (
+from lmikit.training.shallow._cones import ArrowCone, NormCones, PatternCone
+from lmikit.training.shallow._fits import OuterFit
+from lmikit.training.shallow._model import read_model
+from lmikit.training.shallow._program import (
     lipschitz_block,
     lipschitz_program,
     loss_terms,
@@ -45,7 +45,7 @@ from lmikit.training._shallow_program import (
     penalty_rho,
     weight_decay_program,
 )
-from lmikit.training._shallow_rows import solve_with_rows
+from lmikit.training.shallow._rows import solve_with_rows
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from .._convert import floats
 from .._errors import InputError
+from .._pairwise import pairwise_bounds
 from .._points_table import PointTable, certify_points
 from .._progress import ProgressCallback
-from .._radius import certified_accuracy, pairwise_bounds
+from .._radius import certified_accuracy
 from ..certificates import AbstractLipschitzCertificate
 from ..graph import Graph, chain_graph, enclosed_outputs
 from ..methods import AbstractMethod

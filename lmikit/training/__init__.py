@@ -26,11 +26,9 @@ from ._row_attack import TRADES, RowAttack
 from ._rs_lmi import rs_lmi
 from ._rs_lmi_options import RSLMIOptions
 from ._sgd import SGDResult, sgd
-from ._shallow import convex_shallow
-from ._shallow_reduce import reduce_lipschitz
-from ._shallow_result import ShallowResult, ShallowStep
 from ._state import TrainingState
 from ._traced_gains import pairwise_gains, product_gains
+from .shallow import ShallowResult, ShallowStep, convex_shallow, reduce_lipschitz
 
 __all__ = [
     "MLP",

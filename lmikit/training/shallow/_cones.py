@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from .._arrays import array_module
+from ..._arrays import array_module
 
 __all__ = ["AbstractUnitCone", "ArrowCone", "NormCones", "PatternCone"]
 

@@ -9,11 +9,11 @@ import dataclasses
 
 import numpy as np
 
-from ._shallow_cones import ArrowCone
-from ._shallow_fits import OuterFit
-from ._shallow_interior import interior_point
-from ._shallow_model import ShallowModel
-from ._shallow_tasks import Joint, Point
+from ._cones import ArrowCone
+from ._fits import OuterFit
+from ._interior import interior_point
+from ._model import ShallowModel
+from ._tasks import Joint, Point
 
 __all__ = ["free_outputs"]
 

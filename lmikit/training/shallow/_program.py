@@ -16,8 +16,8 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from ..lmi import LMI, SDP, SOC
-from ._shallow_model import ShallowModel
+from ...lmi import LMI, SDP, SOC
+from ._model import ShallowModel
 
 __all__ = [
     "lipschitz_block",

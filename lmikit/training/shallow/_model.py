@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import InputError
-from ..network import Network, ReLU
-from ._shallow_fits import PatternFit, ShallowLoss, read_loss
+from ..._errors import InputError
+from ...network import Network, ReLU
+from ._fits import PatternFit, ShallowLoss, read_loss
 
 __all__ = ["ShallowModel", "read_model"]
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .._arrays import array_module, blas_threads
-from .._errors import SolveFailed
-from .._progress import Progress, ProgressCallback
-from ._shallow_cones import AbstractUnitCone
-from ._shallow_fits import AbstractFit
+from ..._arrays import array_module, blas_threads
+from ..._errors import SolveFailed
+from ..._progress import Progress, ProgressCallback
+from ._cones import AbstractUnitCone
+from ._fits import AbstractFit
 
 __all__ = ["ProgramPoint", "interior_point"]
 

@@ -5,18 +5,18 @@ import time
 
 import numpy as np
 
-from .._errors import SolveFailed
-from .._progress import ProgressCallback
-from ..network import Network
-from ..solvers import AbstractSolver
-from ._shallow_cones import PatternCone
-from ._shallow_interior import interior_point
-from ._shallow_model import ShallowModel
-from ._shallow_outer import free_outputs
-from ._shallow_program import pattern_rows
-from ._shallow_result import ShallowResult, ShallowStep
-from ._shallow_rows import solve_with_rows
-from ._shallow_tasks import AbstractTask, Joint, Point
+from ..._errors import SolveFailed
+from ..._progress import ProgressCallback
+from ...network import Network
+from ...solvers import AbstractSolver
+from ._cones import PatternCone
+from ._interior import interior_point
+from ._model import ShallowModel
+from ._outer import free_outputs
+from ._program import pattern_rows
+from ._result import ShallowResult, ShallowStep
+from ._rows import solve_with_rows
+from ._tasks import AbstractTask, Joint, Point
 
 __all__ = ["Descent"]
 

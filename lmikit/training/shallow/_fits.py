@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._errors import InputError, LmikitError
-from ..attacks._losses import checked_rows, losses_of
+from ..._errors import InputError, LmikitError
+from ...attacks._losses import checked_rows, losses_of
 
 __all__ = ["AbstractFit", "OuterFit", "PatternFit", "ShallowLoss", "read_loss"]
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from ..certificates import Certificate
-from ..network import Network
+from ...certificates import Certificate
+from ...network import Network
 
 __all__ = ["ShallowResult", "ShallowStep"]
 

@@ -1,7 +1,7 @@
 """Convex training of shallow ReLU networks with a Lipschitz or a weight-decay penalty.
 
 Starting from a trained net, its activation patterns and signs are kept, which makes training convex
-(`_shallow_program`). The given net is feasible, so the result is never worse. "Convex training of
+(`_program`). The given net is feasible, so the result is never worse. "Convex training of
 Lipschitz-regularized shallow neural networks", Algorithm 1 and Corollaries 10 and 11.
 """
 
@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._errors import OptionError
-from .._progress import ProgressCallback
-from ..network import Network
-from ..solvers import AbstractSolver
-from ._shallow_descent import Descent
-from ._shallow_model import read_model
-from ._shallow_result import ShallowResult
-from ._shallow_tasks import AbstractTask, Alternating, Joint, WeightDecay
+from ..._errors import OptionError
+from ..._progress import ProgressCallback
+from ...network import Network
+from ...solvers import AbstractSolver
+from ._descent import Descent
+from ._model import read_model
+from ._result import ShallowResult
+from ._tasks import AbstractTask, Alternating, Joint, WeightDecay
 
 __all__ = ["convex_shallow"]
 

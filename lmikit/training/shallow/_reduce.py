@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._errors import InputError, OptionError, SolveFailed
-from .._progress import ProgressCallback
-from ..network import Network
-from ._shallow import convex_shallow
-from ._shallow_model import read_model
-from ._shallow_result import ShallowResult, ShallowStep
-from ._shallow_tasks import proven_bound
+from ..._errors import InputError, OptionError, SolveFailed
+from ..._progress import ProgressCallback
+from ...network import Network
+from ._convex import convex_shallow
+from ._model import read_model
+from ._result import ShallowResult, ShallowStep
+from ._tasks import proven_bound
 
 _log = logging.getLogger(__name__)
 

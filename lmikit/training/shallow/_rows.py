@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._errors import SolveFailed
+from ..._errors import SolveFailed
 
 __all__ = ["solve_with_rows"]
 

@@ -1,6 +1,6 @@
 """The three regularised training problems of shallow nets, as the descent loop sees them.
 
-A point is effective weights V and inverse multipliers p (`_shallow_program`); a task knows its penalty,
+A point is effective weights V and inverse multipliers p (`_program`); a task knows its penalty,
 its convex program at a point, as an SDP and as cones for our own interior point, and what to do with the
 solution y of either. LipSDP proposes multipliers.
 """
@@ -15,16 +15,16 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from .._errors import NotCertified, SolveFailed
-from .._proving import least_proven
-from .._witness import Witness
-from ..certificates import Certificate, verify
-from ..lmi import SDP
-from ..methods import ClosedForm, LipSDP
-from ..network import Network
-from ._shallow_cones import AbstractUnitCone, ArrowCone, NormCones
-from ._shallow_model import ShallowModel
-from ._shallow_program import lipschitz_program, penalty_rho, weight_decay_program
+from ..._errors import NotCertified, SolveFailed
+from ..._proving import least_proven
+from ..._witness import Witness
+from ...certificates import Certificate, verify
+from ...lmi import SDP
+from ...methods import ClosedForm, LipSDP
+from ...network import Network
+from ._cones import AbstractUnitCone, ArrowCone, NormCones
+from ._model import ShallowModel
+from ._program import lipschitz_program, penalty_rho, weight_decay_program
 
 _log = logging.getLogger(__name__)
 
