@@ -35,8 +35,8 @@ class PairwiseBounds:
 
     Built by `pairwise_bounds` only. `certificate` is the one for all outputs at once. `witnesses`, where they
     come from one factorisation for a graph, are of the graphs `lmikit.graph.output_difference(graph, i, j)`,
-    in the order (0, 1), (0, 2), ...: `verify_graph` makes a certificate of each that `check` proves again.
-    None stands where sqrt(2) L alone is proven.
+    in the order (0, 1), (0, 2), ...: `verify_graph` makes a certificate of each that `check` proves again; it
+    may refuse where the rows of two outputs nearly cancel. None stands where sqrt(2) L alone is proven.
     """
 
     bounds: np.ndarray

@@ -129,3 +129,13 @@ def test_another_order_of_elimination_proves_the_same(monkeypatch):
             less = dataclasses.replace(part, d_out=part.d_out * (1.0 - 1e-5))
             with pytest.raises(NotCertified):
                 verify_graph(graph, dataclasses.replace(certificate.witness, parts=(less,)), repair=False)
+
+
+def test_multipliers_that_prove_nothing_give_no_bound():
+    subject = Network.from_arrays([np.eye(3), np.eye(3)], activation="relu")
+    graph = chain_graph(subject)
+    witness = lmikit.lipschitz(graph).witness
+    (part,) = witness.parts
+    useless = dataclasses.replace(part, multipliers=tuple(1e12 * t for t in part.multipliers))
+    rows = np.array([[1.0, -1.0, 0.0]])
+    assert combinations_proven(graph, dataclasses.replace(witness, parts=(useless,)), rows) == [None]

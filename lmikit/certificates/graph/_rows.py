@@ -34,7 +34,10 @@ _TILTED_ROWS = 1500  # of A, up to which more than the given multipliers are tri
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ProvenCombination:
-    """bound >= the l2 constant of c'f; `witness` is one of the graph of c'f, proven as it stands."""
+    """bound >= the l2 constant of c'f, proven here; `witness` says so for the graph of c'f.
+
+    `verify_graph` proves it as it stands but where c'Y cancels: its radii weigh more there than those here.
+    """
 
     bound: float
     witness: GraphWitness
@@ -66,6 +69,8 @@ def combinations_proven(
 
 
 def _proven(witness: GraphWitness, part: Part, rho: float) -> ProvenCombination | None:
+    if not np.isfinite(rho):  # no multipliers that were tried prove anything
+        return None
     bound = root_upward(round_upward((float(part.d_in.max()), rho)), 0)
     if not np.isfinite(bound):
         return None
