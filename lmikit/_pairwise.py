@@ -29,7 +29,7 @@ __all__ = ["PairwiseBounds", "pair_matrix", "pairwise_bounds", "require_l2"]
 _PROVEN = object()  # as for Certificate: no other code makes one by accident
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class PairwiseBounds:
     """`bounds[i, j]` >= the Lipschitz constant of f_i - f_j, proven; (m, m), symmetric, zero diagonal.
 
@@ -47,6 +47,10 @@ class PairwiseBounds:
     def __post_init__(self, token: object) -> None:
         if token is not _PROVEN:
             raise TypeError("PairwiseBounds are made by lmikit.pairwise_bounds, which proves them first.")
+
+    def __repr__(self) -> str:
+        values = self.bounds[np.triu_indices(len(self.bounds), 1)]
+        return f"PairwiseBounds({values.size} pairs, {values.min():.6g} to {values.max():.6g}, proven)"
 
 
 def pairwise_bounds(

@@ -74,10 +74,9 @@ class PointTable:
         counts = ", ".join(
             f"{int((self.verdict == v).sum())} {v}" for v in ("proven", "refuted", "undecided")
         )
-        accuracies = (
-            f"clean {self.clean_accuracy:.4f}, certified {self.certified_accuracy:.4f}, "
-            f"attacked {self.attacked_accuracy:.4f}"
-        )
+        accuracies = f"clean {self.clean_accuracy:.4f}, certified {self.certified_accuracy:.4f}"
+        if any(math.isfinite(r.attack_margin) for r in self.results):  # none where radii are looked for
+            accuracies += f", attacked {self.attacked_accuracy:.4f}"
         return f"{len(self.verdict)} inputs: {counts}\naccuracy: {accuracies}"
 
 

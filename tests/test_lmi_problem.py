@@ -335,3 +335,12 @@ def test_a_small_asymmetry_beside_large_coefficients_is_refused():
     x, P = problem.scalar("x"), problem.symmetric(20, "P")
     problem.add(A.T @ P @ A - x * (A.T @ np.diag(rng.standard_normal(20)) @ A) >> 0)
     problem.compile()
+
+
+@pytest.mark.parametrize("size", [2.5, "3", True, -1, None])
+def test_sides_of_variables_are_positive_integers(size):
+    problem = Problem()
+    for make in (problem.vector, problem.symmetric, problem.diagonal, problem.hermitian):
+        with pytest.raises(InputError, match="positive size"):
+            make(size)
+    assert problem.symmetric(np.int64(2)).shape == (2, 2)

@@ -151,3 +151,10 @@ def test_what_does_not_fit_is_refused():
         certified_accuracy(bounds, np.zeros((2, 5)), [0])
     with pytest.raises(InputError, match="epsilons"):
         certified_accuracy(bounds, np.zeros((1, 5)), [0], [-1.0])
+
+
+def test_pairwise_bounds_are_printed_in_a_line():
+    network = Network.from_arrays([np.eye(3), np.diag([1.0, 2.0, 3.0])])
+    text = str(pairwise_bounds(network))
+    assert text.startswith("PairwiseBounds(3 pairs, ")
+    assert len(text) < 80

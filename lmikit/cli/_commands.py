@@ -1,6 +1,7 @@
 """The commands: each reads its arguments, calls the API and prints; they compute nothing."""
 
 import argparse
+import inspect
 import math
 import pathlib
 import time
@@ -45,18 +46,21 @@ def method_names() -> list[str]:
 
 def _method(name: str) -> AbstractMethod:
     known = _methods()
-    if name not in known:
+    by_class = {type(m).__name__.lower(): m for m in reversed(known.values())}  # defaults before variants
+    found = known.get(name, by_class.get(name.lower()))
+    if found is None:
         raise OptionError(f"method is {name!r}; expected one of {', '.join(sorted(known))}.")
-    return known[name]
+    return found
 
 
 def _solver(name: str | None) -> AbstractSolver | None:
     if name is None:
         return None
+    found = [getattr(solvers, n) for n in solvers.__all__]
     known = {
-        n.lower(): getattr(solvers, n)
-        for n in solvers.__all__
-        if n[0].isupper() and not n.startswith("Abstract")
+        c.__name__.lower(): c
+        for c in found
+        if isinstance(c, type) and issubclass(c, AbstractSolver) and not inspect.isabstract(c)
     }
     if name.lower() not in known:
         raise OptionError(f"solver is {name!r}; expected one of {', '.join(sorted(known))}.")

@@ -1,6 +1,7 @@
 """The variables and parameters of a hand-written problem."""
 
 import abc
+import numbers
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,6 @@ class AbstractVariables(abc.ABC):
         return name
 
     def _new(self, name: str | None, count: int) -> tuple[str, int]:
-        if count < 1:
-            raise InputError(f"a variable needs a positive size and got {count} entries.")
         name = self._free_name(name)
         start, self._size = self._size, self._size + count
         self._starts.append((start, name))
@@ -66,15 +65,18 @@ class AbstractVariables(abc.ABC):
 
     def matrix(self, rows: int, cols: int, name: str | None = None) -> Expression:
         """A full (rows, cols) matrix, stored row by row."""
+        rows, cols = _size(rows), _size(cols)
         return self._dense(name, *_full(rows, cols), rows * cols)
 
     def symmetric(self, n: int, name: str | None = None) -> Expression:
         """A symmetric (n, n) matrix; its lower triangle is stored row by row, n(n+1)/2 entries."""
+        n = _size(n)
         return self._dense(name, *_symmetric(n), n * (n + 1) // 2)
 
     def hermitian(self, n: int, name: str | None = None) -> Expression:
         """A Hermitian (n, n) matrix, n^2 entries: the real parts of its lower triangle row by row, then the
         imaginary parts below the diagonal row by row."""
+        n = _size(n)
         name, start = self._new(name, n * n)
         row, col, index = _symmetric(n)
         below = np.flatnonzero(row > col)
@@ -92,6 +94,7 @@ class AbstractVariables(abc.ABC):
 
     def diagonal(self, n: int, name: str | None = None) -> Expression:
         """A diagonal (n, n) matrix, n entries; products with constants stay rank-one terms."""
+        n = _size(n)
         name, start = self._new(name, n)
         index, zero = np.arange(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
         eye = Columns.identity(n)
@@ -156,6 +159,13 @@ class AbstractVariables(abc.ABC):
     def _variable_name(self, index: int) -> str:
         start, name = max((item for item in self._starts if item[0] <= index), key=lambda item: item[0])
         return f"{name}[{index - start}]"
+
+
+def _size(n: Any) -> int:
+    """A side of a variable; raises InputError for anything but a positive integer."""
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1:
+        raise InputError(f"a variable needs a positive size and got {n!r}; expected an integer, at least 1.")
+    return int(n)
 
 
 def _full(rows: int, cols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

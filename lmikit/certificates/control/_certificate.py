@@ -142,8 +142,8 @@ def _decide(document: ControlDocument, subject: Any, digest: str, exact: bool) -
     if document.digest != digest:
         return CheckResult(
             False,
-            "it is for another system: the SHA-256 of the data differs (a loop or a family is no file: check "
-            "it in Python, lmikit.check(path, loop))",
+            "it is for another system: the SHA-256 of the data differs (a loop is checked with its own file, "
+            "see load_loop, a family in Python: lmikit.check(path, family))",
         )
     _require_shapes(document.claim, subject, document.witness)
     fault = fault_of(document.claim, subject, document.witness, exact=exact)
