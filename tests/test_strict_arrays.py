@@ -17,7 +17,7 @@ from lmikit.formulations.rs_lmi import PENALTIES, sketched_penalty
 from lmikit.formulations.torus import exchanged, headed
 from lmikit.graph import chain_graph
 from lmikit.lmi import LMI, SDP, Status
-from lmikit.methods import RSLMI
+from lmikit.methods import RSLMI, BurerMonteiro
 from lmikit.solvers import LowRank
 from lmikit.solvers.low_rank import _interior_point
 from lmikit.torus import torus_form
@@ -230,4 +230,4 @@ def test_every_method_and_solver_with_an_array_module_is_here():
 
     rooms = itertools.chain(vars(lmikit.methods).values(), vars(lmikit.solvers).values())
     found = {c for c in rooms if inspect.isclass(c) and hasattr(c, "array_module")}
-    assert found == {LowRank, RSLMI}
+    assert found == {BurerMonteiro, LowRank, RSLMI}  # tests/test_burer_monteiro.py has the first

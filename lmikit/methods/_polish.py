@@ -37,9 +37,10 @@ def polished(
     `witness` as it is where no mix is feasible: `verify` has further repairs.
     """
     chain = chain_of(network)
-    best = _feasible(chain, _lambdas(witness), _lambdas(start), witness.rho)
-    if best is None or best.rho > start.rho:
-        best = _better(best, evaluate(chain, [1.0 / x for x in _lambdas(start)]))
+    with np.errstate(over="ignore", invalid="ignore"):  # slopes of 1e-300: what overflows is not feasible
+        best = _feasible(chain, _lambdas(witness), _lambdas(start), witness.rho)
+        if best is None or best.rho > start.rho:
+            best = _better(best, evaluate(chain, [1.0 / x for x in _lambdas(start)]))
     if best is None:
         return witness
     lowest, suffix = witness.optimum_at_least, ""

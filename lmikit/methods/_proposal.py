@@ -11,7 +11,7 @@ import numpy as np
 from .._arrays import blas_threads
 from .._progress import Progress, ProgressCallback
 from .._witness import Witness
-from ..network import Network
+from ..network import Network, require_dense
 from ..reductions import REDUCTIONS, NeuronPowers, prepare
 from ..solvers import AbstractSolver
 from ._base import AbstractMethod
@@ -68,6 +68,10 @@ class AbstractChainMethod(AbstractMethod):
         far is returned.
         """
         run = Run(self.name, time_limit, progress)
+        for (
+            layer
+        ) in network.layers:  # also where what is left of them is small: nothing else is proven of them
+            require_dense(layer.linear)
         with blas_threads(1 if max(network.dims[1:]) <= _SMALL_BLOCK else None), np.errstate(under="ignore"):
             prepared = prepare(network, REDUCTIONS, thorough=False)
             witness = self._proposed(prepared.network, run)

@@ -8,6 +8,7 @@ from ._fractional import LinearFractional, linear_fractional
 from ._lower import LowerBound, lower_bound
 from ._maps import AbstractLinearMap, DenseMap, SparseMap
 from ._maps import is_wide as is_wide
+from ._maps import require_dense as require_dense
 from ._more_activations import (
     CELU,
     SELU,

@@ -92,16 +92,21 @@ class AbstractLinearMap(abc.ABC):
 
     def to_dense(self) -> np.ndarray:
         """W as a read-only float64 array; raises InputError before 1 GiB would be allocated."""
-        rows, columns = self.shape
-        if is_wide(self):
-            raise InputError(
-                f"a linear map of shape {self.shape} has {rows * columns:.2g} entries as a dense matrix; "
-                f"expected at most {LARGEST_DENSE:.2g} here. LipSDP() and SpectralProduct() bound such "
-                "layers by products of norms; other methods need dense blocks."
-            )
+        require_dense(self)
         result = self.to_sparse().toarray()
         result.setflags(write=False)
         return result
+
+
+def require_dense(linear: AbstractLinearMap) -> None:
+    """Raises InputError where W has too many entries for a dense array."""
+    rows, columns = linear.shape
+    if is_wide(linear):
+        raise InputError(
+            f"a linear map of shape {linear.shape} has {rows * columns:.2g} entries as a dense matrix; "
+            f"expected at most {LARGEST_DENSE:.2g} here. LipSDP() and SpectralProduct() bound such "
+            "layers by products of norms; other methods need dense blocks."
+        )
 
 
 def is_wide(linear: AbstractLinearMap) -> bool:
