@@ -111,7 +111,7 @@ def test_the_command_line_checks_systems(tmp_path, capsys):
     assert main(arguments) == 0
     System(plant.A, plant.B, 2.0 * plant.C, dt=0.5).save(tmp_path / "plant.npz")
     assert main(arguments) == 1
-    assert "check it in Python" in capsys.readouterr().out
+    assert "checked with its own file" in capsys.readouterr().out
     np.savez(tmp_path / "plant.npz", A=plant.A, F=plant.A)
     assert main(arguments) == 2
     with pytest.raises(InputError, match=r"expected \.npz"):

@@ -263,3 +263,17 @@ def test_reduction_is_used():
 def test_networks_only():
     with pytest.raises((InputError, AttributeError)):
         LipSDP().propose("not a network")
+
+
+def test_one_multiplier_per_layer_above_the_size_of_dense_arithmetic():
+    """Terms that share a variable over several levels: LowRank's Schur complement by levels."""
+    rng = np.random.default_rng(0)
+    sizes = [3, 64, 64, 64, 2]
+    shapes = zip(sizes[1:], sizes[:-1], strict=True)
+    network = Network.from_arrays([rng.standard_normal(shape) / shape[1] ** 0.5 for shape in shapes])
+    found = LipSDP(multipliers="layer").propose(network)
+    assert "LowRank" in found.produced_by
+    bound = verify(network, found).bound
+    assert found.optimum_at_least <= bound <= found.optimum_at_least * (1 + 1e-6)
+    assert bound <= verify(network, EclipseFast().propose(network)).bound
+    assert bound >= verify(network, LipSDP().propose(network)).bound * (1 - 1e-6)

@@ -75,8 +75,8 @@ class _Panel:
         """F'A between the lower part of P or Q of `group` and the columns of P or Q."""
         assert f is not None
         low, own = self.low[side][:, columns], _chosen(group, side)
-        if group is not self.group or own is None:
-            return f.left(low)
+        if group is not self.group or own is None or low.shape[1] < self.low[side].shape[1]:
+            return f.left(low)  # the last columns, which are known already, may not be among these
         last, older = own.right(self.across[row].T), low.shape[1] - own.columns
         earlier = _chosen(self.before, side)
         if earlier is not None:
