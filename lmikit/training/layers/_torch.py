@@ -42,7 +42,7 @@ def cayley(layer: Any) -> Any:
 
 
 def sll(features: int, width: int, phi: Any = None) -> Any:
-    """A module x - W'diag(t) phi(W x + b), t = `sll_scales`(W, q), on (samples, features).
+    """A module x - W'diag(t) phi(W x + b), t of `sll_scales`, on (samples, features).
 
     W (width, features) and q > 0 are trained. `phi` is a module with slopes in [0, 1] (None: ReLU): with
     others the layer is not 1-Lipschitz, and no proof of the model says that it is. Raises BackendMissing
