@@ -7,6 +7,7 @@ writes docs/results/training_records.json (a row per run, as it goes) and traini
 was made on the validation images, 5,000 of the training set; the page reports the test images.
 """
 
+import abc
 import argparse
 import dataclasses
 import functools
@@ -78,7 +79,7 @@ def shifted(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Orthogonal:
+class AbstractOrthogonal(abc.ABC):
     """Orthogonal hidden layers, a free last one, a loss that sees L_ij; certified by global bounds."""
 
     dims: tuple[int, ...]
@@ -88,6 +89,15 @@ class Orthogonal:
     batch: int = 250
     rate: float = 5e-3
     at_a_point = False
+
+    @abc.abstractmethod
+    def train(self, data: Data, seed: int) -> Trained:
+        """The network, its forward pass and what proves its pairs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Orthogonal(AbstractOrthogonal):
+    """With NumPy."""
 
     def train(self, data: Data, seed: int) -> Trained:
         X, y = data["train"]
@@ -108,16 +118,8 @@ class Orthogonal:
 
 
 @dataclasses.dataclass(frozen=True)
-class OrthogonalInTorch:
+class OrthogonalInTorch(AbstractOrthogonal):
     """What `Orthogonal` trains with NumPy, as a torch module: its optimiser, its gradients, `from_torch`."""
-
-    dims: tuple[int, ...]
-    activation: str
-    loss: training.AbstractMarginLoss
-    epochs: int
-    batch: int = 250
-    rate: float = 5e-3
-    at_a_point = False
 
     def train(self, data: Data, seed: int) -> Trained:
         import torch
