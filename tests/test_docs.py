@@ -35,6 +35,8 @@ PAGES = (
     "control",
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+EXTRAS = {"equinox", "flax", "jax", "keras", "onnx", "optax", "sklearn", "torch"}  # a page may need them
+IMPORT = re.compile(r"^\s*(?:import|from) (\w+)", re.M)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 
 
@@ -79,7 +81,10 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     if "--plot" in (DOCS / f"{page}.md").read_text(encoding="utf-8"):
         pytest.importorskip("matplotlib")
-    assert any(language == "python" for language, _ in blocks(page))
+    code = "\n".join(text for language, text in blocks(page) if language == "python")
+    assert code
+    for module in sorted(EXTRAS & set(IMPORT.findall(code))):
+        pytest.importorskip(module)
     run_page(page, {"__name__": "__page__"})
 
 

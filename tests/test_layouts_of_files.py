@@ -190,6 +190,7 @@ def test_one_network_of_acas_xu_in_all_its_spellings(data_dir, tmp_path):
     folder = data_dir / "real"
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}")
+    pytest.importorskip("onnx")
     x = rng.uniform(-0.5, 0.5, (20, 5))
     nnet = folder / "NeuralNetworkVerification__Marabou__ACASXU_run2a_1_1_batch_2000.nnet"
     expected = from_nnet(nnet, normalised=True)(x)
