@@ -21,15 +21,15 @@ Kolter, arXiv 1706.00476). Anderson's mixing of its last iterates (J. ACM 1965) 
 some hundred passes. A pass reads each W twice: O(R sum n_k n_{k-1}).
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .._arrays import ArrayModule
+from ._gates import AbstractGates, GatePoint
 
-__all__ = ["GateAscent", "GateChain", "GatePoint"]
+__all__ = ["GateAscent", "GateChain"]
 
 _MIXED = 8  # iterates that one step of Anderson's mixing combines
 _PLAIN = 10  # steps before the first mixed one
@@ -41,16 +41,7 @@ _FRESH = 0.03  # size of the entries of new columns
 _TINY = 1e-290
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class GatePoint:
-    """Gates and input (unit rows, the input's as one), their value, and where the iteration goes."""
-
-    x: Any
-    value: float
-    image: Any
-
-
-class GateChain:
+class GateChain(AbstractGates):
     """A chain on the device of an array module; gates of all neurons are one array of (n_0 + N, R)."""
 
     def __init__(
@@ -67,10 +58,6 @@ class GateChain:
         ends = np.cumsum([weights[0].shape[1], *(w.shape[0] for w in weights[:-1])])
         self._rows = [slice(int(a), int(b)) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         self.size = int(ends[-1])
-
-    def random(self, rank: int, rng: np.random.Generator) -> Any:
-        """Gates of no preference; the same generator gives the same ones on every device."""
-        return self.unit(self.am.asarray(rng.standard_normal((self.size, rank))))
 
     def unit(self, x: Any) -> Any:
         """Rows of length 1, those of the input together."""
@@ -152,7 +139,7 @@ class GateChain:
 class GateAscent:
     """Anderson's mixing on s <- g/|g|; `point` is the last iterate, whose value never falls."""
 
-    def __init__(self, chain: GateChain, rank: int, seed: int = 0) -> None:
+    def __init__(self, chain: AbstractGates, rank: int, seed: int = 0) -> None:
         self._chain, self._rng = chain, np.random.default_rng(seed)
         self.point = chain.at(chain.random(rank, self._rng))
         self._before: tuple[Any, Any] | None = None  # the residual and the image of the point before
