@@ -93,6 +93,11 @@ class LevelLMI:
         shared = [k.shared is not None and k.shared.reaches_below for k in self.levels]
         return [None if below else u for u, below in zip(found, shared, strict=True)]
 
+    @functools.cached_property
+    def skips(self) -> bool:
+        """Whether terms touch more than one row of their level and the level before (see `Group.skips`)."""
+        return any(level.simple is not None and level.simple.skips() for level in self.levels)
+
     def evaluate(self, y: Any) -> LevelBlocks:
         """F(y)."""
         return self.F0.plus(1.0, self.linear(y))

@@ -30,8 +30,8 @@ _BACK = (1.0, 0.9, 0.7, 0.4, 0.1)  # of the step lengths, until the step succeed
 _STALL = 5  # iterations without progress
 _STALL_INFEASIBLE = 25  # the same while X or y is not feasible: plateaus of 15 are normal on deep chains
 _UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothing
-_CAUTIOUS = 0.1  # of mu, the least target until then in wide levels: 2 x 1200 takes half the iterations,
-_CAUTIOUS_FROM = 500  # rows; residual networks of levels of 192 would take 20 iterations in place of 13
+_CAUTIOUS = 0.1  # of mu, the least target until then: 2 x 1200 takes half the iterations
+_CAUTIOUS_FROM = 500  # rows, in residual networks: with levels of 192 they would take 20 iterations, not 13
 _FAR = 1e7  # times the data and the first objective: no optimum is there, it runs to minus infinity
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
@@ -127,6 +127,7 @@ class _InteriorRun:
         self.lengths = (1.0, 1.0)  # of the last step: where to look for the next one's
         self.floor = 1e-300  # of the scale of the objective: an optimum of zero is never met relatively
         self.precision = Precision(_single_pays(problem) and isinstance(schur, SchurFactor))
+        self.cautious = _widest(problem) >= _CAUTIOUS_FROM or not any(c.skips for c in problem.chains)
         self.unmet = 1.0  # what is left of the first residual of F*(X) - G'z = c
 
     def run(self) -> InteriorOutcome:
@@ -159,7 +160,7 @@ class _InteriorRun:
         iterate = Iterate(problem, point, self.dual, R, gap, self.precision, exact)
         iterate.form(self.schur)
         around = Neighbourhood(problem, point, self.dual, self.precision.single)
-        least = _CAUTIOUS if self.unmet > _UNMET and _widest(self.problem) >= _CAUTIOUS_FROM else 0.0
+        least = _CAUTIOUS if self.unmet > _UNMET and self.cautious else 0.0
         step = corrected_step(around, iterate, self.schur, measures.mu, self.lengths, least)
         return self._move(around, step)
 

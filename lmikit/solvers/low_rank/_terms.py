@@ -158,6 +158,17 @@ class Group:
         """Whether terms touch the level before."""
         return self.P_low is not None or self.Q_low is not None
 
+    def skips(self) -> bool:
+        """Whether p reaches below, or a q both below and to several rows of its level: skip connections do.
+
+        In chains one of a term's ends is a row, also where small levels are merged.
+        """
+        top, low = self.Q_top, self.Q_low
+        if self.P_low is not None or not isinstance(top, DenseFactor) or low is None:
+            return self.P_low is not None
+        below = low.scale != 0 if isinstance(low, SelectionFactor) else (low.matrix != 0).any(axis=0)
+        return bool((below & ((top.matrix != 0).sum(axis=0) > 1)).any())
+
     def thin(self, w: Any) -> tuple[Any, Any] | None:
         """(p, q) with sym(p q') = sum_a w_a sym(p_a q_a'), where they are few and on one level alone."""
         P, Q = self.P_top, self.Q_top
