@@ -367,6 +367,30 @@ def test_never_worse_monotone_and_as_reported(source, kind, loss):
     assert (reach <= 1e-5 * (1.0 + np.abs(after.V).max(initial=0.0)) * np.abs(before.X).max()).all()
 
 
+@settings(max_examples=8)
+@given(
+    st.data(), st.sampled_from(("squared", "cross_entropy")), st.sampled_from(("own", "updated", "solver"))
+)
+def test_any_weight_decay_is_solved_and_the_objective_grows_with_it(source, loss, kind):
+    """objective(w) = min over networks that do not depend on w: at most zero's, monotone."""
+    kind = "own" if kind == "solver" and loss != "squared" else kind
+    network, X, y = source.draw(problems(loss=loss))
+    options = {"updated": {"pattern_updates": 2}, "solver": {"solver": Clarabel()}}.get(kind, {})
+    model = read_model(network, X, y, loss)
+    zero, before = model.loss(0.0 * model.V), 0.0
+    slope = np.linalg.norm(model.fit.gradient(np.zeros(model.V.size)).reshape(model.V.shape), axis=1)
+    enough = float(slope.max(initial=1e-6))  # no gradient exceeds it
+    for weight in (1e-6, 1e-3, 0.1 * enough, 0.5 * enough, 0.99 * enough, enough, 1e3 * enough, 1e9 * enough):
+        result = convex_shallow(network, X, y, weight_decay=weight, loss=loss, **options)
+        assert result.objective <= zero * (1 + 1e-15) or not model.units
+        if kind == "own" and weight >= 1e-3:
+            assert result.objective >= before * (1 - 1e-5) - 1e-9
+            before = result.objective
+        if weight >= enough:
+            assert not any(w.any() for w in result.network.weights)
+            assert result.certificate.bound == 0.0
+
+
 def test_joint_beats_alternating_and_nothing_near_it_is_better(trained):
     network, X, y, *_ = trained
     weight = 0.02

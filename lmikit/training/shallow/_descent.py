@@ -52,7 +52,10 @@ class Descent:
         self._record("start", self.model.loss(point.V), penalty)
         reason = "no unit is active on the data"
         if self.model.units:
-            # idle units are at zero now, and the units at their best scaling: equal or better
+            # idle units are at zero now, and the units at their best scaling: equal or better; far above
+            # the zero network's loss, Newton's method on cross-entropy would not come back
+            while self.model.loss(point.V) > 2.0 * self.model.loss(0.0 * point.V):
+                point = Point(0.5 * point.V, point.p)
             best = min(self.task.penalty(self.model, point), penalty)
             self._record("restricted", self.model.loss(point.V), best)
             point, reason = self._iterate(point)
@@ -71,7 +74,11 @@ class Descent:
 
     def _iterate(self, point: Point) -> tuple[Point, str]:
         for k in range(self.iterations):
-            before = self.history[-1].objective
+            before, zero = self.history[-1].objective, Point(np.zeros_like(point.V), point.p)
+            if self.task.vanishes(self.model):
+                return self._move(
+                    "zero", point, zero
+                ), "the zero network is optimal: no gradient exceeds the penalty's"
             try:
                 y, z, gap = self._solve(point)
             except SolveFailed as error:
@@ -81,6 +88,8 @@ class Descent:
             slack = self._slack(y[: point.V.size])
             held = z > slack
             point = self._move(self.task.stage, point, self.task.target(self.model, point, y), gap)
+            if self.model.loss(zero.V) < self.history[-1].objective:  # its penalty is 0
+                return self._move("zero", point, zero), "no network found is better than the zero network"
             better = self.task.polished(self.model, point)
             if better is not None:
                 point = self._move("multipliers", point, better)

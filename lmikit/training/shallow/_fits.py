@@ -91,6 +91,10 @@ class AbstractFit(abc.ABC):
             self._hessian = 0.5 * (H + H.T)
         return value, self.pull(g), self._hessian
 
+    def gradient(self, v: np.ndarray) -> np.ndarray:
+        """That of `curved`, without the Hessian."""
+        return self.pull(self.loss.curved(self.outputs(v))[1])
+
     @abc.abstractmethod
     def outputs(self, v: np.ndarray) -> np.ndarray:
         """f(X) without the output bias, (N, m)."""

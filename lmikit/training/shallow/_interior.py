@@ -24,6 +24,7 @@ __all__ = ["ProgramPoint", "interior_point"]
 
 _SMALL = 1500  # variables up to which several BLAS threads only cost time
 _ITERATIONS = 100
+_ZERO = 1e-6  # of its start: where a slack goes to zero, residuals are measured against this
 _SHARE = 0.9  # of the way to the border: closer, the semidefinite block leaves the central path
 
 
@@ -66,6 +67,7 @@ class _Iteration:
         self.fit, self.linear, self.cones, self.x = fit, linear, cones, x.copy()
         self.degree = sum(cone.degree for cone in cones)
         self.s = [cone.start(x) for cone in cones]
+        self.least = [_ZERO * float(np.abs(s).max()) for s in self.s]
         self._evaluate()
         mu = max(self.objective, 1e-9) / self.degree
         self._centre(mu)
@@ -86,7 +88,8 @@ class _Iteration:
             dx = nothing.copy()
             dx[split:] = np.linalg.solve(mu * K[split:, split:], -g)
             decrement = np.sqrt(max(-float(g @ dx[split:]) / mu, 0.0))
-            alpha = 1.0 / (1.0 + decrement) if decrement > 0.3 else 1.0  # stays inside: F is self-concordant
+            # stays inside: 2 F is self-concordant (F itself is not: a norm cone of degree 1 has half of -log)
+            alpha = 1.0 / (1.0 + np.sqrt(2.0) * decrement) if decrement > 0.3 else 1.0
             self.x += alpha * dx
             self.s = [s + alpha * d for s, d in zip(self.s, self._moved(dx), strict=True)]
             if decrement < 0.1:
@@ -130,7 +133,8 @@ class _Iteration:
         """Whether both residuals are small beside the terms that make them up."""
         terms = np.linalg.norm(self.gradient) + sum(float(np.linalg.norm(p)) for p in self.pulls)
         apart = max(
-            float(np.abs(r).max()) / float(np.abs(s).max()) for r, s in zip(self.primal, self.s, strict=True)
+            float(np.abs(r).max()) / max(float(np.abs(s).max()), least)
+            for r, s, least in zip(self.primal, self.s, self.least, strict=True)
         )
         return bool(np.linalg.norm(self.dual) <= tol * terms and apart <= tol)
 

@@ -12,11 +12,11 @@ __all__ = ["ShallowResult", "ShallowStep"]
 class ShallowStep:
     """The state after a step: mean loss, penalty term without its weight, and the objective.
 
-    `stage` is "start" (the given net), "restricted" (idle units at zero, best scaling), "joint", "weights",
-    "outputs" or "multipliers". `accepted` is False where the solver's point
-    did not lower the true objective and was dropped. `gap` is what the program's solution is above its
-    optimum at most, as the interior point method states it in floating point (inf: it did not come that
-    far); None for other steps and other solvers.
+    `stage` is "start" (the given net), "restricted" (idle units at zero, best scaling, all smaller where
+    the zero network's loss is far smaller), "joint", "weights", "outputs", "multipliers" or "zero" (the
+    zero network). `accepted` is False where the solver's point did not lower the true objective and was
+    dropped. `gap` is what the program's solution is above its optimum at most, as the interior point method
+    states it in floating point (inf: it did not come that far); None for other steps and other solvers.
     """
 
     stage: str

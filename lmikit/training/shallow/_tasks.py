@@ -77,6 +77,16 @@ class AbstractTask(abc.ABC):
         """The same weights with perhaps a smaller penalty, or None where there is no such step."""
         return None
 
+    def vanishes(self, model: ShallowModel) -> bool:
+        """Whether the zero network is optimal: g_j'v + kink ||v|| >= 0, g the loss's gradient there."""
+        gradient = model.fit.gradient(np.zeros(model.V.size)).reshape(model.V.shape)
+        return bool((np.linalg.norm(gradient, axis=1) <= self.kink).all())
+
+    @property
+    def kink(self) -> float:
+        """The slope of the weighted penalty at zero, per ||v_j||."""
+        return 0.0
+
     @abc.abstractmethod
     def result(self, model: ShallowModel, point: Point) -> tuple[Network, Certificate]:
         """The network of a point, and a proven bound of it."""
@@ -200,6 +210,10 @@ class WeightDecay(AbstractTask):
 
     def penalty(self, model: ShallowModel, point: Point) -> float:
         return float(np.linalg.norm(point.V, axis=1).sum())
+
+    @property
+    def kink(self) -> float:
+        return self.weight
 
     def program(self, model: ShallowModel, point: Point, G: sp.csr_array) -> SDP:
         return weight_decay_program(model, self.weight, G)[0]
