@@ -465,6 +465,17 @@ def test_reduced_networks_have_a_smaller_proven_bound_at_no_larger_loss(source, 
     assert np.isclose(result.certificate.bound**2, result.objective)
     assert result.objective <= result.initial_objective
     assert value(result.network, X, y) <= limit * (1 + 1e-9)
+    fell = {1: "none of", 2: "the bound fell once"}.get(
+        len(bounds), f"the bound fell {len(bounds) - 1} times"
+    )
+    assert result.reason.startswith(fell)
+
+
+def test_three_programs_find_where_the_bound_falls(trained):
+    """The first weight is too large, a tenth of it may be too small: the next one lies between them."""
+    network, X, y, *_ = trained
+    result = reduce_lipschitz(network, X, y, programs=3)
+    assert result.certificate.bound < 0.9 * lmikit.lipschitz(network).bound
 
 
 @pytest.mark.slow
