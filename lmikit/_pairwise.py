@@ -66,8 +66,7 @@ def pairwise_bounds(
 
     The multipliers of one certificate for all outputs (`certificate`, or a new one by `method`) are
     proven again for each pair, with the least provable L_ij among a few changes of them (of a large graph
-    the given ones alone): no further solve, and one factorisation per change for all pairs where no linear
-    neurons of a chain are eliminated. With `each_pair`
+    the given ones alone): no further solve, and one factorisation per change for all pairs. With `each_pair`
     the method solves for each of the m (m - 1) / 2 pairs instead, which is tighter. `witnesses` gives each
     pair its own multipliers, in the order (0, 1), (0, 2), ..., of the network whose last matrix is the row
     w_i - w_j: they are proven without any solve (without `method`, the product of norms is the certificate).

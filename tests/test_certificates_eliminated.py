@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from test_standalone_checker import run as run_alone
 from version_1_networks import stored_networks
 
-from lmikit import Certificate, Network, NotCertified, Witness, check, lipschitz, verify
+from lmikit import Certificate, Network, NotCertified, Witness, check, lipschitz, pairwise_bounds, verify
 from lmikit.certificates._assemble import assemble, grouped
 from lmikit.certificates._check_eliminated import eliminated_blocks
 from lmikit.certificates._check_integers import IntegerOperations, ScaledIntegers
 from lmikit.certificates._dissipation import eliminate, nonlinear_neurons
 from lmikit.certificates._lifted import lift, reduce_exact_zeros
+from lmikit.certificates._rows import rows_proven
 from lmikit.methods import ClosedForm, LipSDP
 from lmikit.network import Identity, Slopes
 from lmikit.testing import networks, witnesses
@@ -228,3 +229,63 @@ def test_groups_make_a_block_tridiagonal_pattern(supports):
     assert where[0] == 0
     assert where[1] == 1
     assert all(where[max(s)] - where[min(s)] <= 1 for s in supports)
+
+
+def shared_pairs(network, witness):
+    """Bounds of all pairs by the multipliers of this one witness."""
+    return pairwise_bounds(network, certificate=verify(network, witness)).bounds
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 2**32 - 1))
+def test_pairs_with_linear_layers_are_those_of_the_folded_chain(seed):
+    """Layers of the identity, multiplied out by hand or eliminated: the same multipliers, the same bounds."""
+    rng = np.random.default_rng(seed)
+    depth = int(rng.integers(1, 4))
+    dims = [*rng.integers(2, 8, depth + 1), int(rng.integers(2, 5))]
+    kinds = [str(rng.choice(["relu", "identity", "leaky_relu"])) for _ in range(depth)]
+    scales = 2.0 ** rng.integers(-20, 20, depth + 1)
+    pairs = itertools.pairwise(dims)
+    weights = [s * rng.standard_normal((m, n)) for s, (n, m) in zip(scales, pairs, strict=True)]
+    folded = weights[:1]
+    for w, kind in zip(weights[1:], kinds, strict=True):
+        folded = [*folded[:-1], w @ folded[-1]] if kind == "identity" else [*folded, w]
+    short = Network.from_arrays(folded, activation=[k for k in kinds if k != "identity"])
+    witness = lipschitz(short).witness
+    given, powers = iter(witness.multipliers), iter(witness.layer_pow2 or [0] * len(folded))
+    multipliers = [
+        np.zeros(n) if k == "identity" else next(given) for k, n in zip(kinds, dims[1:], strict=False)
+    ]
+    spread = [0 if kind == "identity" else next(powers) for kind in (*kinds, "")]
+    longer = dataclasses.replace(witness, multipliers=tuple(multipliers), layer_pow2=tuple(spread))
+    network = Network.from_arrays(weights, activation=kinds)
+    np.testing.assert_allclose(shared_pairs(network, longer), shared_pairs(short, witness), rtol=1e-6)
+
+
+@settings(max_examples=8)
+@given(networks(max_hidden=3, layer_pow2=3, min_outputs=2), st.floats(0.2, 0.9), st.integers(0, 2**32 - 1))
+def test_pairs_with_linear_neurons_are_no_less_than_a_solve_for_each(network, share, seed):
+    """Also where linear neurons carry the input past a layer, so that outputs read every level."""
+    network = with_linear(network, share, seed)
+    certificate = lipschitz(network)
+    shared = pairwise_bounds(network, certificate=certificate).bounds
+    alone = pairwise_bounds(network, certificate=certificate, each_pair=True).bounds
+    assert (alone <= shared * (1.0 + 1e-6)).all()
+    row = Network(
+        (*network.layers[:-1], Network.from_arrays([network.weights[-1][:1]]).layers[0]), network.input_dim
+    )
+    proven = lipschitz(row)
+    if len(row.layers) > 1 and proven.bound > 0.0 and proven.witness.kind == "lipsdp":
+        found = rows_proven(row, proven.witness, row.weights[-1])
+        assert found[0] == pytest.approx(proven.bound, rel=1e-5)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(*[st.integers(-(2**40), 2**40)] * 3), min_size=1, max_size=5), st.integers(-30, 30))
+def test_rounding_of_folded_rows_is_covered(entries, power):
+    """f_0 - f_1 = sum_i (a_i - b_i) v_i x exactly: the bound is no less, with any cancellation."""
+    a, b, v = (np.array(column, dtype=float) for column in zip(*entries, strict=True))
+    last = np.ldexp(np.array([a, b]), power)
+    network = Network.from_arrays([v[:, None], last], activation=["identity"])
+    exact = abs(sum((Fraction(p) - Fraction(q)) * Fraction(r) for p, q, r in zip(*last, v, strict=True)))
+    assert Fraction(float(pairwise_bounds(network).bounds[0, 1])) >= exact

@@ -7,7 +7,7 @@ The output is lifted by a Schur complement, so that every entry is a sum of prod
 (out, j) -Y_j, (out, out) I, and rho I on the input. Levels are put together, in order, until the matrix is
 block tridiagonal: the input alone, then in each block all up to the last level that reads the one before.
 For a chain without skips that is one block per layer, and the input's block stays diagonal where no
-first level has alpha beta != 0.
+first level has alpha beta != 0. A dissipation without output has no block for it (`_rows` borders it).
 
 Rounding. -S T R: as in `_lifted` for the value of R, plus |s t| rad(R). 2 R_i' q R_j with
 q = fl(2 fl(alpha beta) t), m terms: (m + 8) u |R_i|'|q||R_j| + rad(R_i)'|q|(|R_j| + rad(R_j)) +
@@ -57,15 +57,17 @@ class _Assembly:
 
     def __init__(self, system: LevelDissipation) -> None:
         self.system = system
-        self.transposed = not system.levels and system.output_dim > system.input_dim  # the same norm
-        count = len(system.levels) + 2
-        self.sizes = [*system.sizes, system.output_dim]
+        self.transposed = bool(system.output) and not system.levels and system.output_dim > system.input_dim
+        self.sizes = [*system.sizes, *((system.output_dim,) if system.output else ())]
+        count = len(self.sizes)
         supports = [[*level.rows, k] for k, level in enumerate(system.levels, start=1)]
-        self.groups = grouped([*supports, [*system.output, count - 1]], count)
+        if system.output:
+            supports.append([*system.output, count - 1])
+        self.groups = grouped(supports, count)
         self.terms: dict[tuple[int, int], Enclosed] = {}
 
     def lifted(self, multipliers: Sequence[np.ndarray]) -> Lifted:
-        if self.transposed:
+        if self.transposed:  # the same norm
             y = self.system.output[0]
             lower = Enclosed(np.ascontiguousarray(-y.value.T), None if y.rad is None else y.rad.T)
             ones = np.ones(self.system.input_dim)
@@ -74,7 +76,9 @@ class _Assembly:
             self._add_level(k, level, t)
         for j, y in self.system.output.items():
             self._add(len(self.sizes) - 1, j, y.negative())
-        diagonals = [np.zeros(self.sizes[0]), *(2.0 * t for t in multipliers), np.ones(self.sizes[-1])]
+        diagonals = [np.zeros(self.sizes[0]), *(2.0 * t for t in multipliers)]
+        if self.system.output:
+            diagonals.append(np.ones(self.sizes[-1]))
         self._require_covered()
         first = self.terms.get((0, 0))
         blocks = [self._diagonal(group, diagonals) for group in self.groups[1:]]

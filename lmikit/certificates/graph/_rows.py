@@ -2,10 +2,6 @@
 
 The lifted matrix of c'f for multipliers T is [[A, -w'], [-w, rho]] with A the matrix of f without its output
 block and w = c'Y: PSD shows |c'(f(x) - f(x'))|^2 <= d_in rho ||x - x'||^2. A is shared.
-
-Rows with radii r: let e = w~ - w, |e| <= r. For any delta > 0 and q = sum_j r_j^2 / delta_j the matrix
-[[A, -w~'], [-w~, rho + q]] is [[A - diag(delta), -w'], [-w, rho]] plus [[diag(delta), -e'], [-e, q]], and the
-latter is PSD. So A is given delta for radii on its diagonal, and rho is raised by q.
 """
 
 import dataclasses
@@ -18,16 +14,13 @@ from ...graph import Graph, without_groups
 from ...graph._enclosure import EnclosedMatrix
 from ...graph._form import EliminatedForm, eliminate
 from ...graph._witness import GraphWitness, Part
+from .._borders import least_proven
 from .._float_environment import require_ieee
 from .._rational import root_upward, round_upward
-from .._repair import HEADROOM
-from .._verified_cholesky import BlockTridiagonal, BorderedCholesky
 from ._assemble import Assembled, assemble
 
 __all__ = ["ProvenCombination", "combinations_proven"]
 
-_ROOM = 2.0**-44  # delta, relative to A's diagonal
-_LARGEST = 2.0**30  # of a radius
 _TILTS = (0.4, 0.5, 0.6, 0.7, 0.78, 0.85, 0.91, 0.96, 1.04, 1.1, 1.2)  # per node
 _TILTED_ROWS = 1500  # of A, up to which more than the given multipliers are tried
 
@@ -92,14 +85,7 @@ def _least(form: EliminatedForm, part: Part, combinations: np.ndarray) -> np.nda
     matrix, read = _without_output(assemble(form, part))
     a = matrix.at(part.d_in, part.d_out)
     rows, radii = _rows(matrix, read, combinations)
-    diagonal = a.diagonal[-1] if a.diagonal[-1].ndim == 1 else np.diagonal(a.diagonal[-1])
-    delta = np.where(radii.any(axis=0), _ROOM * diagonal, 0.0)
-    bordered = BorderedCholesky(_with_radii(a, delta), HEADROOM)
-    least = bordered.least(rows)
-    proven = np.where(bordered.holds(rows, least) & (radii <= _LARGEST).all(axis=1), least, np.nan)
-    ratios = np.where(radii > 0.0, radii * (radii / delta), 0.0)  # infinite where delta underflowed to 0
-    lost = (ratios.sum(axis=1) + radii.shape[1] * 2.0**-1040) * (1.0 + 2.0**-30)
-    return np.where(radii.any(axis=1), (proven + lost) * (1.0 + 2.0**-50), proven)
+    return least_proven(a, rows, radii)
 
 
 def _without_output(matrix: Assembled) -> tuple[Assembled, tuple[int, ...]]:
@@ -126,15 +112,3 @@ def _rows(
         mids.append(found.mid)
         rads.append(np.zeros(shape) if found.rad is None else found.rad)
     return np.concatenate(mids, axis=1), np.concatenate(rads, axis=1)
-
-
-def _with_radii(a: BlockTridiagonal, delta: np.ndarray) -> BlockTridiagonal:
-    """The last diagonal block with these radii more, on its diagonal."""
-    if not delta.any():
-        return a
-    rad = a.diagonal_rad[-1]
-    if rad is None:
-        rad = delta
-    else:
-        rad = (rad + np.diag(delta) if rad.ndim == 2 else rad + delta) * (1.0 + 2.0**-50)
-    return dataclasses.replace(a, diagonal_rad=(*a.diagonal_rad[:-1], rad))
