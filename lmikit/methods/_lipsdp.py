@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from .._errors import OptionError
@@ -22,8 +23,9 @@ from ._eclipse_fast import EclipseFast
 from ._graph import solved_gain, solved_norms
 from ._output_witness import chain_optimum, gap_of, suits_output
 from ._polish import polished
-from ._proposal import smaller_witness
+from ._proposal import Run, smaller_witness
 from ._spectral import SpectralProduct, one_norm
+from ._stack import stacked_optima
 from ._start import closed_form_start
 
 __all__ = ["LipSDP", "default_solver"]
@@ -32,9 +34,10 @@ __all__ = ["LipSDP", "default_solver"]
 _LEAST_LIMIT = 0.5  # seconds: on a busy machine less would leave even small networks unfinished
 _INSIDE = 0.5  # the start's F, relative to its least rho: strictly feasible
 _NEAR_ENOUGH = 4.0  # times the tolerance: a gap from which no other solver is asked
-# Neurons from which the dual in factored form is tried first, and from which nothing else is.
+# Neurons from which the dual in factored form is worked on by itself, and from which nothing else is tried.
 _FACTORED, _ONLY_FACTORED = 300, 10_000
-_FACTORED_PASSES = 320  # what has not come near enough by then rarely does
+_DEEPEST_STACKED = 10  # hidden layers of small networks; the gates of deep narrow ones stop late
+_STACKED_PASSES, _FACTORED_PASSES = 160, 320  # what has not come near enough by then rarely does
 _FACTORED_GAP = 1e-3  # of networks beyond the reach of other solvers, where no tolerance is given
 _LEAST_FACTORED = 1e-8  # a tolerance that the headroom of its proposals would hide
 
@@ -60,10 +63,10 @@ class LipSDP(AbstractMethod):
 
     The network is reduced first (dead neurons, linear layers, rank) and its layers are scaled by
     powers of two until a closed-form bound is near 1; with "neuron" single neurons are scaled too where
-    they differ widely. Without a solver, networks of 300 neurons and more are solved by `BurerMonteiro`;
-    where that does not come within twice the tolerance, by Newton's method on the output's matrix (up to
-    three wide hidden layers, 8 to 20 outputs) or by LowRank. Beyond 10,000 neurons its bound stands, at a
-    gap of 0.1 % if `tol` is not given.
+    they differ widely. Without a solver, networks of at most 10 hidden layers or at least 300 neurons are
+    solved by `BurerMonteiro`'s iteration; where that does not come within twice the tolerance, by Newton's
+    method on the output's matrix (up to three wide hidden layers, 8 to 20 outputs) or by LowRank. Beyond
+    10,000 neurons its bound stands, at a gap of 0.1 % if `tol` is not given.
     A network with a sparse layer that is too large for dense blocks gets the product of
     norms instead. Linear neurons in a layer with others are eliminated exactly. A point that the
     solver left infeasible or, with "neuron", above its own lower bound is made feasible and improved by
@@ -133,9 +136,14 @@ class LipSDP(AbstractMethod):
     def _factored(
         self, network: Network, clock: "_Clock", progress: ProgressCallback | None
     ) -> Witness | None:
-        """What the dual in factored form gives; None for networks that are too small for it."""
-        if self.multipliers != "neuron" or self.chordal or sum(network.dims[1:-1]) < _FACTORED:
+        """What the dual in factored form gives; None where it was not asked for, or found nothing."""
+        if self.multipliers != "neuron" or self.chordal:
             return None
+        if sum(network.dims[1:-1]) < _FACTORED:
+            if self._tol < _LEAST_FACTORED or network.hidden_layers > _DEEPEST_STACKED:
+                return None
+            (found,) = self._stacked([network], Run(BurerMonteiro.name, clock.left(), progress))
+            return found
         if sum(network.dims[1:-1]) > _ONLY_FACTORED:
             method = BurerMonteiro(gap=_FACTORED_GAP if self.tol is None else 0.5 * self.tol)
         elif self._tol < _LEAST_FACTORED:
@@ -144,6 +152,12 @@ class LipSDP(AbstractMethod):
             method = BurerMonteiro(gap=0.5 * self._tol * _NEAR_ENOUGH, max_passes=_FACTORED_PASSES)
         found = method.propose(network, time_limit=clock.left(), progress=progress)
         return dataclasses.replace(found, produced_by=f"{self.label}, {method.label}")
+
+    def _stacked(self, networks: Sequence[Network], run: Run) -> list[Witness | None]:
+        """The same for small networks of equal shapes."""
+        name = f"{self.label}, {BurerMonteiro().label}"
+        gap = 0.5 * self._tol * _NEAR_ENOUGH
+        return stacked_optima(networks, gap, run, max_passes=_STACKED_PASSES, name=name)
 
     def _settled(self, found: Witness, clock: "_Clock") -> bool:
         """Whether no other solver would improve on it: near the dual's value, out of time or out of reach."""
