@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from ._file import read_graph_nodes, write_graph
 from ._nodes import Affine, Apply, Input, Node
 
 __all__ = ["Graph"]
+
+Through = Callable[[Apply, int, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,31 +116,50 @@ class Graph:
 
     def tangents(self, values: Sequence[np.ndarray], dx: np.ndarray) -> list[np.ndarray]:
         """How every node moves with dx (n_0, k) at the points of `values`; the last is J(x) dx."""
+
+        def through(node: Apply, k: int, moved: np.ndarray) -> np.ndarray:
+            return _jvp(node, values[node.parent], moved)
+
+        return self.pushed(dx, through)
+
+    def pushed(self, dx: np.ndarray, through: Through) -> list[np.ndarray]:
+        """Every node's increment from dx (n_0, k): `through(node, k, dv)` is dw of the nonlinear node k."""
         moved: list[np.ndarray] = []
-        for node in self.nodes:
+        for k, node in enumerate(self.nodes):
             if isinstance(node, Affine):
                 moved.append(_sum_of_maps(node, moved))
             elif isinstance(node, Apply):
-                moved.append(_jvp(node, values[node.parent], moved[node.parent]))
+                moved.append(through(node, k, moved[node.parent]))
             else:
                 moved.append(dx)
         return moved
 
     def vjp(self, values: Sequence[np.ndarray], u: np.ndarray, kinks: float = math.nan) -> np.ndarray:
         """J(x)'u (n_0, k) at the points of `values`; a derivative that does not exist counts as `kinks`."""
+
+        def through(node: Apply, k: int, here: np.ndarray) -> np.ndarray:
+            moved = _vjp(node, values[node.parent], here)
+            return moved if math.isnan(kinks) else np.nan_to_num(moved, nan=kinks)
+
+        return self.pulled(u, through)
+
+    def pulled(self, u: np.ndarray, through: Through) -> np.ndarray:
+        """What u (m, k) at the output is at the input, by the adjoints of the maps and of nonlinear nodes.
+
+        `through(node, k, g)` takes what arrives at the values of node k to what it is before the node; it is
+        called for the nodes on a path to the output, last ones first.
+        """
         back: list[np.ndarray | None] = [None] * len(self.nodes)
         back[-1] = u
         for k in range(len(self.nodes) - 1, 0, -1):
-            node, here = self.nodes[k], back[k]
+            node, here, back[k] = self.nodes[k], back[k], None
             if here is None:
                 continue
             if isinstance(node, Affine):
                 for linear, p in zip(node.maps, node.parents, strict=True):
                     back[p] = _plus(back[p], linear.rmatvec(here))
             elif isinstance(node, Apply):
-                through = _vjp(node, values[node.parent], here)
-                through = through if math.isnan(kinks) else np.nan_to_num(through, nan=kinks)
-                back[node.parent] = _plus(back[node.parent], through)
+                back[node.parent] = _plus(back[node.parent], through(node, k, here))
         return np.zeros((self.input_dim, u.shape[1])) if back[0] is None else back[0]
 
     def jacobian(self, x: Any) -> np.ndarray:

@@ -19,12 +19,15 @@ from ..lmi import SDP, Status
 from ..network import LinearFractional
 from ..reductions import FOR_GAINS, FOR_NORMS, prepare
 from ..solvers import AbstractSolver, Clarabel, LowRank
+from ._graph_factored import factored_witness, gap_of_graph
 
 __all__ = ["for_norms", "norm_product", "solved_gain", "solved_implicit", "solved_norms"]
 
 _TOL_FEEDBACK = 1e-6  # relative gap that the coordinates reach: their norm costs digits of the gap, not of L
 _CONSTANT = 2.0**-40  # of the squared gain of another output, claimed for one that is constant
 _SMALL = 600  # channels up to which Clarabel is tried
+_FACTORED_GAP = 0.2  # times the tolerance: the last digits cost the dual in factored form little
+_NEAR_ENOUGH = 4.0  # times the tolerance: a gap from which no other solver is asked
 
 
 def norm_product(graph: Graph) -> GraphWitness:
@@ -46,19 +49,55 @@ def solved_gain(
     problem = GraphGain(prepared.network)
     if not problem.form.Y:
         return norm_product(graph)
+    started, factored = time.perf_counter(), None
+    if solver is None:
+        accuracy = LowRank().tol if tol is None else tol
+        factored = factored_witness(
+            problem.form, label, gap=_FACTORED_GAP * accuracy, time_limit=time_limit, progress=progress
+        )
+        if factored is not None and gap_of_graph(factored) <= _NEAR_ENOUGH * accuracy:
+            return prepared.undo(factored)
+    left = None if time_limit is None else max(time_limit - (time.perf_counter() - started), 1e-3)
+    try:
+        witness = _by_levels(problem, label, solver=solver, tol=tol, time_limit=left, progress=progress)
+    except SolveFailed:
+        if factored is None:
+            raise
+        witness = factored
+    return prepared.undo(_nearer(witness, factored))
+
+
+def _by_levels(
+    problem: GraphGain,
+    label: str,
+    *,
+    solver: AbstractSolver | None,
+    tol: float | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> GraphWitness:
+    """By a solver of SDPs; LowRank's unfinished work on small graphs is Clarabel's."""
     sdp = problem.sdp()
     started = time.perf_counter()
     chosen = solver or _default(problem, tol)
     solution = chosen.solve(sdp, time_limit=time_limit, progress=progress)
     left = None if time_limit is None else time_limit - (time.perf_counter() - started)
-    again = solver is None and isinstance(chosen, LowRank) and graph.hidden_neurons <= _SMALL
+    again = solver is None and isinstance(chosen, LowRank) and problem.graph.hidden_neurons <= _SMALL
     if again and solution.status is not Status.SOLVED and (left is None or left > 0.0):
         second = Clarabel().solve(sdp, time_limit=left, progress=progress)
         if second.status is Status.SOLVED:
             solution = second
     witness = problem.witness(solution)
-    name = f"{label}, {solution.solver or type(chosen).__name__}"
-    return prepared.undo(dataclasses.replace(witness, produced_by=name))
+    return dataclasses.replace(witness, produced_by=f"{label}, {solution.solver or type(chosen).__name__}")
+
+
+def _nearer(witness: GraphWitness, other: GraphWitness | None) -> GraphWitness:
+    """The one with the smaller bound, and the larger of the two lower ends."""
+    if other is None:
+        return witness
+    ends = [w.optimum_at_least for w in (witness, other) if w.optimum_at_least is not None]
+    best = min(witness, other, key=lambda w: float(w.parts[0].d_in[0] * w.parts[0].d_out[0]))
+    return dataclasses.replace(best, optimum_at_least=max(ends, default=None))
 
 
 def solved_implicit(

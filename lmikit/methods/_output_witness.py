@@ -1,5 +1,6 @@
 """Witnesses with one multiplier per neuron by Newton's method on the output's matrix, and where it starts."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..formulations.graph._gain import spread
 from ..graph import Affine, Apply, Graph, GraphWitness, Input, Part
 from ..graph._form import eliminate
 from ..network import Network, Slopes
+from ._graph_factored import factored_optimum
 from ._output_newton import OutputOptimum, output_newton
 from ._proposal import Run
 
@@ -26,6 +28,8 @@ _LABEL = "truncated Newton"
 _OUTPUTS = 8, 20  # with fewer the matrix of the output says too little, with more it costs too much
 _WIDEST = {1: 128, 2: 128, 3: 192}  # neurons of the widest of so many hidden layers: LowRank is slower
 _STEPS, _CHAIN_STEPS = 400, 60  # of Newton's method; chains that end take half of them, others go to LowRank
+_FACTORED_PASSES = 320
+_FINE_GAP = 0.01  # times the tolerance: the dual in factored form ends there at little cost
 _HEADROOM = 1e-8  # relative, in rho, and once more per 1000 neurons, for the proof
 
 
@@ -39,18 +43,27 @@ def neuron_witness(
 ) -> GraphWitness:
     """A witness with one multiplier per neuron and the least rho for them, on the output.
 
-    From `start`, the multipliers Lambda of the kept channels, or from `feasible_start` where it is None or
-    not feasible. At `time_limit` (seconds) the best so far is returned; raises SolveFailed where no start is
+    By the dual in factored form; where that does not come within `tolerance`, by Newton's method from its
+    multipliers, from `start` (Lambda of the kept channels) or from `feasible_start`, the first that is
+    feasible. At `time_limit` (seconds) the best so far is returned; raises SolveFailed where no start is
     feasible in floating point.
     """
-    found = _optimum(gain, start, tolerance, Run(_STAGE, time_limit, progress))
+    run = Run(_STAGE, time_limit, progress)
+    with blas_threads(1 if gain.rows <= _SMALL_BLOCK else None), np.errstate(all="ignore"):
+        found = factored_optimum(gain, run, _FINE_GAP * tolerance, _FACTORED_PASSES)
+    name = "BurerMonteiro"
+    if found is None or found.gap > tolerance:
+        better = _optimum(gain, start if found is None else found.multipliers, tolerance, run)
+        if better is not None and (found is None or better.rho < found.rho):
+            least = max(better.rho_at_least, 0.0 if found is None else found.rho_at_least)
+            found, name = dataclasses.replace(better, rho_at_least=least), _LABEL
     if found is None:
         raise SolveFailed("the LMI has no start that is feasible in floating point; rescale the layers.")
     part = Part(np.ones(1), np.array([found.rho]), spread(gain.form, found.multipliers))
     return GraphWitness(
         "dissipation",
         parts=(part,),
-        produced_by=f"{_STAGE}, {_LABEL}",
+        produced_by=f"{_STAGE}, {name}",
         optimum_at_least=_root(found),
     )
 
