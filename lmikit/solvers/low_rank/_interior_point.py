@@ -32,6 +32,7 @@ _STALL_INFEASIBLE = 25  # the same while X or y is not feasible: plateaus of 15 
 _UNMET = 1e-2  # of the first residual: above it the dual objective bounds nothing
 _CAUTIOUS = 0.1  # of mu, the least target until then: 2 x 1200 takes half the iterations
 _CAUTIOUS_FROM = 500  # rows, in residual networks: with levels of 192 they would take 20 iterations, not 13
+_NEAR = 10.0  # the optimum is thought to be within so many times the last step of y, relative to y
 _FAR = 1e7  # times the data and the first objective: no optimum is there, it runs to minus infinity
 _RAY = 1e-8  # relative residual of a certificate of infeasibility
 _LATE = 1e-4  # relative gap below which solves with the Schur complement are refined
@@ -128,6 +129,7 @@ class _InteriorRun:
         self.floor = 1e-300  # of the scale of the objective: an optimum of zero is never met relatively
         self.precision = Precision(_single_pays(problem) and isinstance(schur, SchurFactor))
         self.cautious = _widest(problem) >= _CAUTIOUS_FROM or not any(c.skips for c in problem.chains)
+        self.nearness = math.inf  # largest |dy_i / y_i| of the last direction
         self.unmet = 1.0  # what is left of the first residual of F*(X) - G'z = c
 
     def run(self) -> InteriorOutcome:
@@ -192,7 +194,11 @@ class _InteriorRun:
         scale = max(scale, self.floor)
         ray = value > 0 and float(xp.abs(gradient).max()) <= _RAY * value
         mu = complementarity(point.Z, point.s, list(dual.X), dual.z) / problem.degree
-        bound = value - 2.0 * doubt if self.unmet <= _UNMET and doubt <= 1e-3 * scale else -math.inf
+        bound = -math.inf
+        if self.unmet <= _UNMET and doubt <= 1e-3 * scale:
+            bound = value - 2.0 * doubt
+            if point.feasible:  # c'y* >= value + r'y* for the residual r, and y* is near y
+                bound = max(bound, value + float(residual @ point.y) - _NEAR * self.nearness * doubt)
         if point.feasible and objective < self.best[0]:
             self.best = (objective, point.y)
         if bound <= self.best[0] + 1e-9 * scale:  # above any feasible objective it is rounding
@@ -280,6 +286,7 @@ class _InteriorRun:
             dual = around.dual_after(step.direction, back * ahead)
             point = None if dual is None else around.point_after(step.direction, back * above, exact=True)
             if dual is not None and point is not None:
+                self.nearness = float(abs(step.direction.y / point.y).max())
                 self.dual, self.point = dual, point
                 self.unmet *= 1.0 - back * ahead
                 return None
