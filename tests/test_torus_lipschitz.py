@@ -1,5 +1,7 @@
 """Bounds of convolutional networks on a torus: order of the methods, optima, what the optimiser derives."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.io
@@ -15,9 +17,9 @@ from lmikit.formulations.torus import exchanged, fast_torus
 from lmikit.formulations.torus._interior import advanced, centred, least_value
 from lmikit.formulations.torus._lmi import TorusLmi
 from lmikit.formulations.torus._model import torus_model
-from lmikit.graph import chain_graph
+from lmikit.graph import GraphBuilder, chain_graph
 from lmikit.lmi import Problem
-from lmikit.maps import Convolution2d
+from lmikit.maps import Convolution2d, pooling_windows
 from lmikit.solvers import Clarabel
 from lmikit.torus import torus_form
 
@@ -236,3 +238,31 @@ def test_published_networks_reach_their_optimum(data_dir, name, size, expected):
     certificate = lmikit.torus_lipschitz(glipsdp(data_dir, name, size), cells=(32, 32))
     assert certificate.bound == pytest.approx(expected, rel=1e-5)
     assert certificate.bound >= certificate.witness.optimum_at_least
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_a_layer_scaled_by_a_power_of_two_scales_the_bound(head):
+    """Bent slopes; a tree of max-pooling before a head; the proof in floats and the one in integers."""
+
+    def network(first, second):
+        rng = np.random.default_rng(17)
+        maps = [conv(rng, 2, (1, 4, 4), 3, padding=1), conv(rng, 2, (2, 4, 4), 1)]
+        maps = [
+            dataclasses.replace(m, kernel=m.kernel * 2.0**p)
+            for m, p in zip(maps, (first, second), strict=True)
+        ]
+        g = GraphBuilder()
+        value = g.apply("silu", maps[0] @ g.input(16))
+        if not head:
+            return g.output(maps[1] @ value)
+        value = g.max_pool(value, pooling_windows((2, 4, 4), 2), tree=False)
+        value = g.relu(rng.standard_normal((3, 8)) * 2.0**second @ value)
+        return g.output(rng.standard_normal((2, 3)) @ value)
+
+    plain = lmikit.torus_lipschitz(network(0, 0)).bound
+    for powers in ((-40, 0), (30, -50)):
+        subject = network(*powers)
+        found = lmikit.torus_lipschitz(subject)
+        assert found.bound == pytest.approx(np.ldexp(plain, sum(powers)), rel=1e-4 if head else 1e-6)
+        assert lmikit.check(found, subject)
+        assert lmikit.check(found, subject, exact=True)

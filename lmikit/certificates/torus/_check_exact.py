@@ -150,8 +150,13 @@ def _with_gram(form: TorusForm, blocks: Blocks, output: Rows) -> tuple[float, np
         U[:, place[s]] = e.mid.floats()
     gram = U @ np.linalg.solve(matrix, U.T)
     gram = np.tril(gram) + np.tril(gram, -1).T
-    sizes = [e.rad.floats().max(axis=1) * 2.0**BITS for e in output.values() if e.rad is not None]
-    terms = np.max(sizes, axis=0) ** 2 / float(np.diagonal(matrix).min())  # where they cancel
+    unit = np.sqrt(np.maximum(np.diagonal(matrix), 1e-300))
+    sizes = [
+        (e.rad.floats() / unit[place[s]]).max(axis=1) * 2.0**BITS
+        for s, e in output.items()
+        if e.rad is not None
+    ]
+    terms = np.max(sizes, axis=0) ** 2  # where they cancel
     floor = 1e-3 * float(np.trace(gram)) / len(gram) + 2.0**-60 * terms + 1e-250
     margin, own = -np.inf, gram
     for above in _ABOVE:

@@ -120,10 +120,14 @@ def _proven_gram(frequency: Frequency, headroom: float) -> tuple[Verdict, np.nda
 
 
 def _floor(frequency: Frequency) -> np.ndarray:
-    """Per row of U, what its terms are worth where they cancel, so that radii are covered; (r,), positive."""
+    """Per row of U, what its terms are worth where they cancel, so that radii are covered; (r,), positive.
+
+    In the units of U X^-1 U', whatever those of the nodes that U reads: each term has its own entry of X.
+    """
     U, X = frequency.last, frequency.trunk.diagonal[-1]
-    size = np.zeros(len(U.mid)) if U.rad is None else 2.0**50 * U.rad.max(axis=1)
-    return np.asarray(1e-3 * size**2 / float(np.diagonal(X).min()) + 1e-250)
+    rad = np.zeros_like(U.mid) if U.rad is None else U.rad
+    size = 2.0**50 * rad / np.sqrt(np.maximum(np.diagonal(X), 1e-300))
+    return np.asarray(1e-3 * size.max(axis=1) ** 2 + 1e-250)
 
 
 def _gram(frequency: Frequency) -> np.ndarray:

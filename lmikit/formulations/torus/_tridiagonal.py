@@ -21,6 +21,7 @@ __all__ = [
     "hermitian",
     "inverted",
     "is_definite",
+    "positive",
 ]
 
 Array = Any
@@ -186,7 +187,7 @@ def definite(Z: Tridiagonal, xp: Any) -> Array:
         factor = _factor(schur, xp)
         if factor is None:
             schur = hermitian(xp.where(xp.isfinite(schur), schur, 0.0))
-            good &= xp.linalg.eigvalsh(schur)[:, 0] > 0.0
+            good &= positive(schur, xp)
             factor = _factor(xp.where(good[:, None, None], schur, xp.eye(schur.shape[1])), xp)
             if factor is None:  # at the limit of floats: none of them counts
                 return xp.zeros_like(good)
@@ -194,6 +195,12 @@ def definite(Z: Tridiagonal, xp: Any) -> Array:
             half = xp.linalg.solve(factor, Z.side[k - 1])
             schur = Z.own[k - 1] - adjoint(half) @ half
     return good
+
+
+def positive(a: Array, xp: Any) -> Array:
+    """Which of Hermitian matrices are definite, (J,), by eigenvalues in the units of their diagonals."""
+    unit = 1.0 / xp.sqrt(xp.maximum(xp.einsum("jaa->ja", a).real, 1e-300))
+    return xp.linalg.eigvalsh(unit[:, :, None] * a * unit[:, None, :])[:, 0] > 0.0
 
 
 def _factor(a: Array, xp: Any) -> Array | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._model import TorusModel, conjugate
+from ._tridiagonal import positive
 
 __all__ = ["last_blocks", "output_needed"]
 
@@ -93,5 +94,5 @@ def _regular(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """X where it is definite, the identity elsewhere, and where that is."""
     finite = np.isfinite(X).all(axis=(1, 2))
     safe = np.where(finite[:, None, None], X, 0.0)
-    definite = finite & (np.linalg.eigvalsh(safe)[:, 0] > 0.0)
+    definite = finite & positive(safe, np)
     return np.where(definite[:, None, None], safe, np.eye(X.shape[1])), definite
