@@ -8,7 +8,6 @@ follow w = c v, where their forms are <= 0), and a tilt adds a positive multiple
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -35,8 +34,8 @@ _FIRST_RANK, _RANK_GROWTH = 20, 0.28  # columns at first: at least 20, and 0.28 
 _LARGEST_RANK = 64  # this many
 _FIRST_CHECK = 40  # passes before multipliers are tried, and again after twice as many, or as soon as
 _HOPE = 0.5  # times the gap that is wanted is what the iteration's residual lets one expect
-_FIRST_TILT, _LEAST_TILT, _MOST_TILT = 1e-5, 1e-12, 2.0
-_FACTOR = 4.0  # between tilts that are tried, and its root at the end
+_FIRST_TILT, _LEAST_TILT, _MOST_TILT = 1e-4, 1e-12, 2.0
+_FACTOR = 4.0  # between tilts that are tried, and its root where that may end the search
 _SLOW = 0.7  # of the gap that is left after twice the passes shows that the rank is too small
 _SMALL_BLOCK = 1024  # rows up to which one BLAS thread is quicker
 _SETTLED = 1e-10  # relative change of the value in a pass after which `dual_gain` has seen enough
@@ -115,7 +114,7 @@ def factored_optimum(gain: OutputGain, run: Run, gap: float, passes: int) -> Out
         residual = float(np.linalg.norm(ascent.point.image - ascent.point.x))
         if not (over or count == check or expected * residual <= _HOPE * gap):
             continue
-        trials.tried(ascent.point.x, run)
+        trials.tried(ascent.point.x, residual, gap, run)
         left, expected = trials.gap, trials.gap / max(residual, 1e-300)
         if trials.best is not None:
             run.report(math.sqrt(trials.best.rho), passes, math.sqrt(trials.lower))
@@ -135,7 +134,7 @@ class _Trials:
 
     def __init__(self, gain: OutputGain, gates: GateGraph) -> None:
         self._gain, self._gates = gain, gates
-        self._tilt, self.lower = _FIRST_TILT, 0.0
+        self.lower, self._per_residual = 0.0, math.inf
         self.best: OutputOptimum | None = None
         self._depth = np.concatenate(
             [np.full(gain.sizes[k], float(gates.bends[k].depth)) for k in gain.nodes]
@@ -153,23 +152,35 @@ class _Trials:
             return None
         return OutputOptimum(self.best.multipliers, self.best.rho, min(self.lower, self.best.rho))
 
-    def tried(self, x: np.ndarray, run: Run) -> None:
-        """Looks for the tilt of least rho near the last one, until `run` is over."""
-        weights = self._weights(x)
+    def tried(self, x: np.ndarray, residual: float, goal: float, run: Run) -> None:
+        """Looks for the tilt of least rho until `run` is over or the gap is at most `goal`.
+
+        It falls with the iteration's residual, so that the search begins where the last one would be now.
+        """
+        weights, half = self._weights(x), math.sqrt(_FACTOR)
 
         def at(tilt: float) -> float:
             return self._accepted(weights * (1.0 + tilt) ** -self._depth)
 
-        tilt, rho = self._tilt, at(self._tilt)
+        tilt = min(max(self._per_residual * residual, _LEAST_TILT), _FIRST_TILT)
+        rho = at(tilt)
         while math.isinf(rho) and tilt < _MOST_TILT and not run.over:
             tilt *= _FACTOR
             rho = at(tilt)
         if math.isinf(rho):
             return
-        tilt, rho = _descended(at, tilt, rho, 1.0 / _FACTOR, run)
-        tilt, rho = _descended(at, tilt, rho, _FACTOR, run)
-        half = math.sqrt(_FACTOR)
-        self._tilt = min((rho, tilt), *((at(t), t) for t in (tilt / half, tilt * half)))[1]
+        for factor in (1.0 / _FACTOR, _FACTOR):
+            before = tilt
+            while self.gap > goal and _LEAST_TILT < tilt * factor < _MOST_TILT and not run.over:
+                less = at(tilt * factor)
+                if not less < rho:
+                    break
+                tilt, rho = tilt * factor, less
+            if tilt != before:  # it fell on this side, and does not on the other
+                break
+        if goal < self.gap <= _FACTOR * goal:
+            tilt = min((rho, tilt), *((at(t), t) for t in (tilt / half, tilt * half)))[1]
+        self._per_residual = tilt / max(residual, 1e-300)
 
     def _weights(self, x: np.ndarray) -> np.ndarray:
         """Lambda of the kept channels, node by node."""
@@ -189,18 +200,6 @@ class _Trials:
         if self.best is None or point.rho < self.best.rho:
             self.best = OutputOptimum(multipliers, point.rho, 0.0)
         return point.rho
-
-
-def _descended(
-    at: Callable[[float], float], tilt: float, rho: float, factor: float, run: Run
-) -> tuple[float, float]:
-    """By steps of a factor as long as rho falls."""
-    while _LEAST_TILT < tilt * factor < _MOST_TILT and not run.over:
-        less = at(tilt * factor)
-        if not less < rho:
-            break
-        tilt, rho = tilt * factor, less
-    return tilt, rho
 
 
 def _rank(size: int) -> int:

@@ -45,6 +45,11 @@ class _Bend:
     channels: np.ndarray | None
     basis: np.ndarray | None  # (g, d)
 
+    @property
+    def width(self) -> int:
+        """d."""
+        return 1 if self.basis is None else int(self.basis.shape[1])
+
     def read(self, u: np.ndarray) -> np.ndarray:
         """The part of u (size, R) that gates turn, (gates, d, R)."""
         if self.basis is not None:
@@ -66,9 +71,10 @@ class _Bend:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _GatePass:
-    """A forward and a backward pass: per node what gates turn, before and behind; both ends."""
+    """A forward and a backward pass: per node what gates turn, its lengths, what arrives; both ends."""
 
     before: dict[int, np.ndarray]
+    lengths: dict[int, np.ndarray]
     behind: dict[int, np.ndarray]
     first: np.ndarray
     value: float
@@ -83,6 +89,7 @@ class GateGraph(AbstractGates):
         self.bends: dict[int, _Bend] = {}
         self.size = graph.input_dim
         depths: list[int] = []
+        counts = [graph.input_dim]  # rows of each gate, those of the input first
         for k, node in enumerate(graph.nodes):
             depths.append(max((depths[p] for p in node.parents), default=0))
             if isinstance(node, Apply):
@@ -90,26 +97,29 @@ class GateGraph(AbstractGates):
                 bend = _bend(node, self.size, depths[k])
                 self.bends[k] = bend
                 self.size = bend.rows.stop
+                counts += [bend.width] * len(bend.radius)
+        self._counts = np.array(counts)
+        self._starts = np.cumsum([0, *counts[:-1]])
 
     def unit(self, x: Any) -> Any:
         """Gates of length 1, the rows of the input together."""
-        result = np.empty_like(x)
-        first = x[: self.graph.input_dim]
-        result[: self.graph.input_dim] = first / max(float(np.linalg.norm(first)), _TINY)
-        for bend in self.bends.values():
-            own = self._own(bend, x)
-            result[bend.rows] = (own / np.maximum(_lengths(own), _TINY)).reshape(-1, x.shape[1])
-        return result
+        return np.asarray(x / np.maximum(self._sizes(x), _TINY))
+
+    def _sizes(self, x: np.ndarray) -> np.ndarray:
+        """Per row the length of the gate that it belongs to, (size, 1)."""
+        squares = np.add.reduceat(np.einsum("nr,nr->n", x, x), self._starts)
+        return np.repeat(np.sqrt(squares), self._counts)[:, None]
 
     def at(self, x: Any) -> GatePoint:
         """Value and image of the point x."""
         found = self._passed(x)
-        image = x.copy()  # a gate that nothing depends on stays where it is
-        image[: self.graph.input_dim] = found.first / max(float(np.linalg.norm(found.first)), _TINY)
+        image = np.zeros_like(x)
+        image[: self.graph.input_dim] = found.first
         for k, g in found.behind.items():
-            bend, size = self.bends[k], _lengths(g)
-            turned = np.where(size > 0.0, g / np.maximum(size, _TINY), self._own(bend, x))
-            image[bend.rows] = turned.reshape(-1, x.shape[1])
+            image[self.bends[k].rows] = g.reshape(-1, x.shape[1])
+        sizes = self._sizes(image)
+        # a gate that nothing depends on stays where it is
+        image = np.where(sizes > 0.0, image / np.maximum(sizes, _TINY), x)
         return GatePoint(x, found.value, image)
 
     def multipliers(self, x: Any) -> tuple[float, dict[int, np.ndarray]]:
@@ -119,7 +129,7 @@ class GateGraph(AbstractGates):
         """
         found, result = self._passed(x), {}
         for k, bend in self.bends.items():
-            u = _lengths(found.before[k])[:, 0, 0]
+            u = found.lengths[k][:, 0, 0]
             g = _lengths(found.behind[k])[:, 0, 0] if k in found.behind else np.zeros_like(u)
             u, g = (np.maximum(v, max(_RELATIVE_FLOOR * v.max(initial=0.0), _TINY)) for v in (u, g))
             result[k] = g / (2.0 * found.value * bend.radius[:, 0, 0] * u)
@@ -127,27 +137,28 @@ class GateGraph(AbstractGates):
 
     def _own(self, bend: _Bend, x: np.ndarray) -> np.ndarray:
         """The gates of a node, (gates, d, R)."""
-        width = 1 if bend.basis is None else bend.basis.shape[1]
-        return x[bend.rows].reshape(len(bend.radius), width, x.shape[1])
+        return x[bend.rows].reshape(len(bend.radius), bend.width, x.shape[1])
 
     def _passed(self, x: np.ndarray) -> _GatePass:
         before: dict[int, np.ndarray] = {}
+        lengths: dict[int, np.ndarray] = {}
         behind: dict[int, np.ndarray] = {}
 
         def forward(node: Apply, k: int, u: np.ndarray) -> np.ndarray:
             bend = self.bends[k]
             part = before[k] = bend.read(u)
-            return bend.turned(u, part, (bend.radius * _lengths(part)) * self._own(bend, x))
+            lengths[k] = _lengths(part)
+            return bend.turned(u, part, (bend.radius * lengths[k]) * self._own(bend, x))
 
         def backward(node: Apply, k: int, g: np.ndarray) -> np.ndarray:
             bend, part = self.bends[k], before[k]
             own = behind[k] = bend.read(g)
-            along = (own * self._own(bend, x)).sum(axis=(1, 2), keepdims=True)
-            return bend.turned(g, own, (bend.radius * along / np.maximum(_lengths(part), _TINY)) * part)
+            along = np.einsum("gdr,gdr->g", own, self._own(bend, x))[:, None, None]
+            return bend.turned(g, own, (bend.radius * along / np.maximum(lengths[k], _TINY)) * part)
 
         y = self.graph.pushed(x[: self.graph.input_dim], forward)[-1]
         first = self.graph.pulled(2.0 * y, backward)
-        return _GatePass(before, behind, first, float((y * y).sum()))
+        return _GatePass(before, lengths, behind, first, float((y * y).sum()))
 
 
 def _bend(node: Apply, start: int, depth: int) -> _Bend:
