@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import time
 from collections.abc import Sequence
 from typing import Any, overload
@@ -311,9 +312,13 @@ def _row(
 
 def _require_network(network: Any) -> None:
     if not isinstance(network, (Network, Graph)):
+        how = "Build one with Network.from_arrays(weights, biases, activation)."
+        if isinstance(network, str | os.PathLike):
+            how = "Read a file with lmikit.load_network."
+        elif callable(network):
+            how = "Read a model of a framework with lmikit.adapters (from_torch and others)."
         raise InputError(
-            f"network is {type(network).__name__}; expected lmikit.Network or lmikit.Graph. Build one with "
-            "Network.from_arrays(weights, biases, activation)."
+            f"network is {type(network).__name__}; expected lmikit.Network or lmikit.Graph. {how}"
         )
 
 

@@ -37,9 +37,13 @@ def reading(path: object, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
+        why = "; the file is broken, or larger than this process may hold"
+        if isinstance(error, OSError):
+            why = ""
+        elif isinstance(error, UnicodeDecodeError):
+            why = "; it is no text file"
         raise InputError(
-            f"{str(path)[:200]} cannot be read as {what} ({type(error).__name__}: {lines[0][:200]}); the "
-            "file is broken, or larger than this process may hold."
+            f"{str(path)[:200]} cannot be read as {what} ({type(error).__name__}: {lines[0][:200]}){why}."
         ) from error
 
 

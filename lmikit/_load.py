@@ -12,7 +12,7 @@ from .adapters import from_keras_file, from_nnet, from_onnx, from_safetensors, f
 from .adapters._named_arrays import from_named_arrays
 from .graph import Graph
 from .graph._file import holds_graph
-from .network import Network
+from .network import Network, resolve_activation
 
 __all__ = ["load_network"]
 
@@ -66,6 +66,8 @@ def load_network(
         if value and kind not in _OF_KINDS[name]:
             suffixes = ", ".join(s for s, k in KINDS.items() if k in _OF_KINDS[name])
             raise OptionError(f"{name} is for {suffixes} files; {file.name} is none, leave it out.")
+    if isinstance(activation, str):
+        resolve_activation(activation)  # a wrong name is an error where the file states its own, too
     plain = "relu" if activation is None else activation
     readers: dict[str, Callable[[], Network | Graph]] = {
         "npz": lambda: Graph.from_file(file) if holds_graph(file) else _of_arrays(file, ".npz", plain, named),

@@ -52,6 +52,10 @@ class PairwiseBounds:
         values = self.bounds[np.triu_indices(len(self.bounds), 1)]
         return f"PairwiseBounds({values.size} pairs, {values.min():.6g} to {values.max():.6g}, proven)"
 
+    def __str__(self) -> str:
+        """As `repr`, and the first line of what the certificate for all outputs says."""
+        return f"{self!r}\n{str(self.certificate).splitlines()[0]}"
+
 
 def pairwise_bounds(
     network: Network | Graph,

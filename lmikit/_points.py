@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ._arrays import blas_threads
-from ._convert import floats
+from ._convert import as_number, floats
 from ._errors import InputError, NotCertified, OptionError, SolveFailed
 from ._point_semantics import Inference
 from ._progress import ProgressCallback
@@ -172,7 +172,8 @@ def region_of(
         if norm == "linf":
             raise OptionError("a radius without eps is an l2 radius; give eps for norm='linf'.")
         return None
-    return Ball(x, float(eps)) if norm == "l2" else linf_ball(x, float(eps))
+    size = as_number("eps", eps)
+    return Ball(x, size) if norm == "l2" else linf_ball(x, size)
 
 
 def propose(

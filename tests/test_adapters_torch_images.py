@@ -115,7 +115,11 @@ def test_a_residual_network_is_proven():
     [
         (nn.Conv2d(1, 1, 3), None, "pass input_shape"),
         (nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), (1, 4, 4), "padding mode 'circular'"),
-        (nn.Conv2d(1, 1, 3), (9,), "sample of shape"),
+        (
+            nn.Conv2d(1, 1, 3),
+            (9,),
+            r"of shape \(9,\); expected \(channels, height, width\), as input_shape says",
+        ),
         (nn.MaxPool2d(2, ceil_mode=True), (1, 5, 5), "ceil_mode"),
         (nn.MaxPool2d(2, dilation=2), (1, 5, 5), "dilation"),
         (nn.AvgPool2d(2, divisor_override=3), (1, 4, 4), "divisor"),

@@ -44,8 +44,9 @@ def test_a_failing_method_is_a_row_with_its_reason(demo, monkeypatch):
 
 
 def test_what_is_not_a_network_is_refused():
-    with pytest.raises(lmikit.InputError, match=r"network is list; expected lmikit\.Network"):
-        lmikit.lipschitz([np.eye(2)])
+    for given, words in (([np.eye(2)], "Build one"), ("net.npz", "load_network"), (np.tanh, "from_torch")):
+        with pytest.raises(lmikit.InputError, match=rf"expected lmikit\.Network or .*{words}"):
+            lmikit.lipschitz(given)
 
 
 def test_what_is_not_a_method_is_refused(demo):

@@ -290,7 +290,12 @@ def test_every_truncation_is_refused(tmp_path):
 def test_spoiled_json_is_refused(spoil, tmp_path):
     path = tmp_path / "c.json"
     path.write_text(spoil(render(CERTIFICATE)))
-    assert not check(path, DEMO).ok
+    result = check(path, DEMO)
+    assert not result.ok
+    try:
+        json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        assert "it is no JSON" in result.reason
     with pytest.raises(InputError):
         Certificate.load(path, DEMO)
 

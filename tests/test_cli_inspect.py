@@ -22,6 +22,7 @@ def test_a_chain_as_text_and_json(tmp_path, capsys):
     assert (data["kind"], data["inputs"], data["outputs"], data["hidden_neurons"]) == ("chain", 2, 1, 3)
     assert data["entries"] == 7
     assert "lipsdp" in data["methods"]
+    assert data["methods"] == sorted(data["methods"])
     assert [layer["activation"] for layer in data["layers"]] == ["leaky_relu", "identity"]
 
 

@@ -72,6 +72,13 @@ def random_loop(seed, *, dt, activation="tanh", biased=True):
     return NetworkLoop(plant, network, (0,))
 
 
+def test_a_loop_without_inputs_has_no_gain():
+    plant = System(-np.eye(1), np.ones((1, 1)), np.ones((1, 1)), np.zeros((1, 1)))
+    network = Network.from_arrays([np.ones((2, 1)), np.ones((1, 2))])
+    with pytest.raises(InputError, match=r"0 inputs and . outputs left; expected at least one of each"):
+        loop_gain(NetworkLoop(plant, network, (0,)))
+
+
 @settings(max_examples=8)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["tanh", "relu", "sigmoid", "gelu", "leaky_relu"]))
 def test_the_gain_covers_simulated_differences(seed, activation):

@@ -21,6 +21,7 @@ def test_lqr_is_scipys(seed, n, m, dt):
     plant = random_system(rng, n, m, 1, dt, stable=False)
     Q, R = np.diag(rng.uniform(0.5, 2, n)), np.eye(m) + 0.1
     design = lqr(plant, Q, R)
+    assert len(str(design).splitlines()) == 2
     riccati = scipy.linalg.solve_discrete_are if dt else scipy.linalg.solve_continuous_are
     P = riccati(plant.A, plant.B, Q, R)
     assert design

@@ -126,6 +126,8 @@ def test_folders_and_options_of_other_kinds(tmp_path):
     with pytest.raises(InputError, match=r"is a folder.*tf2onnx"):
         load_network(tmp_path)
     (tmp_path / "a.txt").write_text(NNET)
+    with pytest.raises(InputError, match="activation is 'foo'"):
+        load_network(tmp_path / "a.txt", activation="foo")
     with pytest.raises(OptionError, match=r"output is for .onnx files"):
         load_network(tmp_path / "a.txt", output="y")
 

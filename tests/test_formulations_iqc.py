@@ -349,6 +349,17 @@ def test_coupled_multipliers_are_refused_with_the_counterexample():
         SlopeRestricted([0.0], [1.0], "network")
 
 
+class Unproven(AbstractQuadraticConstraint):
+    channels = (2, 2)
+
+    def terms(self):
+        return np.eye(4)
+
+
+class OfArrays(Unproven):
+    obligation = "nothing"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -359,13 +370,22 @@ def test_coupled_multipliers_are_refused_with_the_counterexample():
         (lambda: NormBounded(1.0, 0, 2), "at least one"),
         (lambda: GroupSort(5, 2), "do not split"),
         (lambda: Householder(4, 2, [1.0, 1.0]), "unit vector"),
-        (lambda: terms_from_matrices((1, 1), [np.ones((3, 3))], [True]), "symmetric"),
-        (lambda: terms_from_matrices((1, 1), [np.array([[0.0, 1.0], [0.0, 0.0]])], [True]), "symmetric"),
+        (lambda: terms_from_matrices((1, 1), [np.ones((3, 3))], [True]), "expected \\(2, 2\\)"),
+        (
+            lambda: terms_from_matrices((1, 1), [np.array([[0.0, 1.0], [0.0, 0.0]])], [True]),
+            "is not symmetric",
+        ),
         (lambda: Placed(MaxMin(2), [0], [0, 1]), "expected \\(2,\\)"),
         (lambda: Dissipation(linear_fractional(demo_network()), [MaxMin(6)]), "has 4 such channels"),
-        (lambda: WeightedGain(np.eye(3), np.eye(1)).form(2, 1), "symmetric \\(2, 2\\)"),
+        (lambda: WeightedGain(np.eye(3), np.eye(1)).form(2, 1), "expected \\(2, 2\\)"),
+        (lambda: WeightedGain(np.triu(np.ones((2, 2))), np.eye(1)).form(2, 1), "P is not symmetric"),
         (lambda: WeightedGain(np.eye(2), -np.eye(1)).form(2, 1), "positive semidefinite"),
         (lambda: InputPassivity().form(2, 3), "as many of each"),
+        (lambda: Dissipation(demo_network(), [MaxMin(4)]), "linear_fractional\\(network\\)"),
+        (lambda: Dissipation(linear_fractional(demo_network()), MaxMin(4)), "expected a sequence"),
+        (lambda: Dissipation(linear_fractional(demo_network()), [OfArrays()]), "expected QuadraticTerms"),
+        (lambda: largest_violation(Unproven(), np.ones((2, 5)), np.ones((2, 5))), "no `obligation`"),
+        (lambda: largest_violation(MaxMin(2), np.ones((2, 5)), np.ones((2, 4))), "one column per sample"),
     ],
 )
 def test_bad_input_is_refused(make, message):

@@ -123,6 +123,8 @@ def test_bad_input_is_refused_where_it_enters():
         lmikit.certify_point(waves, x, eps=0.1)
     with pytest.raises(lmikit.InputError, match="y has shape"):
         lmikit.certify_points(net, np.zeros((2, 5)), np.zeros(2), eps=0.1)
+    with pytest.raises(lmikit.InputError, match="eps"):
+        lmikit.certify_points(net, np.zeros((2, 5)), np.zeros(2, int), eps="0.1")
     with pytest.raises(lmikit.OptionError, match="l2 radius"):
         lmikit.certify_points(net, np.zeros((2, 5)), np.zeros(2, int), norm="linf")
 

@@ -153,8 +153,10 @@ def test_what_does_not_fit_is_refused():
         certified_accuracy(bounds, np.zeros((1, 5)), [0], [-1.0])
 
 
-def test_pairwise_bounds_are_printed_in_a_line():
+def test_pairwise_bounds_are_printed_in_two_lines():
     network = Network.from_arrays([np.eye(3), np.diag([1.0, 2.0, 3.0])])
-    text = str(pairwise_bounds(network))
-    assert text.startswith("PairwiseBounds(3 pairs, ")
-    assert len(text) < 80
+    bounds = pairwise_bounds(network)
+    line, whole = str(bounds).splitlines()
+    assert line == repr(bounds)
+    assert line.startswith("PairwiseBounds(3 pairs, ")
+    assert max(len(line), len(whole)) < 110

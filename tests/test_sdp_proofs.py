@@ -350,7 +350,12 @@ def test_a_changed_witness_with_right_hashes_never_proves_a_falsehood(proven, se
 def test_a_certificate_is_for_its_own_problem(proven, tmp_path):
     sdp, certificate = proven
     other = dataclasses.replace(sdp, c=sdp.c + 1)
-    assert "another SDP" in lmikit.check(certificate, other).reason
+    longer = Problem()
+    x = longer.scalar("x")
+    longer.minimise(x)
+    longer.add(x >= 1.0)
+    for changed in (other, longer):
+        assert "another SDP" in lmikit.check(certificate, changed).reason
     path = tmp_path / "p.json"
     certificate.save(path)
     loaded = lmikit.SDPCertificate.load(path, sdp)

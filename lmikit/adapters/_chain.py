@@ -46,9 +46,9 @@ _SUPPORTED = (
 )
 
 
-def refusal(where: str, what: str, why: str = "") -> InputError:
-    """The error for a layer that has no counterpart: named, never skipped."""
-    return InputError(f"layer {where} is {what}{'; ' + why if why else ''}; expected {_SUPPORTED}.")
+def refusal(where: str, what: str, why: str = "", expected: str = _SUPPORTED) -> InputError:
+    """The error for a layer that has no counterpart, or not `expected` options: named, never skipped."""
+    return InputError(f"layer {where} is {what}{'; ' + why if why else ''}; expected {expected}.")
 
 
 def import_error_extra(module: str, package: str) -> str:

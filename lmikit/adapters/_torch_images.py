@@ -62,7 +62,8 @@ def _convolution(where: str, nn: Any, module: Any, kind: type, array: Any, given
         raise refusal(where, f"a convolution with padding mode {module.padding_mode!r}; only zeros are read")
     if len(given.shape) != (2 if kind is nn.Conv1d else 3):
         needed = "(channels, length)" if kind is nn.Conv1d else "(channels, height, width)"
-        raise refusal(where, f"a {kind.__name__} of a sample of shape {given.shape} instead of {needed}")
+        what = f"a {kind.__name__} of a sample of shape {given.shape}"
+        raise refusal(where, what, expected=f"{needed}, as input_shape says of one sample")
     kernel, options = array(module.weight), {"dilation": module.dilation, "groups": module.groups}
     linear: AbstractLinearMap
     if kind is nn.ConvTranspose2d:
@@ -147,7 +148,8 @@ def pooled(
 ) -> Image:
     """Average, max or adaptive average pooling of an image; raises InputError for what is not read."""
     if len(given.shape) != 3:
-        raise refusal(where, f"a pooling of images on a sample of shape {given.shape}")
+        what = f"a pooling of images on a sample of shape {given.shape}"
+        raise refusal(where, what, expected="(channels, height, width), as input_shape says of one sample")
     _, height, width = given.shape
     if kind == "adaptive":
         sizes = [size, size] if isinstance(size, int) else list(size)

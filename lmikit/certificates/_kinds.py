@@ -158,7 +158,11 @@ def check(
         raise
     except ValueError as error:  # not UTF-8, or too many items
         return CheckResult(False, f"not a certificate file: {error}", malformed=True)
-    name = _format_of(text)
+    try:
+        name = _format_of(text)
+    except (ValueError, RecursionError) as error:
+        reason = f"not a certificate file: it is no JSON ({error}); it may be truncated"
+        return CheckResult(False, reason, malformed=True)
     if name not in _CHECKERS:
         known = ", ".join(sorted(_CHECKERS))
         reason = f"not a certificate file: its format is {repr(name)[:80]}; known are {known}"
@@ -196,14 +200,14 @@ def decoded(data: bytes) -> str:
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
     """The `format` that a certificate file states, or None; raises InputError where it cannot be read."""
-    return _format_of(read_text(path))
+    try:
+        return _format_of(read_text(path))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _format_of(text: str) -> str | None:
-    """The `format` of a JSON object, by which its own strict reader is found."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    """The `format` of a JSON object, by which its own strict reader is found; raises what `json` does."""
+    data = json.loads(text)
     name = data.get("format") if isinstance(data, dict) else None
     return name if isinstance(name, str) else None

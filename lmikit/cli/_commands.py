@@ -297,7 +297,8 @@ def solve_file(arguments: argparse.Namespace) -> int:
         "native_status": solution.native_status,
     }
     text = [f"{'status':<17} {solution.status.name}: {solution.status.value}"]
-    text += [f"{key:<17} {value}" for key, value in data.items() if key != "status"]
+    shown = data | {"seconds": f"{solution.seconds:.3f}"}
+    text += [f"{key:<17} {value}" for key, value in shown.items() if key != "status"]
     _emit(arguments, data, "\n".join(text))
     return 0 if solution.status is Status.SOLVED else 1
 

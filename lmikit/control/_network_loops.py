@@ -26,6 +26,10 @@ from ._stability import symmetric_part
 __all__ = ["AttractionResult", "loop_gain", "region_of_attraction"]
 
 _SLACKS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+_NO_EQUILIBRIUM = (
+    "no equilibrium is proven near the point found; it must not lie on the kink of an activation, such as "
+    "ReLU at 0."
+)
 
 
 def _maps(loop: NetworkLoop, *, inputs: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,6 +68,11 @@ def loop_gain(loop: NetworkLoop, solver: AbstractSolver | None = None) -> Contro
     started, reasons = time.perf_counter(), list[str]()
     if not isinstance(loop, NetworkLoop):
         raise InputError(f"loop is a {type(loop).__name__}; expected a NetworkLoop.")
+    if not (loop.wiring.free_inputs.size and loop.wiring.free_outputs.size):
+        raise InputError(
+            f"the loop has {loop.wiring.free_inputs.size} inputs and {loop.wiring.free_outputs.size} outputs "
+            "left; expected at least one of each, whose gain it is. Add them to the plant."
+        )
     estimate = _gain_estimate(loop, solver)
     if not math.isfinite(estimate):
         return undecided(["the LMI of the gain has no solution, says the solver."], started)
@@ -178,7 +187,7 @@ def region_of_attraction(
     if local_sectors(loop, center, radius, _all_reading(loop, 1e-3)) is None:
         return AttractionResult(
             "undecided", None, center, radius, math.nan, math.nan, None,
-            ("no equilibrium is proven near the point found.",), time.perf_counter() - started,
+            (_NO_EQUILIBRIUM,), time.perf_counter() - started,
         )  # fmt: skip
     ellipsoids = _Ellipsoids(loop, center, radius, solver)
     best = ellipsoids.at(delta) if delta is not None else ellipsoids.largest()

@@ -43,6 +43,11 @@ class Design:
     def __bool__(self) -> bool:
         return bool(self.proof)
 
+    def __str__(self) -> str:
+        """The controller's size and what is proven of the loop, in a line each."""
+        c = self.controller
+        return f"{c.outputs} x {c.inputs} controller of {c.states} states; {self.loop!r}\n{self.proof}"
+
     @property
     def gain(self) -> np.ndarray:
         """K of u = K y (state feedback: K x), the controller's direct term."""

@@ -29,7 +29,7 @@ def describe(network: Network | Graph) -> dict[str, Any]:
     chain = isinstance(network, Network)
     rows = _layers(network) if isinstance(network, Network) else _nodes(network)
     maps = [m for row in rows for m in ([row] if chain else row.get("maps", []))]
-    taken = list(dict.fromkeys(m.cli_name for m in methods_for(network) if m is not None))
+    taken = sorted({m.cli_name for m in methods_for(network) if m is not None})
     plan = image_plan(network)
     why = "needs a chain" if plan is None else "would unroll the convolutions"
     return {
@@ -42,7 +42,7 @@ def describe(network: Network | Graph) -> dict[str, Any]:
         "default": "one multiplier per neuron, unrolled" if plan is None else str(plan),
         "methods": taken,
         "at_a_point": _at_a_point(network),
-        "not_for_it": {m.cli_name: why for m in default_methods() if m.cli_name not in taken},
+        "not_for_it": dict.fromkeys(sorted({m.cli_name for m in default_methods()} - set(taken)), why),
         "layers" if chain else "nodes": rows,
     }
 

@@ -88,7 +88,8 @@ def _as_chain(trunk: dict[int, tuple[int, int, int]], before: dict[int, Rows], o
         if set(rows) != {previous}:
             raise not_on_a_torus(
                 f"the fully connected layers are no chain (node {k}); max-pooling of few pixels is a "
-                "tree of ReLU, which is none: GraphBuilder.max_pool(tree=False) keeps its windows"
+                "tree of ReLU, which is none: lmikit.lipschitz bounds so small a network with one "
+                "multiplier per neuron, or GraphBuilder.max_pool(tree=False) keeps the windows"
             )
         maps.append(rows[previous])
     return Head(first, tuple(before), tuple(maps))

@@ -18,7 +18,13 @@ import scipy.sparse as sp
 
 from ..._errors import InputError
 
-__all__ = ["AbstractQuadraticConstraint", "QuadraticTerms", "largest_violation", "terms_from_matrices"]
+__all__ = [
+    "AbstractQuadraticConstraint",
+    "QuadraticTerms",
+    "largest_violation",
+    "terms_from_matrices",
+    "terms_of",
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,6 +83,29 @@ class AbstractQuadraticConstraint(abc.ABC):
         """The terms of sigma."""
 
 
+def terms_of(constraint: AbstractQuadraticConstraint) -> QuadraticTerms:
+    """The terms of a constraint that may be the caller's own; raises InputError where it is none."""
+    if not isinstance(constraint, AbstractQuadraticConstraint):
+        raise InputError(
+            f"constraint is a {type(constraint).__name__}; expected an AbstractQuadraticConstraint."
+        )
+    name = type(constraint).__name__
+    if not getattr(constraint, "obligation", ""):
+        raise InputError(f"{name} has no `obligation`; expected a text that says what you have proven of it.")
+    terms = constraint.terms()
+    if not isinstance(terms, QuadraticTerms):
+        raise InputError(
+            f"{name}.terms() returns a {type(terms).__name__}; expected QuadraticTerms. terms_from_matrices "
+            "makes them of matrices."
+        )
+    if (terms.Pv.shape[0], terms.Pw.shape[0]) != tuple(constraint.channels):
+        raise InputError(
+            f"{name}.terms() are of {(terms.Pv.shape[0], terms.Pw.shape[0])} channels; expected "
+            f"{tuple(constraint.channels)}, its own."
+        )
+    return terms
+
+
 def terms_from_matrices(
     channels: tuple[int, int], matrices: Sequence[np.ndarray], nonnegative: Sequence[bool]
 ) -> QuadraticTerms:
@@ -89,8 +118,10 @@ def terms_from_matrices(
     rows, cols, data, owner = [], [], [], []
     for i, matrix in enumerate(matrices):
         M = sp.coo_array(np.asarray(matrix, dtype=np.float64))
-        if M.shape != (size, size) or abs(M - M.T).max() > 0:
-            raise InputError(f"matrices[{i}] has shape {M.shape}; expected a symmetric ({size}, {size}).")
+        if M.shape != (size, size):
+            raise InputError(f"matrices[{i}] has shape {M.shape}; expected ({size}, {size}).")
+        if abs(M - M.T).max() > 0:
+            raise InputError(f"matrices[{i}] is not symmetric; expected M = M'. Pass (M + M') / 2.")
         rows.append(M.row)
         cols.append(M.col)
         data.append(M.data)
@@ -107,7 +138,14 @@ def largest_violation(constraint: AbstractQuadraticConstraint, v: np.ndarray, w:
 
     Above rounding it refutes `obligation`. Below, it proves nothing.
     """
-    terms = constraint.terms()
+    terms = terms_of(constraint)
+    v, w = np.asarray(v, dtype=np.float64), np.asarray(w, dtype=np.float64)
+    sizes = [(n, *v.shape[1:]) for n in constraint.channels]
+    if v.ndim != 2 or [v.shape, w.shape] != sizes:
+        raise InputError(
+            f"v has shape {v.shape} and w {w.shape}; expected {constraint.channels} channels with one column "
+            "per sample."
+        )
     values = terms.values(v, w)
     values = np.where(terms.nonnegative[:, None], values, np.abs(values))
     scale = (v**2).sum(axis=0) + (w**2).sum(axis=0)

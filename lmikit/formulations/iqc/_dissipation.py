@@ -20,7 +20,7 @@ from ...lmi import LMI, SDP, Solution
 from ...network import LinearFractional
 from .._point import usable_point
 from .._signs import nonnegative_rows
-from ._constraint import AbstractQuadraticConstraint
+from ._constraint import AbstractQuadraticConstraint, terms_of
 from ._supply import AbstractSupply, L2Gain
 
 __all__ = ["Dissipation", "Placed"]
@@ -95,7 +95,7 @@ class Dissipation:
         eye = sp.eye_array(size, format="csc")
         P, Q, E, signs = [], [], [], [np.zeros(0, dtype=bool)]
         for placed in self.placed:
-            terms = placed.constraint.terms()
+            terms = terms_of(placed.constraint)
             Vc, Wc = V[:, placed.v_channels], eye[:, inputs + placed.w_channels]
             P.append(Vc @ terms.Pv + Wc @ terms.Pw)
             Q.append(Vc @ terms.Qv + Wc @ terms.Qw)
@@ -123,7 +123,7 @@ class Dissipation:
     def multipliers(self, solution: Solution) -> tuple[np.ndarray, ...]:
         """lam per constraint; raises SolveFailed where there is no usable point."""
         y = usable_point(solution)
-        sizes = [placed.constraint.terms().multipliers for placed in self.placed]
+        sizes = [terms_of(placed.constraint).multipliers for placed in self.placed]
         return tuple(np.split(y[:-1], np.cumsum(sizes)[:-1])) if sizes else ()
 
     def estimate(self, solution: Solution) -> float:
@@ -134,11 +134,21 @@ class Dissipation:
 def _placed(
     form: LinearFractional, constraints: Sequence[Placed | AbstractQuadraticConstraint]
 ) -> tuple[Placed, ...]:
+    if not isinstance(form, LinearFractional):
+        raise InputError(
+            f"form is a {type(form).__name__}; expected a LinearFractional. linear_fractional(network) makes "
+            "one of a Network."
+        )
+    if isinstance(constraints, Placed | AbstractQuadraticConstraint):
+        raise InputError(
+            f"constraints is a {type(constraints).__name__}; expected a sequence of them, such as [it]."
+        )
     n_v, n_w = form.N_vx.shape[0], form.N_vw.shape[1]
     result: list[Placed] = []
     v = w = 0
     for constraint in constraints:
         if not isinstance(constraint, Placed):
+            terms_of(constraint)
             dv, dw = constraint.channels
             constraint = Placed(constraint, np.arange(v, v + dv), np.arange(w, w + dw))
             v, w = v + dv, w + dw

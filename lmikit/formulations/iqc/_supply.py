@@ -112,8 +112,10 @@ def _passivity(inputs: int, outputs: int, *, on_output: bool) -> SupplyForm:
 
 def _symmetric(name: str, matrix: Any, size: int) -> sp.csc_array:
     result = sp.csc_array(matrix, dtype=np.float64)
-    if result.shape != (size, size) or (size and abs(result - result.T).max() > 0):
-        raise InputError(f"{name} has shape {result.shape}; expected a symmetric ({size}, {size}).")
+    if result.shape != (size, size):
+        raise InputError(f"{name} has shape {result.shape}; expected ({size}, {size}).")
+    if size and abs(result - result.T).max() > 0:
+        raise InputError(f"{name} is not symmetric; expected {name} = {name}'.")
     return result
 
 
