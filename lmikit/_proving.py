@@ -24,15 +24,17 @@ def least_proven(
     solver: AbstractSolver | None = None,
     time_limit: float | None = None,
     progress: ProgressCallback | None = None,
+    proposal: Witness | None = None,
 ) -> Certificate:
     """The certificate of the method's proposal, or that of its start where it is below.
 
     The start is proven where the proposal's proof loses more than 1e-6 of its bound or fails, and
-    where no solver was named and the default one gave nothing. Raises what the method raises, and
-    NotCertified where nothing could be proven, also where the layers leave the range that it can scale to.
+    where no solver was named and the default one gave nothing. `proposal` is the method's where it is at
+    hand. Raises what the method raises, and NotCertified where nothing could be proven, also where the
+    layers leave the range that it can scale to.
     """
     try:
-        witness = _proposed(network, method, solver, time_limit, progress)
+        witness = proposal or _proposed(network, method, solver, time_limit, progress)
         certificate = verify(network, witness)
     except (NotCertified, SolveFailed) as error:
         if method.start is None or (isinstance(error, SolveFailed) and solver is not None):

@@ -78,3 +78,52 @@ def test_on_another_array_module():
     networks = [random_network(k, (4, 6, 6, 3), (-0.1, 1.0)) for k in range(3)]
     for here, there in zip(together(networks), together(networks, am=StrictModule()), strict=True):
         assert there.rho == pytest.approx(here.rho, rel=1e-6)
+
+
+def test_a_batch_has_the_bounds_of_one_by_one():
+    """Shapes, methods and limits mixed; reversed, the same bounds."""
+    dims = [(5, 8, 8, 2), (3, 6, 1), (5, 8, 8, 2), (4, *[2] * 14, 1), (5, 8, 8, 2), (4, 3)]
+    networks = [random_network(k, d) for k, d in enumerate(dims)]
+    weights = [np.array(w) for w in networks[2].weights]
+    weights[0][3] = 0.0  # a neuron fewer than its neighbours of the same shape
+    networks[2] = Network.from_arrays(weights)
+    jobs = [*networks, lmikit.Job(networks[0], time_limit=5.0), lmikit.Job(networks[0], lmikit.ClosedForm())]
+    results = lmikit.certify_many(jobs)
+    turned = lmikit.certify_many(jobs[::-1])[::-1]
+    for job, result, again in zip(jobs, results, turned, strict=True):
+        job = job if isinstance(job, lmikit.Job) else lmikit.Job(job)
+        alone = lmikit.lipschitz(job.network, job.method)
+        assert result.proven
+        assert again.proven
+        assert result.certificate.bound == pytest.approx(alone.bound, rel=5e-7)
+        assert result.certificate.bound == pytest.approx(again.certificate.bound, rel=5e-7)
+        assert verify(job.network, result.certificate.witness, repair=False).bound == result.certificate.bound
+
+
+def test_what_goes_wrong_together_is_solved_one_by_one(monkeypatch, tmp_path):
+    networks = [random_network(k, (3, 6, 1)) for k in range(3)]
+    expected = [r.certificate.bound for r in lmikit.certify_many(networks, folder=tmp_path)]
+    assert all(r.resumed for r in lmikit.certify_many(networks, folder=tmp_path))
+
+    def broken(self, networks):
+        raise RuntimeError("together")
+
+    monkeypatch.setattr(LipSDP, "propose_together", broken)
+    results = lmikit.certify_many(networks)
+    assert [r.certificate.bound for r in results] == pytest.approx(expected, rel=5e-7)
+    monkeypatch.setattr(LipSDP, "propose_together", lambda self, networks: [None] * len(networks))
+    assert all(r.proven for r in lmikit.certify_many(networks))
+
+
+def test_what_is_no_network_is_refused_by_its_number():
+    good = random_network(0, (3, 6, 1))
+    with pytest.raises(lmikit.InputError, match=r"jobs\[1\]"):
+        lmikit.certify_many([good, [np.ones((2, 2))]])
+    with pytest.raises(lmikit.InputError, match="NaN"):
+        Network.from_arrays([np.full((2, 3), np.nan), np.ones((1, 2))])
+
+
+def test_methods_that_suit_no_stack_propose_nothing_together():
+    networks = [random_network(0, (3, 6, 1)), random_network(0, (4, 3)), random_network(0, (3, *[2] * 14, 1))]
+    assert LipSDP(multipliers="layer").propose_together(networks) == [None] * 3
+    assert [w is None for w in LipSDP().propose_together(networks)] == [False, True, True]

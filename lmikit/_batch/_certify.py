@@ -15,6 +15,7 @@ from ..network import Network
 from ._crew import ExecutorFactory, require_executor
 from ._job import Job, JobResult, as_job
 from ._state import Batch
+from ._together import solved_together
 from ._worker import run_job
 
 __all__ = ["certify_many"]
@@ -33,9 +34,10 @@ def certify_many(
 
     `executor` runs the jobs: any `concurrent.futures.Executor` (processes, threads, dask's
     `client.get_executor()`), or a function without arguments that makes one, or None for this
-    thread. `on_result` gets each result as it comes, in any order; `progress` counts them. A
-    job that fails becomes a result with its error. BLAS is limited to one thread per worker, and in
-    this process while the batch runs.
+    thread. There small chains of equal shapes with `LipSDP` or no method come first, many of them
+    solved by the same calls (`LipSDP.propose_together`), in half the time and less. `on_result` gets
+    each result as it comes, in any order; `progress` counts them. A job that fails becomes a result
+    with its error. BLAS is limited to one thread per worker, and in this process while the batch runs.
 
     With `folder` each certificate is saved there, and jobs whose certificate is there already are
     read and proven again instead of solved; failures are tried again. Results belong to the options
@@ -59,6 +61,8 @@ def certify_many(
     batch.resume()
     with blas_threads(1):
         if executor is None:
+            for index, certificate, seconds in solved_together(todo, batch.open()):
+                batch.settle(index, certificate, seconds=seconds)
             for index in batch.open():
                 batch.finish(index, run_job(todo[index], os.getpid()))
         else:

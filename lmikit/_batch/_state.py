@@ -62,8 +62,15 @@ class Batch(AbstractCrew):
                 certificate = proven(job, answer.witness)
             except Exception as failure:  # what a worker sends must not lose the others
                 error = f"the worker's witness was not proven here: {text_of(failure)}"
+        self.settle(index, certificate, error, answer.seconds)
+
+    def settle(
+        self, index: int, certificate: AnyCertificate | None, error: str = "", seconds: float = 0.0
+    ) -> None:
+        """Save what was proven here, and tell."""
         save_error = "" if certificate is None else self._save(index, certificate)
-        self._tell(JobResult(index, job.name, certificate, error, answer.seconds, False, save_error))
+        name = self.jobs[index].name
+        self._tell(JobResult(index, name, certificate, error, seconds, False, save_error))
 
     def _save(self, index: int, certificate: AnyCertificate) -> str:
         """Why the certificate could not be saved, or nothing."""

@@ -11,7 +11,6 @@ from ._verified_cholesky import Verdict, equilibrate, verified_cholesky
 
 __all__ = ["inflated"]
 
-_LARGE = 1500  # rows from which a search over inflations costs more than it gains
 _INFLATIONS = (0.0, *(float(f"1e-{k}") for k in range(15, 0, -1)), 1.0, 10.0)
 
 
@@ -44,14 +43,10 @@ def _expected_inflations(lifted: Lifted, least: float) -> tuple[float, ...]:
     """What the rounding margins alone ask for: that of the input block, then that of every block.
 
     `least` is where the Schur complement vanishes, so that the proof fails below and rarely above: one
-    factorisation in place of a search. Nothing for small matrices, where the search costs little and may
-    prove a smaller multiple, and where the margin is not small.
+    factorisation in place of a search. Nothing where the margin is not small.
     """
-    matrix = lifted.at(least)
-    if sum(d.shape[0] for d in matrix.diagonal) < _LARGE:
-        return ()
     with np.errstate(all="ignore"):
-        b = equilibrate(matrix, HEADROOM)
+        b = equilibrate(lifted.at(least), HEADROOM)
     if isinstance(b, str):
         return ()
     diagonals = [d if d.ndim == 1 else np.diagonal(d) for d in b.diagonal]

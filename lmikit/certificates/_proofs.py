@@ -258,11 +258,13 @@ def _as_claimed(form: Form, given: Sequence[np.ndarray], rho: float) -> tuple[fl
     if not all(np.isfinite(t).all() and (t > 0.0).all() for t in given) or not math.isfinite(rho):
         return None
     lifted = form.lift(given)
+    least = least_rho(lifted)
+    if least < rho:  # what is proven below the claim proves it
+        found = inflated(lifted, least)
+        if found is not None and found[0] < rho:
+            return found
     verdict = verified_cholesky(lifted.at(rho), HEADROOM)
-    if not verdict.ok:
-        return None
-    found = inflated(lifted, least_rho(lifted))
-    return found if found is not None and found[0] < rho else (rho, verdict.shift)
+    return (rho, verdict.shift) if verdict.ok else None
 
 
 def _rescaled(witness: Witness, pow2: tuple[int, ...]) -> tuple[list[np.ndarray], float]:

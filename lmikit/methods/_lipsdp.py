@@ -1,11 +1,12 @@
 """`LipSDP`: the best bound that diagonal multipliers show, by a semidefinite program."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from .._errors import OptionError
+from .._errors import LmikitError, OptionError
 from .._progress import ProgressCallback
 from .._witness import Witness
 from ..formulations import ChordalLipSDP, JointLipSDP, LoopLipSDP
@@ -14,7 +15,7 @@ from ..graph import Graph, GraphWitness
 from ..graph._witness import as_norm
 from ..lmi import Status
 from ..network import Network, is_wide
-from ..reductions import BALANCED, REDUCTIONS, LayerPowers, as_stored, prepare, scale_witness
+from ..reductions import BALANCED, REDUCTIONS, LayerPowers, Prepared, as_stored, prepare, scale_witness
 from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._base import AbstractMethod
 from ._burer_monteiro import BurerMonteiro
@@ -37,6 +38,7 @@ _NEAR_ENOUGH = 4.0  # times the tolerance: a gap from which no other solver is a
 # Neurons from which the dual in factored form is worked on by itself, and from which nothing else is tried.
 _FACTORED, _ONLY_FACTORED = 300, 10_000
 _DEEPEST_STACKED = 10  # hidden layers of small networks; the gates of deep narrow ones stop late
+_MOST_STACKED = 64  # networks at once: beyond it nothing is gained, and arrays leave the cache
 _STACKED_PASSES, _FACTORED_PASSES = 160, 320  # what has not come near enough by then rarely does
 _FACTORED_GAP = 1e-3  # of networks beyond the reach of other solvers, where no tolerance is given
 _LEAST_FACTORED = 1e-8  # a tolerance that the headroom of its proposals would hide
@@ -117,6 +119,9 @@ class LipSDP(AbstractMethod):
         if any(is_wide(layer.linear) for layer in network.layers):
             witness = SpectralProduct().propose(network)
             return dataclasses.replace(witness, produced_by=f"{self.label}, norms of wide layers")
+        small = self._small(network, clock, progress) if solver is None and self._stacks(network) else None
+        if small is not None and (clock.over or self._near(small)):
+            return small
         prepared = prepare(network, BALANCED if self.multipliers == "neuron" else REDUCTIONS)
         if not prepared.network.hidden_layers:  # linear: one norm, nothing to solve
             witness = one_norm(prepared.network)
@@ -131,19 +136,38 @@ class LipSDP(AbstractMethod):
         start = scale_witness(start, levels.powers)
         found = self._by_output(levels.network, start, clock, progress) if solver is None else None
         witness = found or self._solved(levels.network, start, solver, clock, progress)
-        return prepared.undo(levels.undo(witness))
+        witness = prepared.undo(levels.undo(witness))
+        return witness if small is None else smaller_witness(witness, small)
+
+    def propose_together(self, networks: Sequence[Network]) -> list[Witness | None]:
+        """Witnesses of small networks, those whose reduced shapes are equal by the same calls.
+
+        None where that does not reach the tolerance or does not suit (one multiplier per layer, 300 neurons,
+        over 10 hidden layers, wide maps): there `propose` is to be asked.
+        """
+        found: list[Witness | None] = [None] * len(networks)
+        groups: dict[tuple[int, ...], list[tuple[int, Prepared[Network, Witness]]]] = {}
+        for index, network in enumerate(networks):
+            if not self._stacks(network):
+                continue
+            with contextlib.suppress(LmikitError):
+                prepared = _for_gates(network)
+                groups.setdefault(prepared.network.dims, []).append((index, prepared))
+        for members in groups.values():
+            for first in range(0, len(members), _MOST_STACKED):
+                part = members[first : first + _MOST_STACKED]
+                witnesses = self._stacked([p.network for _, p in part], Run(self.name, None, None))
+                for (index, prepared), witness in zip(part, witnesses, strict=True):
+                    if witness is not None and self._near(witness):
+                        found[index] = prepared.undo(witness)
+        return found
 
     def _factored(
         self, network: Network, clock: "_Clock", progress: ProgressCallback | None
     ) -> Witness | None:
-        """What the dual in factored form gives; None where it was not asked for, or found nothing."""
-        if self.multipliers != "neuron" or self.chordal:
+        """What the dual in factored form gives; None for networks that are too small for it."""
+        if self.multipliers != "neuron" or self.chordal or sum(network.dims[1:-1]) < _FACTORED:
             return None
-        if sum(network.dims[1:-1]) < _FACTORED:
-            if self._tol < _LEAST_FACTORED or network.hidden_layers > _DEEPEST_STACKED:
-                return None
-            (found,) = self._stacked([network], Run(BurerMonteiro.name, clock.left(), progress))
-            return found
         if sum(network.dims[1:-1]) > _ONLY_FACTORED:
             method = BurerMonteiro(gap=_FACTORED_GAP if self.tol is None else 0.5 * self.tol)
         elif self._tol < _LEAST_FACTORED:
@@ -153,16 +177,33 @@ class LipSDP(AbstractMethod):
         found = method.propose(network, time_limit=clock.left(), progress=progress)
         return dataclasses.replace(found, produced_by=f"{self.label}, {method.label}")
 
+    def _stacks(self, network: Network) -> bool:
+        """Whether `_small` and `propose_together` suit it."""
+        suits = self.multipliers == "neuron" and not self.chordal and self._tol >= _LEAST_FACTORED
+        small = sum(network.dims[1:-1]) < _FACTORED and 1 <= network.hidden_layers <= _DEEPEST_STACKED
+        return suits and small and not any(is_wide(layer.linear) for layer in network.layers)
+
+    def _small(self, network: Network, clock: "_Clock", progress: ProgressCallback | None) -> Witness | None:
+        """What the dual in factored form gives for one small network."""
+        prepared = _for_gates(network)
+        run = Run(BurerMonteiro.name, clock.left(), progress)
+        (found,) = self._stacked([prepared.network], run)
+        return None if found is None else prepared.undo(found)
+
     def _stacked(self, networks: Sequence[Network], run: Run) -> list[Witness | None]:
-        """The same for small networks of equal shapes."""
-        name = f"{self.label}, {BurerMonteiro().label}"
-        gap = 0.5 * self._tol * _NEAR_ENOUGH
+        """The same for prepared networks of equal shapes; nothing for linear ones."""
+        if not networks[0].hidden_layers:
+            return [None] * len(networks)
+        name, gap = f"{self.label}, {BurerMonteiro().label}", 0.5 * self._tol * _NEAR_ENOUGH
         return stacked_optima(networks, gap, run, max_passes=_STACKED_PASSES, name=name)
+
+    def _near(self, found: Witness) -> bool:
+        return gap_of(found) <= _NEAR_ENOUGH * self._tol
 
     def _settled(self, found: Witness, clock: "_Clock") -> bool:
         """Whether no other solver would improve on it: near the dual's value, out of time or out of reach."""
         large = sum(t.size for t in found.multipliers) > _ONLY_FACTORED
-        return large or clock.over or gap_of(found) <= _NEAR_ENOUGH * self._tol
+        return large or clock.over or self._near(found)
 
     @property
     def _tol(self) -> float:
@@ -175,7 +216,7 @@ class LipSDP(AbstractMethod):
         if self.multipliers != "neuron" or self.chordal or not suits_output(scaled):
             return None
         found = chain_optimum(scaled, start, tolerance=self._tol, time_limit=clock.left(), progress=progress)
-        if found is None or (gap_of(found) > _NEAR_ENOUGH * self._tol and not clock.over):
+        if found is None or not (self._near(found) or clock.over):
             return None
         return dataclasses.replace(found, produced_by=f"{self.label}, {found.produced_by}")
 
@@ -228,6 +269,11 @@ class LipSDP(AbstractMethod):
         if any((alpha == beta).any() for alpha, beta in network.slopes):
             return LoopLipSDP(network, self.multipliers, centred=False)
         return (ChordalLipSDP if self.chordal else JointLipSDP)(network, self.multipliers)
+
+
+def _for_gates(network: Network) -> Prepared[Network, Witness]:
+    """Only what shapes and zeros show: gates do not depend on the scale of a neuron."""
+    return prepare(network, REDUCTIONS, thorough=False)
 
 
 class _Clock:
