@@ -13,6 +13,8 @@ from .certificates.torus import TorusCertificate, verify_torus
 from .certificates.torus._proofs import fault
 from .formulations.torus import exchanged, fast_torus, headed
 from .graph import Graph, chain_graph
+from .methods._graph_factored import dual_gain
+from .methods._proposal import Run
 from .network import Network
 from .torus import TorusForm, TorusWitness, torus_form
 
@@ -20,6 +22,7 @@ __all__ = ["torus_lipschitz"]
 
 _log = logging.getLogger("lmikit")
 _LARGEST_ORDER = 1500  # rows per frequency up to which the LMI is solved
+_LARGEST_NEURONS, _PASSES = 300_000, 30  # of the lower end where the solver has none
 _LARGEST_NUMBERS, _LARGEST_WORK = 1e8, 2e10  # of a step with fully connected layers at the end
 
 
@@ -41,7 +44,8 @@ def torus_lipschitz(
     proof; every iterate is feasible, and the best is proven. Where that fails, or a frequency has a matrix of
     too many rows, Fast's are taken, a scalar per layer. The bound is at most the product of the layers' norms
     on the torus and at least what one multiplier per neuron shows of the network unrolled.
-    `witness.optimum_at_least` is the solver's own lower end, not proven. `warm_start` is an earlier result
+    `witness.optimum_at_least` is the solver's own lower end, not proven, or where it has none and time is
+    left that of one multiplier per neuron. `warm_start` is an earlier result
     for a network of the same layers (weights before a step of training, less time, another torus): the search
     begins at its multipliers where they are of use. It changes how long the search takes, and proves nothing.
     `array_module` names where the search computes ("cupy" on a GPU); the proof is the CPU's.
@@ -68,12 +72,21 @@ def torus_lipschitz(
         return verify_torus(network, fast)
     try:
         solve = exchanged if form.head is None else headed
-        return verify_torus(
-            network, solve(form, time_limit=left, progress=progress, arrays=array_module, warm_start=warm)
-        )
+        best = solve(form, time_limit=left, progress=progress, arrays=array_module, warm_start=warm)
+        if best.optimum_at_least is None:
+            left = None if time_limit is None else time_limit - (time.perf_counter() - begin)
+            best = dataclasses.replace(best, optimum_at_least=_per_neuron(form, left))
+        return verify_torus(network, best)
     except LmikitError as error:
         _log.warning("the torus LMI gave no bound (%s); Fast is proven instead", error)
     return verify_torus(network, fast)
+
+
+def _per_neuron(form: TorusForm, time_limit: float | None) -> float | None:
+    """What one multiplier per neuron shows at least, which one per channel does not fall below."""
+    if form.graph.hidden_neurons > _LARGEST_NEURONS or (time_limit is not None and time_limit <= 0.0):
+        return None
+    return dual_gain(form.graph, Run("lower end", time_limit, None), _PASSES)
 
 
 def _start(form: TorusForm, given: TorusCertificate | TorusWitness) -> TorusWitness:

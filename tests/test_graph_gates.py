@@ -6,8 +6,9 @@ from graph_helpers import random_graph, residual_net
 from torus_helpers import random_network
 
 import lmikit
-from lmikit import GraphBuilder, InputError, LipSDP
+from lmikit import BurerMonteiro, GraphBuilder, InputError, LipSDP, OptionError, SolveFailed
 from lmikit._arrays import array_module
+from lmikit._torus_api import _per_neuron
 from lmikit.certificates.graph import verify_graph
 from lmikit.formulations.graph import OutputGain
 from lmikit.graph import Affine, Apply, Graph, chain_graph
@@ -20,6 +21,7 @@ from lmikit.methods._recursion import chain_of
 from lmikit.network import DenseMap
 from lmikit.nonlinear import SortGroups
 from lmikit.solvers import Clarabel, LowRank
+from lmikit.torus import torus_form
 
 ROUNDING = 1e-12
 FOREVER = Run("a test", None, None)
@@ -108,6 +110,31 @@ def test_residual_nets_are_proven_to_the_last_digits(after):
     certificate = verify_graph(graph, witness)
     assert certificate.bound <= witness.optimum_at_least * (1.0 + 1e-7)
     assert certificate.bound >= LipSDP().propose_graph(graph, solver=LowRank()).optimum_at_least
+
+
+def test_burer_monteiro_takes_graphs_to_its_gap():
+    graph = residual_net(4, 16, 2, after=True)
+    certificate = lmikit.lipschitz(graph, BurerMonteiro(gap=1e-3))
+    assert certificate.produced_by == "BurerMonteiro"
+    least = certificate.witness.optimum_at_least
+    assert least < certificate.bound <= least * (1.0 + 1e-3)
+    with pytest.raises(InputError, match="LipSDP"):
+        BurerMonteiro().propose_graph(graph, norm=(2.0, np.inf))
+    with pytest.raises(OptionError, match="numpy"):
+        BurerMonteiro(array_module="cupy").propose_graph(graph)
+    g = GraphBuilder()
+    with pytest.raises(SolveFailed, match="sorted groups"):
+        BurerMonteiro().propose_graph(g.output(g.apply(SortGroups(3), g.input(6))))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_torus_is_never_below_the_lower_end_of_one_multiplier_per_neuron(seed):
+    graph = random_network(seed)
+    form = torus_form(graph)
+    certificate = lmikit.torus_lipschitz(graph)
+    assert _per_neuron(form, None) <= certificate.bound * (1.0 + ROUNDING)
+    assert certificate.witness.optimum_at_least <= certificate.bound * (1.0 + ROUNDING)
+    assert _per_neuron(form, 0.0) is None
 
 
 def test_a_time_limit_leaves_a_bound_with_both_ends():

@@ -8,11 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._arrays import ArrayModule, array_module
-from .._errors import OptionError
+from .._errors import InputError, OptionError
+from .._progress import ProgressCallback
 from .._witness import Witness
+from ..graph import Graph, GraphWitness
+from ..graph._witness import as_norm
 from ..network import Network
+from ..solvers import AbstractSolver
 from ._eclipse_pass import fast_pass
 from ._gate_dual import GateAscent, GateChain
+from ._graph import factored_gain
 from ._proposal import AbstractChainMethod, Run, proposed_witness
 from ._recursion import COMPACT_RATIO, EliminatedChain, Evaluation, chain_of
 
@@ -62,6 +67,33 @@ class BurerMonteiro(AbstractChainMethod):
                 f"gap={self.gap!r}, max_passes={self.max_passes!r}; expected a number between 0 and 1 "
                 "and a positive one."
             )
+
+    def propose_graph(
+        self,
+        graph: Graph,
+        *,
+        norm: tuple[float, float] = (2.0, 2.0),
+        solver: AbstractSolver | None = None,
+        time_limit: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> GraphWitness:
+        """A witness of the l2 gain of any graph without sorted groups, maps applied by their own products.
+
+        Raises InputError for other norms, OptionError for another array module than NumPy, SolveFailed where
+        no multipliers are feasible or their matrix is too large.
+        """
+        if as_norm(norm) != (2.0, 2.0):
+            raise InputError(f"{self.label} bounds l2 gains only; LipSDP() takes the norms {norm}.")
+        if self.array_module != "numpy":
+            raise OptionError(f"array_module is {self.array_module!r}; expected 'numpy' for graphs.")
+        return factored_gain(
+            graph,
+            self.label,
+            gap=min(2.0 * self.gap, 0.5),  # of rho
+            passes=self.max_passes,
+            time_limit=time_limit,
+            progress=progress,
+        )
 
     def _proposed(self, network: Network, run: Run) -> Witness:
         chain, fast = fast_pass(chain_of(network))

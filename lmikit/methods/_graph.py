@@ -14,6 +14,7 @@ from ..formulations._point import lowest_gain, positive_theta
 from ..formulations.graph import GraphGain, GraphNorms
 from ..formulations.iqc import Dissipation, SlopeRestricted
 from ..graph import Apply, Graph, GraphWitness, Part
+from ..graph._form import eliminate
 from ..graph._witness import as_norm
 from ..lmi import SDP, Status
 from ..network import LinearFractional
@@ -21,7 +22,7 @@ from ..reductions import FOR_GAINS, FOR_NORMS, prepare
 from ..solvers import AbstractSolver, Clarabel, LowRank
 from ._graph_factored import factored_witness, gap_of_graph
 
-__all__ = ["for_norms", "norm_product", "solved_gain", "solved_implicit", "solved_norms"]
+__all__ = ["factored_gain", "for_norms", "norm_product", "solved_gain", "solved_implicit", "solved_norms"]
 
 _TOL_FEEDBACK = 1e-6  # relative gap that the coordinates reach: their norm costs digits of the gap, not of L
 _CONSTANT = 2.0**-40  # of the squared gain of another output, claimed for one that is constant
@@ -53,7 +54,11 @@ def solved_gain(
     if solver is None:
         accuracy = LowRank().tol if tol is None else tol
         factored = factored_witness(
-            problem.form, label, gap=_FACTORED_GAP * accuracy, time_limit=time_limit, progress=progress
+            problem.form,
+            f"{label}, BurerMonteiro",
+            gap=_FACTORED_GAP * accuracy,
+            time_limit=time_limit,
+            progress=progress,
         )
         if factored is not None and gap_of_graph(factored) <= _NEAR_ENOUGH * accuracy:
             return prepared.undo(factored)
@@ -65,6 +70,29 @@ def solved_gain(
             raise
         witness = factored
     return prepared.undo(_nearer(witness, factored))
+
+
+def factored_gain(
+    graph: Graph,
+    label: str,
+    *,
+    gap: float,
+    passes: int,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> GraphWitness:
+    """The l2 gain by the dual in factored form alone; raises SolveFailed where that has no multipliers."""
+    prepared = prepare(graph, FOR_GAINS, thorough=False)
+    form = eliminate(prepared.network)
+    if not form.Y:
+        return norm_product(graph)
+    found = factored_witness(form, label, gap=gap, passes=passes, time_limit=time_limit, progress=progress)
+    if found is None:
+        raise SolveFailed(
+            "no multipliers were found: sorted groups, more rows than one dense matrix holds, or "
+            "no tilt that is feasible in floating point. Take LipSDP()."
+        )
+    return prepared.undo(found)
 
 
 def _by_levels(

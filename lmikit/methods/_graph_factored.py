@@ -88,7 +88,7 @@ def factored_witness(
     return GraphWitness(
         "dissipation",
         parts=(part,),
-        produced_by=f"{label}, BurerMonteiro",
+        produced_by=label,
         optimum_at_least=lowest,
     )
 
