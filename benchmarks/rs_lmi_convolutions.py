@@ -78,7 +78,7 @@ def images():
 
 def run_sketches(args):
     X, y, Xt, yt = images()
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         order = torch.as_tensor(np.random.default_rng(seed).permutation(len(X)))
         batches = [(X[i], y[i]) for i in order.split(128)[:-1]]
         cases = [
@@ -313,6 +313,7 @@ def main():
         help="activation-sketch-m, separated by commas; all without",
     )
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the first seed: rows of others stay")
     parser.add_argument("--proof", type=float, default=10.0, help="seconds for each solve on the torus")
     args = parser.parse_args()
     torch.set_num_threads(1)
