@@ -157,10 +157,12 @@ class SketchedRun(AbstractRun):
         self.undo = bool(self.reason)
 
     def _take(self) -> float:
-        loss, gradients = evaluate(self.callback, self.weights, self.step)
         due = self.step % self.options.every == 0
-        if due and not self.decoupled:
-            gradients = self._plus(gradients, self._pulls(), 1.0)
+        # before the callback: the optimiser has just written the weights, so that they are in the cache
+        pulls = self._pulls() if due and not self.decoupled else None
+        loss, gradients = evaluate(self.callback, self.weights, self.step)
+        if pulls is not None:
+            gradients = self._plus(gradients, pulls, 1.0)
         self.weights, self.memory = self.optimiser.step(
             self.weights, gradients, self.memory, self.step, self.total
         )
@@ -184,7 +186,7 @@ class SketchedRun(AbstractRun):
         weights = self.layout.maps(self.weights)
         found = sketched_pulls(self.maps, weights, self.sketches, self.taus, self.options, self.step, rate)
         self.sketches = found.sketches
-        self.worst = float(found.violation.max())
+        self.worst = max(v if v == v else math.inf for v in found.violation)  # NaN diverged, too
         self.taus.move(found.tau_gradients, found.violation, self.options)
         return found.pulls
 

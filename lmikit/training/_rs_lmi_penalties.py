@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lapack
 
+from .._eigen import eigenpairs
 from ..formulations.rs_lmi import spectrum
 from ..sketching import Gaussian
 from ._callback import Arrays, read_only
@@ -34,8 +35,8 @@ class Pulls:
     """
 
     pulls: tuple[np.ndarray | None, ...]
-    tau_gradients: np.ndarray
-    violation: np.ndarray
+    tau_gradients: tuple[float, ...]
+    violation: tuple[float, ...]
     sketches: Arrays
     eigenvalues: tuple[np.ndarray, ...]
 
@@ -68,7 +69,7 @@ def sketched_pulls(
 
     With a `rate`, steps instead: rate times that, at most the step that ends a small violation at once.
     """
-    tau, turn, count = taus.tau.tolist(), step // options.every, len(maps)
+    tau, turn, count = taus.tau, step // options.every, len(maps)
     weighs, penalty, exact = (taus.price * taus.alpha).tolist(), options.penalty, options.penalty.exact
     tau_gradients, violation = taus.price.tolist(), [0.0] * count
     pulls: list[np.ndarray | None] = [None] * count
@@ -79,10 +80,16 @@ def sketched_pulls(
         image = each.image(w, s)
         if sketches and (turn + k) % _REFINE == 0:
             kept[k] = read_only(_orthonormal(each.adjoint(w, image)))
-        if sketches and exact and _holds(image, tau[k]):
-            continue
-        metric = None if sketches else s.T @ s
-        values, vectors, norms = spectrum(image, tau[k], metric)
+        metric = None
+        if sketches:
+            gram = image.T @ image
+            if exact and _holds(gram, tau[k]):
+                continue
+            values, vectors = eigenpairs(gram)
+            values, norms = values - values.dtype.type(tau[k]), values.dtype.type(1.0)
+        else:
+            metric = s.T @ s
+            values, vectors, norms = spectrum(image, tau[k], metric)
         spectra.append(values)
         size, top = options.every * weighs[k], max(float(values[-1]), 0.0)
         violation[k] = top / tau[k]
@@ -97,13 +104,12 @@ def sketched_pulls(
             vectors, slope = vectors[:, first:], slope[first:]
         scale = w.dtype.type(2.0 * size) * slope.astype(w.dtype, copy=False)
         pulls[k] = each.gradient(w, image @ vectors, s @ (vectors * scale))
-    return Pulls(tuple(pulls), np.array(tau_gradients), np.array(violation), tuple(kept), tuple(spectra))
+    return Pulls(tuple(pulls), tuple(tau_gradients), tuple(violation), tuple(kept), tuple(spectra))
 
 
-def _holds(image: np.ndarray, tau: float) -> bool:
-    """S'(W'W - tau I)S < 0 for orthonormal S, by a Cholesky factor: a third of what eigenvalues cost."""
-    gap = image.T @ image
-    np.negative(gap, out=gap)
+def _holds(gram: np.ndarray, tau: float) -> bool:
+    """gram - tau I < 0, by a Cholesky factor: a third of what eigenvalues cost."""
+    gap = -gram
     gap.ravel()[:: len(gap) + 1] += gap.dtype.type(tau)
     return bool(_CHOLESKY[gap.dtype.char](gap.T, overwrite_a=1, clean=0)[1] == 0)
 
