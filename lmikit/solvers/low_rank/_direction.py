@@ -55,7 +55,8 @@ class SchurFactor:
         with self.threads():
             for ridge in _RIDGES[: 1 if pair.single else None]:
                 X, R = [x.A for x in pair.left], [r.A for r in pair.right]
-                schur_complement(pair.chains, X, R, out, problem.check_time)
+                known = list(zip(pair.left, pair.right, strict=True))
+                schur_complement(pair.chains, X, R, out, problem.check_time, known)
                 add_inequalities(problem, pair.scale[0] * pair.scale[1] * z_over_s, out)
                 diagonal = xp.diagonal(out).astype(np.float64)
                 positive = diagonal > 0

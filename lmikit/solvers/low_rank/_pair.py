@@ -14,7 +14,7 @@ import numpy as np
 from ..._arrays import ArrayModule
 from ._chain import AbstractLevelBlocks, LevelBlocks, Markov, complete
 from ._compile import Compiled, LevelLMI
-from ._sandwich import Products, Structured, sandwich
+from ._sandwich import Products, Structured, crossings, sandwich
 
 __all__ = ["Pair", "Precision", "converted", "towards_one"]
 
@@ -36,6 +36,7 @@ class Pair:
     right: list[Products]
     scale: tuple[float, float]
     dtype: Any
+    recent: list[tuple[AbstractLevelBlocks, Structured, list[Any]] | None]  # of each LMI, see `_prepared`
 
     @staticmethod
     def of(
@@ -52,7 +53,7 @@ class Pair:
             gains = [[_array(g, dtype) for g in of] for of in gains]
         left = [Products.left(am, x, chain.across) for x, chain in zip(X, chains, strict=True)]
         right = [Products.right(am, r, chain.across, g) for r, chain, g in zip(R, chains, gains, strict=True)]
-        return Pair(problem, chains, left, right, scale, dtype)
+        return Pair(problem, chains, left, right, scale, dtype, [None] * len(left))
 
     @property
     def single(self) -> bool:
@@ -77,11 +78,22 @@ class Pair:
         return found
 
     def _product(self, k: int, left: Products, M: AbstractLevelBlocks) -> LevelBlocks:
-        am = self.problem.am
+        prepared, crossed = self._prepared(k, M)
+        K = sandwich(self.problem.am, left, prepared, self.right[k], crossed)
         if not self.single:
-            return sandwich(am, left, M, self.right[k])
-        K = sandwich(am, left, _structured(Structured.of(am, M), self.dtype), self.right[k])
+            return K
         return converted(K, np.dtype(np.float64), 1.0 / (self.scale[0] * self.scale[1]))
+
+    def _prepared(self, k: int, M: AbstractLevelBlocks) -> tuple[Structured, list[Any]]:
+        """M in this precision and its `crossings`: a direction's serve its correction as well."""
+        last = self.recent[k]
+        if last is None or last[0] is not M:
+            structured = Structured.of(self.problem.am, M)
+            if self.single:
+                structured = _structured(structured, self.dtype)
+            last = M, structured, crossings(self.problem.am, structured, self.right[k])
+            self.recent[k] = last
+        return last[1:]
 
 
 def towards_one(am: ArrayModule, A: Sequence[AbstractLevelBlocks]) -> float:

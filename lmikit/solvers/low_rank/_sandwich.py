@@ -11,7 +11,7 @@ from ..._arrays import ArrayModule
 from ..._errors import SolveFailed
 from ._chain import AbstractLevelBlocks, LevelBlocks, Markov, symmetric
 
-__all__ = ["Products", "Structured", "diagonal_of", "gains_of_inverse", "sandwich"]
+__all__ = ["Products", "Structured", "crossings", "diagonal_of", "gains_of_inverse", "sandwich"]
 
 _RIDGES = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)  # relative to the diagonal
 
@@ -114,8 +114,13 @@ def _times_low(am: ArrayModule, M: Structured, k: int, known: Any, B: Any) -> An
     return M.scales[k][:, None] * known
 
 
+def crossings(am: ArrayModule, M: AbstractLevelBlocks, right: Products) -> list[Any]:
+    """M_ij' B_ij, j = i - 1, in which the left factor of a sandwich does not stand."""
+    return [None, *(am.product(low.T, B) for low, B in zip(M.low[1:], right.A.low[1:], strict=True))]
+
+
 def _backward(
-    am: ArrayModule, left: Products, M: Structured, right: Products, MB: list[Any]
+    am: ArrayModule, left: Products, M: Structured, right: Products, MB: list[Any], crossed: list[Any]
 ) -> tuple[list[Any], list[Any]]:
     """(V_i - M_ii) B_ii and U_i B_jj, j = i - 1, of `sandwich`; `MB` is M_ii B_ii."""
     A, B = left.A, right.A
@@ -125,13 +130,19 @@ def _backward(
     for i in range(last, 0, -1):
         VB_low = _times_diagonal(am, M, i, B.low[i]) if i == last else am.product(VB, right.gains[i])
         ahead[i] = _times_low(am, M, i, right.inner[i], B.diag[i - 1]) + VB_low
-        beyond[i - 1] = am.product(M.low[i].T, B.low[i]) + am.product(A.G[i].T, ahead[i])
+        beyond[i - 1] = crossed[i] + am.product(A.G[i].T, ahead[i])
         VB = MB[i - 1] + beyond[i - 1]
     return beyond, ahead
 
 
-def sandwich(am: ArrayModule, left: Products, blocks: AbstractLevelBlocks, right: Products) -> LevelBlocks:
-    """sym(A M B) on the pattern, in O(sum n_k^3): about 11 products per level.
+def sandwich(
+    am: ArrayModule,
+    left: Products,
+    blocks: AbstractLevelBlocks,
+    right: Products,
+    crossed: list[Any] | None = None,
+) -> LevelBlocks:
+    """sym(A M B) on the pattern, in O(sum n_k^3): 11 products per level, 10 with `crossings`.
 
     Y = A M B is a sum of A_ia M_ab B_bj over a, b that splits at the levels below i and those from i on.
     With T_i the part a, b <= i of Y_ii, V_i = sum over a, b >= i of (G_a..G_{i+1})' M_ab (G_b..G_{i+1}), G
@@ -148,7 +159,7 @@ def sandwich(am: ArrayModule, left: Products, blocks: AbstractLevelBlocks, right
     M = Structured.of(am, blocks)
     last = len(M.diag) - 1
     MB = [_times_diagonal(am, M, k, B.diag[k]) for k in range(last + 1)]
-    beyond, ahead = _backward(am, left, M, right, MB)
+    beyond, ahead = _backward(am, left, M, right, MB, crossed or crossings(am, M, right))
     T = product(A.diag[0], MB[0])
     Y = T if last == 0 else T + product(A.diag[0], beyond[0])
     diag, low = [symmetric(Y)], [None]

@@ -15,6 +15,7 @@ from typing import Any
 from ..._arrays import ArrayModule
 from ._chain import Markov
 from ._compile import Compiled, LevelLMI, LevelTerms
+from ._sandwich import Products
 from ._terms import AnyFactor, Group, SelectionFactor
 
 __all__ = ["add_inequalities", "schur_complement", "shared_diagonal", "window"]
@@ -27,8 +28,9 @@ class _Panel:
     columns at that level and the next are columns of blocks of A.
     """
 
-    def __init__(self, am: ArrayModule, A: Markov, equal_factors: bool) -> None:
-        self.am, self.A, self.sides = am, A, 1 if equal_factors else 2
+    def __init__(self, am: ArrayModule, A: Markov, equal_factors: bool, known: Products | None) -> None:
+        """`known`: the products of A that serve sandwiches, for terms that own a variable each."""
+        self.am, self.A, self.sides, self.products = am, A, 1 if equal_factors else 2, known
         self.low: list[Any] = [None] * self.sides  # [P columns, Q columns] at level k - 1
         self.top: list[Any] = [None] * self.sides  # at level k
         self.group: Group | None = None  # whose columns are the last ones
@@ -39,9 +41,7 @@ class _Panel:
     def advance(self, k: int, group: Group | None) -> None:
         """Go to level k and append the columns of `group`."""
         A, new = self.A, [] if group is None else _sides(group)[: self.sides]
-        below = [low if k else None for _, low in new]
-        self.diag = [None if f is None else f.right(A.diag[k - 1]) for f in below]
-        self.across = [None if f is None else f.right(A.low[k]) for f in below]
+        self._lower(k, group, [low if k else None for _, low in new])
         for side, old in enumerate(self.top):
             low, top = old, None if old is None else self._moved(k, side, old)
             if group is not None:
@@ -51,6 +51,16 @@ class _Panel:
                     low = self._joined(low, _sum(_right(f, A.low[k].T), self.diag[side]))
             self.low[side], self.top[side] = low, top
         self.before, self.group = self.group, group
+
+    def _lower(self, k: int, group: Group | None, below: list[AnyFactor]) -> None:
+        """A F for the lower parts F; for that of Q it is twice what sandwiches hold transposed (U = F'/2)."""
+        inner = across = None
+        if self.products is not None and group is not None and group.plain_rows():
+            inner, across = self.products.inner[k], self.products.across[k]
+        self.diag, self.across = (
+            [None if f is None else f.right(B) if half is None else 2.0 * half.T for f in below]
+            for B, half in ((self.A.diag[k - 1], inner), (self.A.low[k], across))
+        )
 
     def _moved(self, k: int, side: int, old: Any) -> Any:
         """G_k times the columns `old` of level k - 1."""
@@ -131,15 +141,26 @@ def schur_complement(
     R: list[Markov],
     out: Any,
     check_time: Callable[[], None] = lambda: None,
+    known: Sequence[tuple[Products, Products]] | None = None,
 ) -> None:
-    """out (m, m) := the sum over the LMIs; only its lower triangle is meaningful."""
+    """out (m, m) := the sum over the LMIs; only its lower triangle is meaningful.
+
+    `known`: the products of each X and R that sandwiches use, where they have been formed.
+    """
     out[...] = 0.0
-    for chain, x, r in zip(chains, X, R, strict=True):
-        _add_chain(chain, x, r, out, check_time)
+    for k, (chain, x, r) in enumerate(zip(chains, X, R, strict=True)):
+        _add_chain(chain, x, r, out, check_time, (None, None) if known is None else known[k])
 
 
-def _add_chain(chain: LevelLMI, X: Markov, R: Markov, out: Any, check_time: Callable[[], None]) -> None:
-    simple, shared = _panels(chain, X, R), _panels(chain, X, R)
+def _add_chain(
+    chain: LevelLMI,
+    X: Markov,
+    R: Markov,
+    out: Any,
+    check_time: Callable[[], None],
+    known: tuple[Products | None, Products | None],
+) -> None:
+    simple, shared = _panels(chain, X, R, known), _panels(chain, X, R)
     start = chain.levels[0].simple_variables.start
     seen: list[tuple[slice, LevelTerms]] = []  # the columns of `shared` by level
     count = 0
@@ -234,5 +255,7 @@ def window(chain: LevelLMI, X: Markov, R: Markov, first: int, last: int) -> tupl
     return slice(start, stop), out
 
 
-def _panels(chain: LevelLMI, X: Markov, R: Markov) -> list[_Panel]:
-    return [_Panel(chain.am, A, chain.equal_factors) for A in (X, R)]
+def _panels(
+    chain: LevelLMI, X: Markov, R: Markov, known: tuple[Products | None, Products | None] = (None, None)
+) -> list[_Panel]:
+    return [_Panel(chain.am, A, chain.equal_factors, p) for A, p in zip((X, R), known, strict=True)]

@@ -188,6 +188,10 @@ class Group:
             parts.append(None if low is None else 0.5 * top.scale[:, None] * low.transpose)
         return _total(parts)
 
+    def plain_rows(self) -> bool:
+        """Whether p_a is a row of the level for every term, with weight one."""
+        return self.P_low is None and isinstance(self.P_top, SelectionFactor) and self.P_top.unit
+
     def products(self, am: ArrayModule, diag: list[Any], low: list[Any]) -> Any:
         """p_a'A q_a for every term, from the pattern blocks of symmetric A."""
         k = self.level
