@@ -12,7 +12,8 @@ from ._errors import InputError, OptionError
 from ._files import write_bytes
 from ._progress import ProgressCallback
 from ._vnnlib_cover import COVER_NAME, Cover, CoverNode, file_name, property_digest, render_cover
-from ._vnnlib_search import CaseSearch, ProvenBox, Satisfied
+from ._vnnlib_points import Satisfied
+from ._vnnlib_search import CaseSearch, ProvenBox
 from .adapters import VnnlibProperty, read_vnnlib_property
 from .certificates.point import point_digest, slopes_of_pieces
 from .margins import PieceChain, chain_of

@@ -21,7 +21,7 @@ from ._errors import InputError, NotCertified
 from ._files import read_bytes
 from ._progress import Progress, ProgressCallback
 from ._vnnlib_cover import COVER_NAME, Closing, Cover, CoverNode, file_name, parse_cover, property_digest
-from ._vnnlib_search import satisfied_at
+from ._vnnlib_points import satisfied_at
 from .adapters import OutputLimits, VnnlibCase, VnnlibProperty, read_vnnlib_property
 from .certificates._kinds import read_text
 from .certificates.point import PointWitness, point_digest

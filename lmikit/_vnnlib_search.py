@@ -13,20 +13,18 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from fractions import Fraction
 
 import numpy as np
 
 from ._errors import NotCertified, SolveFailed
 from ._progress import Progress, ProgressCallback
 from ._vnnlib_cover import Closing, CoverNode
+from ._vnnlib_points import Satisfied, rational_within, satisfied_at
 from .adapters import OutputLimits, VnnlibCase
-from .attacks import attack_conjunction, exact_outputs, sensitivities
+from .attacks import attack_conjunction, sensitivities
 from .certificates.point import (
     PointCertificate,
     PointWitness,
-    proven_intervals,
-    slopes_of_pieces,
     verify_point,
 )
 from .claims import Box
@@ -34,7 +32,7 @@ from .intervals import CrownOnBoxes
 from .margins import PieceChain, Search, propose_best, propose_with_intervals
 from .network import Network
 
-__all__ = ["CaseSearch", "ProvenBox", "Satisfied", "satisfied_at"]
+__all__ = ["CaseSearch", "ProvenBox"]
 
 _log = logging.getLogger("lmikit")
 _ROOT, _NODE = {"steps": 100, "restarts": 40}, {"steps": 5, "restarts": 8}
@@ -42,19 +40,6 @@ _FEW_INPUTS = 20  # up to here halving boxes is cheaper than the margin dual, wh
 _BATCH, _NUMBERS = 32, 2**22  # boxes that are enclosed at once, and numbers in an array of theirs
 _ROOM = 1e-11  # a row counts as refuted with this room, so that another computer finds the same
 _FREE_TRIES = 3  # of the margin dual beyond; then a third of the tries has to succeed
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Satisfied:
-    """x (n_0,) of the case's box, rational, whose outputs satisfy every row of an alternative.
-
-    `y` are the exact outputs, or the outputs computed in floating point for networks with
-    activations that have no rational values; their rows are then proven by enclosure.
-    """
-
-    x: tuple[Fraction, ...]
-    y: tuple[float, ...]
-    alternative: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -284,7 +269,7 @@ class CaseSearch:
 
     def _satisfied(self, x: np.ndarray, alternative: int, rows: OutputLimits) -> Satisfied | None:
         """x moved into the box as the file states it, if its rows hold there beyond doubt."""
-        inside = tuple(map(_within, x.tolist(), self.case.lower, self.case.upper))
+        inside = tuple(map(rational_within, x.tolist(), self.case.lower, self.case.upper))
         return satisfied_at(self.network, inside, rows, alternative)
 
     def _split(self, left: list[tuple[_Open, _Bounds]]) -> None:
@@ -311,37 +296,3 @@ class CaseSearch:
             (high if side == 0 else low)[i] = at
             child = _Open(low, high, node.alternatives, record)
             heapq.heappush(self.heap, (bound, next(self.ticket), child))
-
-
-def satisfied_at(
-    network: Network, x: tuple[Fraction, ...], rows: OutputLimits, alternative: int
-) -> Satisfied | None:
-    """x with its outputs if every row of the alternative holds there, in rationals or by enclosure."""
-    if all(
-        slopes_of_pieces(layer.activation, layer.linear.shape[0]) is not None for layer in network.layers[:-1]
-    ):
-        y = exact_outputs(network, x)
-        held = all(
-            sum((Fraction(c) * v for c, v in zip(row, y, strict=True) if c), Fraction(0)) <= bound
-            for row, bound in zip(rows.coefficients.tolist(), rows.bounds, strict=True)
-        )
-        return Satisfied(x, tuple(map(float, y)), alternative) if held else None
-    near = np.array([float(v) for v in x])
-    if not rows.bounds:
-        return Satisfied(x, tuple(network(near).tolist()), alternative)
-    around = Box(np.nextafter(near, -np.inf), np.nextafter(near, np.inf))
-    least = proven_intervals(network, around).margins(-rows.coefficients)
-    held = all(
-        math.isfinite(v) and Fraction(v) + bound >= 0
-        for v, bound in zip(least.tolist(), rows.bounds, strict=True)
-    )
-    return Satisfied(x, tuple(network(near).tolist()), alternative) if held else None
-
-
-def _within(x: float, lower: Fraction, upper: Fraction) -> Fraction:
-    """A rational of [lower, upper] near x, a float64 where the interval has one near x."""
-    value = Fraction(x)
-    for inner in (x, math.nextafter(x, math.inf), math.nextafter(x, -math.inf)):
-        if lower <= Fraction(inner) <= upper:
-            return Fraction(inner)
-    return min(max(value, lower), upper)

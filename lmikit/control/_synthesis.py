@@ -1,9 +1,7 @@
 """Controllers by LMIs and Riccati equations; what is proven is the loop with the float gains as returned.
 
-The closed loop in variables in which it is affine: P, A, B, C, D (bold in Scherer, Gahinet and Chilali, IEEE
-Trans. Automat. Control 42 (1997), section IV). State feedback: P = X, A = A X + B L, gain K = L X^-1.
-Output feedback of full order: P = [[X, I], [I, Y]], and the controller from hatted variables by
-their equation (40).
+The LMIs are those of Scherer, Gahinet and Chilali, IEEE Trans. Automat. Control 42 (1997), in
+`_synthesis_lmis`.
 """
 
 import dataclasses
@@ -17,12 +15,13 @@ import scipy.linalg
 from .._api import solve
 from .._convert import floats
 from .._errors import InputError, OptionError, SolveFailed
-from ..lmi import Problem, Status, Values, block
+from ..lmi import Status
 from ..solvers import AbstractSolver, Dense
 from ..systems import Feedback, System, as_system
 from ._norms import h2_norm, h_infinity_norm
 from ._result import ControlResult
 from ._stability import symmetric_part
+from ._synthesis_lmis import AffineLoop, h2_terms, h_infinity_terms, output_feedback, state_feedback
 
 __all__ = ["Design", "h2_feedback", "h_infinity_feedback", "lqr"]
 
@@ -123,7 +122,7 @@ def h_infinity_feedback(
     Raises InputError, OptionError, SolveFailed where no controller is found whose loop is proven.
     Source: Scherer, Gahinet and Chilali, IEEE Trans. Automat. Control 42 (1997), sections III and IV.
     """
-    return _design(system, control, measured, gain_limit, slack, solver, _h_infinity_terms, h_infinity_norm)
+    return _design(system, control, measured, gain_limit, slack, solver, h_infinity_terms, h_infinity_norm)
 
 
 def h2_feedback(
@@ -139,24 +138,10 @@ def h2_feedback(
 
     Arguments, errors and source as in `h_infinity_feedback`.
     """
-    return _design(system, control, measured, gain_limit, slack, solver, _h2_terms, h2_norm)
+    return _design(system, control, measured, gain_limit, slack, solver, h2_terms, h2_norm)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Affine:
-    """The loop in its affine variables, the problem that holds them, and the controller at a solution."""
-
-    problem: Problem
-    P: Any
-    A: Any
-    B: Any
-    C: Any
-    D: Any
-    recover: Callable[[Values], System]
-    conditioning: Callable[[Any], None]  # adds constraints in which a scalar to be minimised occurs
-
-
-Terms = Callable[[_Affine, System, Any], None]
+Terms = Callable[[AffineLoop, System, Any], None]
 
 
 def _design(
@@ -183,7 +168,7 @@ def _design(
         )
         if found is not None:
             controllers.insert(-1, found)
-    norm = optimum if terms is _h_infinity_terms else math.sqrt(max(optimum, 0.0))
+    norm = optimum if terms is h_infinity_terms else math.sqrt(max(optimum, 0.0))
     designs = []
     for candidate in controllers:
         loop = Feedback(plant, candidate, shape.control, shape.measured)
@@ -240,129 +225,7 @@ def _placeholder(plant: System, control: Sequence[int], measured: Sequence[int] 
     return System(np.zeros((0, 0)), np.zeros((0, seen)), np.zeros((len(control), 0)), None, plant.dt)  # type: ignore[arg-type]
 
 
-def _build(shape: Feedback, gain_limit: float | None, terms: Terms) -> _Affine:
+def _build(shape: Feedback, gain_limit: float | None, terms: Terms) -> AffineLoop:
     if shape.measured is None:
-        return _state_feedback(shape, gain_limit)
-    return _output_feedback(shape, terms is _h2_terms and not shape.discrete)
-
-
-def _state_feedback(shape: Feedback, gain_limit: float | None) -> _Affine:
-    plant, u, w = shape.plant, list(shape.control), shape.free_inputs
-    n, m = plant.states, len(u)
-    problem = Problem()
-    X, L = problem.symmetric(n, "X"), problem.matrix(m, n, "L")
-    if gain_limit is not None:  # ||L|| <= limit * x and X >= x I give ||L X^-1|| <= limit
-        x = problem.scalar("x")
-        problem.add(X - x * np.eye(n) >> 0)
-        _norm_at_most(problem, L, gain_limit * x, m, n)
-
-    def recover(values: Values) -> System:
-        K = np.linalg.solve(symmetric_part(values["X"]), np.reshape(values["L"], (m, n)).T).T
-        return System(np.zeros((0, 0)), np.zeros((0, n)), np.zeros((m, 0)), K, plant.dt)
-
-    def conditioning(size: Any) -> None:
-        # X^-1 <= size and L X^-1 L' <= size give ||L X^-1|| <= size
-        problem.add(block([[X, np.eye(n)], [np.eye(n), size * np.eye(n)]]) >> 0)
-        problem.add(block([[X, L.T], [L, size * np.eye(m)]]) >> 0)
-
-    B, D = plant.B[:, u], plant.D[:, u]
-    return _Affine(
-        problem,
-        X,
-        plant.A @ X + B @ L,
-        plant.B[:, w],
-        plant.C @ X + D @ L,
-        plant.D[:, w],
-        recover,
-        conditioning,
-    )
-
-
-def _norm_at_most(problem: Problem, F: Any, bound: Any, rows: int, columns: int) -> None:
-    problem.add(block([[bound * np.eye(rows), F], [F.T, bound * np.eye(columns)]]) >> 0)
-
-
-def _output_feedback(shape: Feedback, strict: bool) -> _Affine:
-    """`strict`: a controller without a direct term."""
-    plant, u, w, z = shape.plant, list(shape.control), shape.free_inputs, shape.free_outputs
-    n, m = plant.states, len(u)
-    Cy, Dyw = shape.measurement()
-    p = Cy.shape[0]
-    A, B, Bw = plant.A, plant.B[:, u], plant.B[:, w]
-    Cz, Dzu, Dzw = plant.C[z], plant.D[z][:, u], plant.D[z][:, w]
-    problem = Problem()
-    X, Y = problem.symmetric(n, "X"), problem.symmetric(n, "Y")
-    Ah, Bh = problem.matrix(n, n, "Ah"), problem.matrix(n, p, "Bh")
-    Ch = problem.matrix(m, n, "Ch")
-    Dh: Any = np.zeros((m, p)) if strict else problem.matrix(m, p, "Dh")
-    eye = np.eye(n)
-
-    def recover(values: Values) -> System:
-        x, y = symmetric_part(values["X"]), symmetric_part(values["Y"])
-        sizes_of = (("Ah", (n, n)), ("Bh", (n, p)), ("Ch", (m, n)))
-        ah, bh, ch = (np.reshape(values[name], size) for name, size in sizes_of)
-        dh = Dh if strict else np.reshape(values["Dh"], (m, p))
-        left, sizes, right = np.linalg.svd(eye - x @ y)  # M N' = I - X Y
-        M, N = left * np.sqrt(sizes), right.T * np.sqrt(sizes)
-        Ck = np.linalg.solve(M, (ch - dh @ Cy @ x).T).T
-        Bk = np.linalg.solve(N, bh - y @ B @ dh)
-        inner = ah - N @ Bk @ Cy @ x - y @ B @ Ck @ M.T - y @ (A + B @ dh @ Cy) @ x
-        Ak = np.linalg.solve(N, np.linalg.solve(M, inner.T).T)
-        return System(Ak, Bk, Ck, dh, plant.dt)
-
-    def conditioning(size: Any) -> None:
-        for F in (X, Y):
-            problem.add(F << size * eye)
-        problem.add(block([[X, 1.1 * eye], [1.1 * eye, Y]]) >> 0)  # keeps I - X Y regular
-
-    return _Affine(
-        problem,
-        block([[X, eye], [eye, Y]]),
-        block([[A @ X + B @ Ch, A + B @ Dh @ Cy], [Ah, Y @ A + Bh @ Cy]]),
-        block([[Bw + B @ Dh @ Dyw], [Y @ Bw + Bh @ Dyw]]),
-        block([[Cz @ X + Dzu @ Ch, Cz + Dzu @ Dh @ Cy]]),
-        Dzw + Dzu @ Dh @ Dyw,
-        recover,
-        conditioning,
-    )
-
-
-def _h_infinity_terms(loop: _Affine, plant: System, level: Any) -> None:
-    """The bounded real lemma; `level` is the norm."""
-    p, m = loop.D.shape
-    inputs, outputs = level * np.eye(m), level * np.eye(p)
-    A, B, C, D, P, problem = loop.A, loop.B, loop.C, loop.D, loop.P, loop.problem
-    n = A.shape[0]
-    if plant.discrete:
-        problem.add(
-            block(
-                [
-                    [P, A, B, np.zeros((n, p))],
-                    [A.T, P, np.zeros((n, m)), C.T],
-                    [B.T, np.zeros((m, n)), inputs, D.T],
-                    [np.zeros((p, n)), C, D, outputs],
-                ]
-            )
-            >> 0
-        )
-    else:
-        problem.add(block([[A + A.T, B, C.T], [B.T, -inputs, D.T], [C, D, -outputs]]) << 0)
-        problem.add(P >> 0)
-
-
-def _h2_terms(loop: _Affine, plant: System, level: Any) -> None:
-    """The Gramian's inequality; `level` is the square of the norm."""
-    A, B, C, D, P, problem = loop.A, loop.B, loop.C, loop.D, loop.P, loop.problem
-    p, m = D.shape
-    Z = problem.symmetric(p, "Z")
-    problem.add(Z.trace() <= level)
-    n = A.shape[0]
-    if plant.discrete:
-        problem.add(block([[P, A, B], [A.T, P, np.zeros((n, m))], [B.T, np.zeros((m, n)), np.eye(m)]]) >> 0)
-        corner = block([[Z, C, D], [C.T, P, np.zeros((n, m))], [D.T, np.zeros((m, n)), np.eye(m)]])
-        problem.add(corner >> 0)
-        return
-    if D.any():
-        raise InputError("the H2 norm is infinite: an input of the loop reaches an output directly.")
-    problem.add(block([[A + A.T, B], [B.T, -np.eye(m)]]) << 0)
-    problem.add(block([[P, C.T], [C, Z]]) >> 0)
+        return state_feedback(shape, gain_limit)
+    return output_feedback(shape, terms is h2_terms and not shape.discrete)

@@ -11,8 +11,9 @@ from ..._errors import InputError, NotCertified
 from ...graph import Graph, chain_graph, without_groups
 from ...network import AbstractLinearMap, Network
 from .._kinds import CheckResult, guarded, register
-from ._check_exact import exact_norm_margin, exact_part_margin
+from ._check_exact import exact_part_margin
 from ._exact_balls import exact_convolution_margin
+from ._exact_dominance import exact_norm_margin
 from ._format import FORMAT, GraphDocument, graph_record, parse_graph
 from ._norms import as_sparse, known_square, large_convolution, maps_of
 from ._proofs import claimed_squares, fault, prove_graph

@@ -32,7 +32,7 @@ from .._strict_json import (
     text_of,
     tool_version,
 )
-from ._check_exact import matrix_margin
+from ._exact_dominance import matrix_margin
 from ._exact_matrix import ExactMatrix
 from ._implicit import ImplicitCertificate, fractional_digest, implicit_fault, prove_implicit
 

@@ -14,7 +14,7 @@ from ...maps import Convolution2d
 from ...torus._roots import integer_roots
 from ...torus._single import groups_of, single_tori
 from ...torus._symbols import full_kernel, phase_of
-from ._check_exact import matrix_margin
+from ._exact_dominance import matrix_margin
 from ._exact_matrix import ExactMatrix
 
 __all__ = ["ExactBall", "exact_convolution_margin", "exact_symbol", "exact_turn"]

@@ -22,7 +22,7 @@ import scipy.sparse.linalg as spla
 from ...network import perron_weights
 from .._check_wide import wide_margin
 from .._verified_cholesky import BlockTridiagonal, verified_cholesky
-from ._check_exact import exact_norm_margin
+from ._exact_dominance import exact_norm_margin
 
 __all__ = ["exact_sparse_margin", "sparse_norm_bound", "sparse_norm_is_below"]
 

@@ -1,7 +1,7 @@
 """Exact mode of the torus: every matrix in integers with radii, and one factor from floating point.
 
 It finds the symbols again in integers (`ExactBall`), eliminates linear nodes and assembles the matrix of each
-frequency with its own code; the theorem is that of `lmikit.certificates.graph._check_exact`: A = G G' + F
+frequency with its own code; the theorem is that of `lmikit.certificates.graph._exact_dominance`: A = G G' + F
 with F diagonally dominant, the radii counted in its rows, is positive semidefinite whatever G is. With a
 head, G_w is any symmetric matrix of floats for which the matrix of its frequency is proven so; their sum,
 times the number of cells, is exact.
@@ -16,8 +16,8 @@ from ...graph import Affine, Apply, Graph
 from ...network import AbstractLinearMap
 from ...torus import TorusForm, TorusWitness
 from ...torus._layout import convolution_of
-from ..graph._check_exact import matrix_margin
 from ..graph._exact_balls import BITS, ExactBall, exact_symbol, exact_turn
+from ..graph._exact_dominance import matrix_margin
 from ..graph._exact_matrix import ExactMatrix
 
 __all__ = ["exact_torus_margin"]
