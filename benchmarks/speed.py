@@ -1,6 +1,6 @@
-"""Seconds of small, wide and deep networks, of pairs of classes and of one large map, beside another release.
+"""Seconds of small, wide and deep networks, batches, pairs of classes and a large map, beside a release.
 
-    python benchmarks/speed.py --old PYTHON [--nets 30] [--order 4096] [--tasks small,pairs,large,2x400,...]
+    python benchmarks/speed.py --old PYTHON [--nets 30] [--order 4096] [--tasks small,batch,pairs,large,...]
 
 writes docs/results/speed.md; without --old it prints the times of this release alone. PYTHON is the
 interpreter of an environment in which the other release is installed; both run in turn, a process each per
@@ -18,7 +18,19 @@ import tempfile
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results" / "speed.md"
 AWAY = tempfile.gettempdir()  # `python -c` looks for modules where it runs: not among these sources
-TASKS = ("small", "pairs", "large", "2x400", "4x200", "20x40", "50x40", "100x40")
+TASKS = (
+    "small",
+    "batch",
+    "batch-wider",
+    "batch-deeper",
+    "pairs",
+    "large",
+    "2x400",
+    "4x200",
+    "20x40",
+    "50x40",
+    "100x40",
+)
 CODE = """
 import json, sys, time
 import numpy as np
@@ -40,6 +52,11 @@ def seconds(call):
 lmikit.lipschitz(network(0, 3, 4, 2))  # imports
 if task == "small":
     found = [seconds(lambda n=network(s, 10, 20, 20, 1): lmikit.lipschitz(n)) for s in range(nets)]
+elif task.startswith("batch"):  # seconds a network
+    wider, deeper = (64, 32, 32, 10), (10, 50, 50, 50, 1)
+    sizes = {"batch": (10, 20, 20, 1), "batch-wider": wider, "batch-deeper": deeper}
+    many = [network(s, *sizes[task]) for s in range(4 * nets)]
+    found = [seconds(lambda: lmikit.certify_many(many)) / len(many)]
 elif task == "pairs":  # one bound and all 45 of ten classes, as a multiple of the bound alone
     found = []
     for s in range(max(nets // 6, 1)):
@@ -85,6 +102,9 @@ def main() -> None:
     options = parser.parse_args()
     words = {
         "small": "`lipschitz`, 10-20-20-1 (s)",
+        "batch": f"`certify_many`, {4 * options.nets} of 10-20-20-1 (s each)",
+        "batch-wider": f"`certify_many`, {4 * options.nets} of 64-32-32-10 (s each)",
+        "batch-deeper": f"`certify_many`, {4 * options.nets} of 10-50-50-50-1 (s each)",
         "pairs": "`pairwise_bounds`, 10-20-20-10 (times one bound)",
         "large": f"`lipschitz`, one {options.order} x {options.order} map (s)",
     }

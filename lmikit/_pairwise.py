@@ -186,7 +186,7 @@ class _Pairs:
             proven = (self._proof(pair) if own is None else verify(pair, own)).bound
         lost = _difference_error(self.last[i], self.last[j])
         if lost.any():  # |e'h| <= ||e||_1 ||h||_2
-            norm = sum((Fraction(float(abs(e))) for e in lost), Fraction(0))
+            norm = Fraction(float(_up(math.fsum(np.abs(lost)))))  # fsum is the exact sum, rounded once
             proven = _sum_upward(proven, norm, self._hidden_bound())
         return min(proven, self.widest)
 
