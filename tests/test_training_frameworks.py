@@ -150,6 +150,9 @@ def seen_at_the_full_radius(X, y, loss, weights):
 def test_other_arrays_are_refused():
     with pytest.raises(InputError, match="expected torch tensors, JAX or NumPy arrays"):
         T.product_gains([[[1.0, 2.0]]])
+    for wrong in (np.eye(2), [], [np.eye(2), np.zeros(2)]):
+        with pytest.raises(InputError, match="expected a list of matrices"):
+            T.product_gains(wrong)
     assert lmikit.training.WorstCaseLogits(1.0, ramp=4).at(1) == 0.25
 
 

@@ -157,6 +157,10 @@ def test_other_layers_are_refused(torch):
         layers.activation("sine")
     with pytest.raises(InputError, match="expected matrices"):
         layers.make_orthogonal([torch.zeros(3)])
+    with pytest.raises(InputError, match="Linear or Conv2d"):
+        layers.aol(torch.nn.ReLU())
+    with pytest.raises(InputError, match="expected a list of matrices"):
+        layers.make_orthogonal(torch.nn.Sequential(torch.nn.Linear(3, 2)))
 
 
 @pytest.mark.slow  # torch's optimisers take seconds to import; the page on torch runs them by default
@@ -164,6 +168,10 @@ def test_each_step_of_an_optimiser_ends_at_orthogonal_matrices(torch):
     model = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Linear(8, 8), torch.nn.Linear(8, 2))
     hidden, x = [model[0].weight, model[1].weight], torch.randn(20, 5)
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    with pytest.raises(InputError, match=r"expected a torch\.optim\.Optimizer"):
+        layers.keep_orthogonal(None, hidden)
+    with pytest.raises(InputError, match=r"holds no weights \[1\]"):
+        layers.keep_orthogonal(optimiser, [hidden[0], torch.eye(2)])
 
     def after(steps):
         """The largest distance of a singular value from 1, and that of the last layer from its start."""

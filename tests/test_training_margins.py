@@ -175,6 +175,18 @@ def test_attacks_are_refused_where_they_make_no_sense():
         T.RowAttack(0.0)
 
 
+def test_data_that_do_not_fit_the_network_are_refused():
+    X, y, weights = np.zeros((4, 5)), np.arange(4), T.initial_weights((5, 3), 0)
+    for wrong in (np.full((4, 5), np.nan), np.full((4, 5), "a")):
+        with pytest.raises(InputError, match="expected finite numbers"):
+            T.DenseLoss(wrong, y, T.CrossEntropy())
+    with pytest.raises(InputError, match=r"integer labels .* from 0 to 2"):
+        T.sgd(T.DenseLoss(X, y, T.CrossEntropy()), weights, steps=1)
+    with pytest.raises(InputError, match="takes 5 inputs, X has shape"):
+        T.sgd(T.DenseLoss(X[:, :2], y % 3, T.CrossEntropy()), weights, steps=1)
+    T.sgd(T.DenseLoss(X, np.zeros((4, 3)), T.SquaredError()), weights, steps=1)
+
+
 def test_trades_is_differentiated_with_its_moved_rows_held():
     X, y = blobs_of_two(40)
     trades = T.TRADES(T.RowAttack(0.3, steps=2), beta=2.0)
@@ -235,7 +247,10 @@ def test_early_stopping_keeps_the_best_weights_of_the_same_run():
     rising = T.early_stopped_sgd(callback, weights, lambda w: -callback(w)[0], steps=40, every=15)
     assert rising.last.losses == whole.losses
     assert [step for step, _ in rising.scores] == [15, 30, 40]
-    with pytest.raises(InputError, match="expected a number"):
-        T.early_stopped_sgd(callback, weights, lambda _: float("nan"), steps=4, every=2)
+    assert "best score 0.3 after 10 steps" in str(stopped)
+    assert "20 steps, loss" in str(stopped.last)
+    for wrong in (float("nan"), np.zeros(2), "1"):
+        with pytest.raises(InputError, match="expected one number"):
+            T.early_stopped_sgd(callback, weights, lambda _, wrong=wrong: wrong, steps=4, every=2)
     with pytest.raises(InputError, match="every"):
         T.early_stopped_sgd(callback, weights, lambda _: 0.0, steps=4, every=0)

@@ -469,6 +469,7 @@ def test_reduced_networks_have_a_smaller_proven_bound_at_no_larger_loss(source, 
         len(bounds), f"the bound fell {len(bounds) - 1} times"
     )
     assert result.reason.startswith(fell)
+    assert result.reason in str(result)
 
 
 def test_three_programs_find_where_the_bound_falls(trained):

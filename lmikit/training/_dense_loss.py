@@ -7,7 +7,7 @@ import numpy as np
 
 from .._errors import InputError, OptionError
 from ._dense import DensePass, Shuffled, phi_of
-from ._losses import AbstractLoss
+from ._losses import AbstractLoss, CrossEntropy
 from ._margin_losses import AbstractMarginLoss
 from ._pairwise_gains import AbstractPairwiseGain
 from ._row_attack import TRADES, RowAttack
@@ -46,6 +46,10 @@ class DenseLoss:
             raise InputError(
                 f"X has shape {self._X.shape}, y {self._y.shape}; expected (N, n) and N targets."
             )
+        if not all(a.dtype.kind in "biuf" and np.isfinite(a).all() for a in (self._X, self._y)):
+            raise InputError(
+                "X or y holds NaN, infinity or no numbers; expected finite numbers: drop or fill those rows."
+            )
         if batch is not None and not 1 <= batch <= len(self._X):
             raise OptionError(f"batch is {batch!r}; expected None or an integer from 1 to {len(self._X)}.")
         if isinstance(loss, AbstractMarginLoss) != (gain is not None):
@@ -55,6 +59,7 @@ class DenseLoss:
             )
         if attack is not None and gain is not None:
             raise OptionError("attack is for losses of outputs alone; expected no gain beside it.")
+        self._sizes: tuple[int, int] | None = None  # inputs and outputs of the weights that were checked
         self._gain, self._phi, self._seed, self._step = gain, phi_of(activation), seed, 0
         self._minibatches = None if batch is None else Shuffled(len(self._X), batch, seed, whole=True)
 
@@ -69,6 +74,7 @@ class DenseLoss:
 
     def __call__(self, weights: Sequence[np.ndarray]) -> tuple[float, list[np.ndarray]]:
         """(loss, gradients) on the current minibatch; the next call takes the next one."""
+        self._check_fit(weights)
         X, y = self._X, self._y
         if self._minibatches is not None:
             rows = self._minibatches.rows(self._step)
@@ -95,6 +101,22 @@ class DenseLoss:
         for k, more in extra.items():
             result[k] = result[k] + more
         return loss, result
+
+    def _check_fit(self, weights: Sequence[np.ndarray]) -> None:
+        """Raises InputError where the first weights' sizes are not those of the data; looked at once."""
+        maps = [w for w in weights if w.ndim == 2]
+        sizes = (maps[0].shape[1], maps[-1].shape[0]) if maps else (0, 0)
+        if sizes == self._sizes:
+            return
+        if sizes[0] != self._X.shape[1]:
+            raise InputError(f"the network takes {sizes[0]} inputs, X has shape {self._X.shape}.")
+        y, labelled = self._y, isinstance(self._loss, (CrossEntropy, AbstractMarginLoss))
+        if labelled and not (y.ndim == 1 and y.dtype.kind in "iu" and y.min() >= 0 and y.max() < sizes[1]):
+            raise InputError(
+                f"y has shape {y.shape}, {y.dtype} entries from {y.min()} to {y.max()}; expected integer "
+                f"labels (N,) from 0 to {sizes[1] - 1}, the network's outputs."
+            )
+        self._sizes = sizes
 
     def _of_outputs(self, outputs: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         assert isinstance(self._loss, AbstractLoss)  # an attack is for losses of outputs alone

@@ -1,7 +1,6 @@
 """Gradient descent that stops where a score of data held back has stopped rising."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +26,12 @@ class EarlyStopped:
     step: int
     scores: tuple[tuple[int, float], ...]
     last: SGDResult
+
+    def __str__(self) -> str:
+        taken = f"{len(self.scores)} scores in {self.last.state.step} steps"
+        return (
+            f"EarlyStopped: best score {self.score:.6g} after {self.step} steps ({taken}); no bound is known"
+        )
 
 
 def early_stopped_sgd(
@@ -68,14 +73,20 @@ def early_stopped_sgd(
             progress=progress,
         )
         losses += last.losses
-        found = float(score(last.weights))
-        if math.isnan(found):
-            raise InputError(f"the score after {last.state.step} steps is {found}; expected a number.")
+        found = _number(score(last.weights), last.state.step)
         scores.append((last.state.step, found))
         if best is None or found > best[0]:
             best = found, last.state.step, last.weights
     assert best is not None
     return EarlyStopped(best[2], best[0], best[1], tuple(scores), dataclasses.replace(last, losses=losses))
+
+
+def _number(score: Any, step: int) -> float:
+    value = np.asarray(score)
+    if value.size != 1 or value.dtype.kind not in "bfiu" or np.isnan(value).any():
+        what = f"an array of shape {value.shape}" if value.size != 1 else repr(score)
+        raise InputError(f"the score after {step} steps is {what}; expected one number.")
+    return float(value.reshape(()))
 
 
 def _is_over(scores: Sequence[tuple[int, float]], patience: int) -> bool:

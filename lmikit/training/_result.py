@@ -33,5 +33,8 @@ class TrainingResult:
     reason: str
     state: TrainingState
 
+    def __str__(self) -> str:
+        return f"{self.state.method} after {self.state.step} steps: {self.reason}\n{self.certificate}"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "history", types.MappingProxyType(dict(self.history)))

@@ -26,6 +26,10 @@ class SGDResult:
     losses: tuple[float, ...]
     state: TrainingState
 
+    def __str__(self) -> str:
+        said = f", loss {self.losses[0]:.6g} -> {self.losses[-1]:.6g}" if self.losses else ""
+        return f"SGDResult: {self.state.step} steps{said}; no bound is known"
+
 
 def sgd(
     loss_and_grad: LossAndGrad,

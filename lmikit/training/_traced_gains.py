@@ -18,6 +18,10 @@ def product_gains(matrices: Sequence[Any]) -> Any:
     As `ProductGain`, and with one matrix as `NonexpansiveGain`: the layers before it are taken to be
     1-Lipschitz. torch tensors or JAX arrays (m, n) on their device, or NumPy's. Raises InputError for others.
     """
+    shapes = [tuple(w.shape) for w in matrices if hasattr(w, "shape")]
+    if hasattr(matrices, "shape") or not len(matrices) or any(len(shape) != 2 for shape in shapes):
+        what = f"one array of shape {tuple(matrices.shape)}" if hasattr(matrices, "shape") else shapes
+        raise InputError(f"matrices is {what}; expected a list of matrices [W0, ..., WL], (out, in) each.")
     last = matrices[-1]
     xp = namespace(last)
     squares = ((last[:, None] - last[None]) ** 2).sum(axis=2)

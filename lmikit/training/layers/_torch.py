@@ -22,7 +22,7 @@ def aol(layer: Any) -> Any:
     torch = _torch()
     convolution = type(layer) is torch.nn.Conv2d
     if not convolution:
-        _check_linear(torch, layer)
+        _check_linear(torch, layer, " or Conv2d")
     elif (layer.groups, tuple(layer.dilation), layer.padding_mode) != (1, (1, 1), "zeros"):
         raise InputError(f"the layer is {layer}; expected one group, no dilation and padding with zeros.")
     torch.nn.init.orthogonal_(layer.weight)
@@ -84,7 +84,7 @@ def make_orthogonal(weights: Iterable[Any]) -> None:
     """
     torch = _torch()
     with torch.no_grad():
-        for w in _matrices(weights):
+        for w in _matrices(torch, weights):
             w.copy_(polar(w))
 
 
@@ -93,10 +93,18 @@ def keep_orthogonal(optimiser: Any, weights: Iterable[Any]) -> Any:
 
     They are replaced by the nearest orthogonal ones at once. What a step leaves is off by the square of the
     learning rate, so that `make_orthogonal` belongs at the end. Returns torch's handle, whose `remove` ends
-    it. Raises InputError for what is no matrix, BackendMissing without torch.
+    it. Raises InputError for what is no matrix or not the optimiser's, BackendMissing without torch.
     """
     torch = _torch()
-    chosen = _matrices(weights)
+    chosen = _matrices(torch, weights)
+    if not isinstance(optimiser, torch.optim.Optimizer):
+        raise InputError(f"optimiser is a {type(optimiser).__name__}; expected a torch.optim.Optimizer.")
+    held = {id(w) for group in optimiser.param_groups for w in group["params"]}
+    foreign = [k for k, w in enumerate(chosen) if id(w) not in held]
+    if foreign:
+        raise InputError(
+            f"the optimiser holds no weights {foreign} of these; expected parameters of its own."
+        )
     make_orthogonal(chosen)
 
     def retract(*_: Any) -> None:
@@ -107,7 +115,12 @@ def keep_orthogonal(optimiser: Any, weights: Iterable[Any]) -> Any:
     return optimiser.register_step_post_hook(retract)
 
 
-def _matrices(weights: Iterable[Any]) -> list[Any]:
+def _matrices(torch: Any, weights: Iterable[Any]) -> list[Any]:
+    if isinstance(weights, (torch.nn.Module, torch.Tensor)):
+        raise InputError(
+            f"weights is a {type(weights).__name__}; expected a list of matrices, such as "
+            "[layer.weight for layer in model if isinstance(layer, torch.nn.Linear)]."
+        )
     chosen = list(weights)
     wrong = [tuple(getattr(w, "shape", ())) for w in chosen if getattr(w, "ndim", 0) != 2]
     if wrong:
@@ -115,9 +128,11 @@ def _matrices(weights: Iterable[Any]) -> list[Any]:
     return chosen
 
 
-def _check_linear(torch: Any, layer: Any) -> None:
+def _check_linear(torch: Any, layer: Any, others: str = "") -> None:
     if type(layer) is not torch.nn.Linear:
-        raise InputError(f"the layer is a {type(layer).__name__}; expected a torch.nn.Linear as it was made.")
+        raise InputError(
+            f"the layer is a {type(layer).__name__}; expected a torch.nn.Linear{others} as it was made."
+        )
 
 
 def _parametrised(torch: Any, layer: Any, function: Any) -> Any:

@@ -44,6 +44,10 @@ class ShallowResult:
     reason: str
     seconds: float
 
+    def __str__(self) -> str:
+        fell = f"objective {self.initial_objective:.6g} -> {self.objective:.6g} (floating point)"
+        return f"{fell}, {len(self.history) - 1} steps: {self.reason}\n{self.certificate}"
+
     @property
     def improvement(self) -> float:
         """1 - objective / initial_objective."""
