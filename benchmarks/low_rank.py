@@ -32,6 +32,7 @@ WIDTHS = (50, 100, 200, 400, 800, 1200, 2000)
 PROFILED = ("random_2x400", "random_4x200", "random_19x80")  # two runs each
 DEPTHS = (2, 5, 10, 20, 50, 100, 200)
 GROWTH = {"width": [f"2x{w}" for w in WIDTHS], "depth": [f"{d}x40" for d in DEPTHS]}
+METHOD = 1  # raise it when LowRank changes so that older measurements no longer tell its seconds
 GROWN = "{seconds:.3g} s, {gigabytes:.2f} GB, {iterations} iterations, gap {gap:.1e}"
 
 
@@ -45,6 +46,7 @@ def solve_here(kind: str, name: str, solver: str) -> dict:
     result["seconds"] = time.perf_counter() - started
     result["gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     result["load"] = os.getloadavg()[0]
+    result["method"] = METHOD
     if result.get("y") is not None:
         result["least_eigenvalue"] = problems.least_eigenvalue(sdp, np.asarray(result.pop("y")))
     return result
@@ -96,7 +98,8 @@ def report(store: dict) -> None:
         "Each peer ran in the same environment, one process each. `load` is the machine's load average",
         "",
     ]
-    lines[-1:] = ["when LowRank ended: above the number of cores the seconds are too long.", ""]
+    lines[-1:] = ["when LowRank ended: above the number of cores the seconds are too long."]
+    lines += [*older(store), ""]
     head = "| problem | exact | LowRank | relative gap | iterations | GB | load |"
     for kind, names in (("network", problems.TABLE), ("sdplib", problems.MAX_CUT)):
         lines += ["", head + "".join(f" {peer} |" for peer in PEERS), "|" + "---|" * (7 + len(PEERS))]
@@ -113,6 +116,22 @@ def report(store: dict) -> None:
             lines += growth_lines(store, names)
     lines += profile_lines([store[f"profile/{name}"] for name in PROFILED if f"profile/{name}" in store])
     (RESULTS / "low_rank.md").write_text("\n".join(lines) + "\n")
+
+
+def older(store: dict) -> list[str]:
+    """Which of the measurements shown were made before LowRank last changed."""
+    shown = {f"network/{name}/LowRank": name for name in problems.TABLE}
+    shown |= {f"sdplib/{name}/LowRank": name for name in problems.MAX_CUT}
+    sizes = [name for names in GROWTH.values() for name in names]
+    shown |= {f"random/{name}/LowRank": name for name in sizes}
+    shown |= {f"random/{name}/LowRank-matrix-free": f"{name} matrix-free" for name in sizes}
+    shown |= {f"profile/{name}": f"the profile of {name}" for name in PROFILED}
+    made = {label: store[key].get("method", 0) for key, label in shown.items() if key in store}
+    old = [label for label, method in made.items() if method < METHOD]
+    if old and len(old) == len(made):
+        return ["All rows are older than the last changes of [the method](../theory_low_rank.md)."]
+    begin = "Measured before [the method](../theory_low_rank.md) last changed, and not again since: "
+    return [begin + ", ".join(old) + "."] if old else []
 
 
 def growth_lines(store: dict, names: list[str]) -> list[str]:
@@ -237,7 +256,7 @@ def main() -> None:
                 measure(store, "random", name, solver, args.cap, args.again)
     if args.what == "profile":
         for name in chosen(PROFILED, args.only):
-            store[f"profile/{name}"] = profile(problems.build("network", name), name)
+            store[f"profile/{name}"] = profile(problems.build("network", name), name) | {"method": METHOD}
             STORE.write_text(json.dumps(store, indent=1, sort_keys=True))
     plot(store)
     report(store)
