@@ -41,7 +41,7 @@ _SHARE = 0.5  # of a time limit that the product of norms may take before the to
 class ImagePlan:
     """What is looked for beside the product of norms, and why.
 
-    `torus`: bounds on a torus; `neurons`: one multiplier per neuron, by Newton's method.
+    `torus`: bounds on a torus; `neurons`: one multiplier per neuron, unrolled.
     """
 
     torus: bool

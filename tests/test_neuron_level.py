@@ -142,7 +142,7 @@ def test_the_gain_of_any_process_is_below_every_rho():
 
 def test_wide_classifiers_get_by_newton_what_low_rank_says_and_both_ends(monkeypatch):
     """A chain of each kind, dense and of a convolution; one certificate of chains, checked again."""
-    monkeypatch.setattr(lmikit.LipSDP, "_factored", lambda *_: None)  # as where that leaves a gap
+    monkeypatch.setattr(lmikit.LipSDP, "_stacks", lambda *_: False)  # as where that leaves a gap
     rng = np.random.default_rng(5)
     dense = [rng.standard_normal((128, 10)), rng.standard_normal((20, 128)), rng.standard_normal((8, 20))]
     first = conv(rng, 4, (1, 6, 6), 3, padding=1)

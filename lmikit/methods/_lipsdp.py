@@ -252,6 +252,9 @@ class LipSDP(AbstractMethod):
     ) -> GraphWitness:
         """A witness for any graph and norms; the SDP has levels of nodes, one multiplier per channel.
 
+        Without a solver, the l2 gain comes from the dual in factored form, as `BurerMonteiro`'s, where that
+        closes the gap; groups and other norms are LowRank's or Clarabel's.
+
         Raises OptionError for one multiplier per layer and for `chordal`, which graphs do not have.
         """
         if self.multipliers != "neuron" or self.chordal:

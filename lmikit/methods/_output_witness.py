@@ -1,4 +1,4 @@
-"""Witnesses with one multiplier per neuron by Newton's method on the output's matrix, and where it starts."""
+"""Witnesses with one multiplier per neuron, by the factored dual or by Newton on the output's matrix."""
 
 import dataclasses
 import math
@@ -53,7 +53,7 @@ def neuron_witness(
         found = factored_optimum(gain, run, _FINE_GAP * tolerance, _FACTORED_PASSES)
     name = "BurerMonteiro"
     if found is None or found.gap > tolerance:
-        better = _optimum(gain, start if found is None else found.multipliers, tolerance, run)
+        better = _optimum(gain, _better_start(gain, found, start), tolerance, run)
         if better is not None and (found is None or better.rho < found.rho):
             least = max(better.rho_at_least, 0.0 if found is None else found.rho_at_least)
             found, name = dataclasses.replace(better, rho_at_least=least), _LABEL
@@ -66,6 +66,16 @@ def neuron_witness(
         produced_by=f"{_STAGE}, {name}",
         optimum_at_least=_root(found),
     )
+
+
+def _better_start(
+    gain: OutputGain, found: OutputOptimum | None, start: np.ndarray | None
+) -> np.ndarray | None:
+    """Of what was found and what was given, the one with the smaller rho."""
+    if found is None or start is None:
+        return start if found is None else found.multipliers
+    point = gain.at(start)
+    return start if point is not None and point.rho < found.rho else found.multipliers
 
 
 def suits_output(network: Network) -> bool:
