@@ -8,8 +8,8 @@ from sdp_strategies import random_optimal, sdps_with_optimum
 from lmikit import BackendMissing, OptionError
 from lmikit.lmi import SDP, SOC, Status, read_cbf
 from lmikit.solvers import MOSEK, Clarabel, available
-from lmikit.solvers._external import Tolerances, finish
 from lmikit.solvers._mosek import recover
+from lmikit.solvers._raw import Tolerances, finish
 
 mosek = pytest.importorskip("mosek")
 unlicensed = pytest.mark.skipif(

@@ -3,9 +3,10 @@
 from ._batch import CrownOnBoxes
 from ._elementary import decaying_exp
 from ._enclosure import Enclosure
-from ._functions import Profile, profile_of
+from ._functions import profile_of
 from ._inference import FORMATS, FloatFormat, rounding_bound
 from ._intervals import LocalIntervals, LocalSlopes, crown_margin, local_intervals
+from ._profile import Profile
 from ._rounding import norm_above
 
 __all__ = [

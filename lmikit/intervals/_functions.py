@@ -17,7 +17,6 @@ sin       C = 1. elu: |alpha| below 0. hardswish: 1 / 3 between its kinks. Other
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -42,30 +41,9 @@ from ..network import (
 )
 from ._elementary import cosine, decaying_exp, error_function, log_one_plus, sine
 from ._enclosure import Enclosure
+from ._profile import Profile, piecewise, smooth
 
-__all__ = ["Profile", "profile_of"]
-
-Function = Callable[[np.ndarray], Enclosure]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Profile:
-    """Proven facts about phi; arrays of arguments have neurons along the last axis.
-
-    `value(v)` encloses phi(v). `right(v)` and `left(v)` enclose the one-sided derivatives.
-    `kinks` lists the points where phi' jumps, `turns` (with some room) those where it turns;
-    between them phi' is monotone. `curvature` is sup |phi''| off the kinks; 0 means piecewise
-    linear. `rising` says that phi is nondecreasing.
-    """
-
-    value: Function
-    right: Function
-    left: Function
-    kinks: tuple[float, ...] = ()
-    turns: tuple[float, ...] = ()
-    curvature: float = 0.0
-    rising: bool = False
-    turns_within: float = math.inf  # all turns with |v| below this are listed
+__all__ = ["profile_of"]
 
 
 def profile_of(activation: Activation) -> Profile:
@@ -79,54 +57,16 @@ def profile_of(activation: Activation) -> Profile:
     return maker(activation)
 
 
-def _piecewise(kinks: tuple[float, ...], slopes: tuple[Any, ...], offsets: tuple[float, ...]) -> Profile:
-    """phi(v) = slopes[i] v + offsets[i] between kinks[i-1] and kinks[i], all exact."""
-
-    def pieces(v: np.ndarray, closed: bool) -> np.ndarray:
-        count = np.zeros(v.shape, dtype=np.int64)
-        for kink in kinks:
-            count += (v >= kink) if closed else (v > kink)
-        return count
-
-    def chosen(v: np.ndarray, closed: bool) -> np.ndarray:
-        index = pieces(v, closed)
-        return np.asarray(np.choose(index, [np.broadcast_to(s, v.shape) for s in slopes]))
-
-    def value(v: np.ndarray) -> Enclosure:
-        slope = chosen(v, True)
-        offset = np.choose(pieces(v, True), [np.full(v.shape, c) for c in offsets])
-        whole = (slope == 0.0) | (np.abs(slope) == 1.0)
-        exact = np.where(slope == 0.0, offset, slope * v)  # one of the two terms is absent in every piece
-        product = Enclosure.of(slope) * v
-        return Enclosure(np.where(whole, exact, product.lo), np.where(whole, exact, product.hi))
-
-    assert all(c == 0.0 or (isinstance(s, float) and s == 0.0) for s, c in zip(slopes, offsets, strict=True))
-    rising = all(bool(np.all(np.asarray(s) >= 0.0)) for s in slopes)
-    return Profile(
-        value,
-        lambda v: Enclosure.of(chosen(v, True)),
-        lambda v: Enclosure.of(chosen(v, False)),
-        kinks,
-        rising=rising,
-    )
-
-
-def _smooth(
-    value: Function, slope: Function, turns: tuple[float, ...], curvature: float, rising: bool = False
-) -> Profile:
-    return Profile(value, slope, slope, (), turns, curvature, rising)
-
-
 def _leaky(activation: Activation) -> Profile:
     assert isinstance(activation, (LeakyReLU, PReLU))
     slope = activation.negative_slope if isinstance(activation, LeakyReLU) else activation.weight
-    return _piecewise((0.0,), (slope, 1.0), (0.0, 0.0))
+    return piecewise((0.0,), (slope, 1.0), (0.0, 0.0))
 
 
 def _hardtanh(activation: Activation) -> Profile:
     assert isinstance(activation, Hardtanh)
     low, high = activation.min_val, activation.max_val
-    return _piecewise((low, high), (0.0, 1.0, 0.0), (low, 0.0, high))
+    return piecewise((low, high), (0.0, 1.0, 0.0), (low, 0.0, high))
 
 
 def _hardswish(_: Activation) -> Profile:
@@ -199,7 +139,7 @@ def _tanh(_: Activation) -> Profile:
         e = _decay(v, 2.0)
         return (4.0 * e * (e + 1.0).squared().reciprocal()).clipped(0.0, 1.0)
 
-    return _smooth(value, slope, (0.0,), 0.7699, True)
+    return smooth(value, slope, (0.0,), 0.7699, True)
 
 
 def _softplus(activation: Activation) -> Profile:
@@ -210,7 +150,7 @@ def _softplus(activation: Activation) -> Profile:
         rest = log_one_plus(_decay(v, beta)) * Enclosure.of(beta).reciprocal()
         return Enclosure.of(np.maximum(v, 0.0)) + rest
 
-    return _smooth(value, lambda v: _logistic(v, beta), (), 0.2501 * beta, True)
+    return smooth(value, lambda v: _logistic(v, beta), (), 0.2501 * beta, True)
 
 
 def _silu(_: Activation) -> Profile:
@@ -220,7 +160,7 @@ def _silu(_: Activation) -> Profile:
         return _logistic(v) + _logistic_slope(w) * w + tail
 
     turn = 2.3993572805154676
-    return _smooth(lambda v: _logistic(v) * v, slope, (-turn, turn), 0.5001)
+    return smooth(lambda v: _logistic(v) * v, slope, (-turn, turn), 0.5001)
 
 
 def _gelu(activation: Activation) -> Profile:
@@ -261,7 +201,7 @@ def _gelu_exact() -> Profile:
         outer = Enclosure.of(np.where(v > 0.0, 1.0, 0.0)) + far
         return Enclosure.where(np.abs(v) > 40.0, outer, inner)
 
-    return _smooth(value, slope, (-math.sqrt(2.0), math.sqrt(2.0)), 0.798)
+    return smooth(value, slope, (-math.sqrt(2.0), math.sqrt(2.0)), 0.798)
 
 
 # sqrt(2 / pi) = 0.79788456080286535588 and 0.044715, each with the float that programs use
@@ -297,7 +237,7 @@ def _gelu_tanh() -> Profile:
         return Enclosure.where(np.abs(v) > 40.0, outer, inner)
 
     turn = 1.4185040087908
-    return _smooth(value, slope, (-turn, turn), 1.0)
+    return smooth(value, slope, (-turn, turn), 1.0)
 
 
 def _mish(_: Activation) -> Profile:
@@ -321,25 +261,25 @@ def _mish(_: Activation) -> Profile:
         value, rest = t(w)
         return value + rest * _logistic(w) * w + far
 
-    return _smooth(lambda v: t(v)[0] * v, slope, (-2.2563763963607931, 1.4905711794854285), 1.0)
+    return smooth(lambda v: t(v)[0] * v, slope, (-2.2563763963607931, 1.4905711794854285), 1.0)
 
 
 def _sin(_: Activation) -> Profile:
     turns = tuple(math.pi * k for k in range(-8, 9))
-    return dataclasses.replace(_smooth(sine, cosine, turns, 1.0), turns_within=25.0)
+    return dataclasses.replace(smooth(sine, cosine, turns, 1.0), turns_within=25.0)
 
 
 _MAKERS: dict[type[Activation], Callable[[Activation], Profile]] = {
-    Identity: lambda _: _piecewise((), (1.0,), (0.0,)),
-    ReLU: lambda _: _piecewise((0.0,), (0.0, 1.0), (0.0, 0.0)),
+    Identity: lambda _: piecewise((), (1.0,), (0.0,)),
+    ReLU: lambda _: piecewise((0.0,), (0.0, 1.0), (0.0, 0.0)),
     LeakyReLU: _leaky,
     PReLU: _leaky,
     Hardtanh: _hardtanh,
-    Abs: lambda _: _piecewise((0.0,), (-1.0, 1.0), (0.0, 0.0)),
+    Abs: lambda _: piecewise((0.0,), (-1.0, 1.0), (0.0, 0.0)),
     Hardswish: _hardswish,
     ELU: _elu,
     Tanh: _tanh,
-    Sigmoid: lambda _: _smooth(_logistic, _logistic_slope, (0.0,), 0.0963, True),
+    Sigmoid: lambda _: smooth(_logistic, _logistic_slope, (0.0,), 0.0963, True),
     Softplus: _softplus,
     SiLU: _silu,
     GELU: _gelu,

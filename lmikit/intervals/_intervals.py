@@ -17,7 +17,8 @@ from ..network import Network
 from ._crown import AbsoluteAffine, affine_maps, crown_lower
 from ._domain import Domain
 from ._enclosure import above, below
-from ._functions import Profile, profile_of
+from ._functions import profile_of
+from ._profile import Profile
 from ._relaxation import Relaxation, local_slopes, relaxation
 from ._rounding import SAFE, TINY, gamma, sums
 

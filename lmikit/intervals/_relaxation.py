@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 
 from ._enclosure import Enclosure, above, below
-from ._functions import Profile
+from ._profile import Profile
 
 __all__ = ["Relaxation", "intercept", "local_slopes", "relaxation"]
 

@@ -35,6 +35,7 @@ from ._curve_model import (
     local_term,
 )
 from ._curve_newton import CurvePoint, CurveProblem, climb_curves
+from ._curve_reach import descended, pixels, spans
 from ._problem import PieceChain, chain_of
 from ._propose import Search
 from ._rows import least_of_rows, rows_until_below
@@ -43,7 +44,6 @@ from ._start import product_multipliers
 __all__ = ["CURVE_KINDS", "problem_of", "propose_curve_radius", "propose_curves"]
 
 CURVE_KINDS = ("chord", "range", "parabola", "touch")
-_DESCENT = 30
 
 
 def _terms_at(
@@ -134,7 +134,7 @@ class _CurveHunt:
             reach = float(np.sqrt(max(at.value, 0.0))) * 1.05
             if reach == 0.0:
                 return
-        x = _descended(anchor, problem, anchor.point_of(at.z[: anchor.inputs]), reach)
+        x = descended(anchor, problem, anchor.point_of(at.z[: anchor.inputs]), reach)
         more = _terms_at(anchor, forward(anchor.chain.network, x)[0], self.kinds, False)
         if not any(len(t.where) for t in more):
             return
@@ -197,13 +197,13 @@ def _beginning(problem: CurveProblem) -> np.ndarray | None:
     y, floor = np.zeros(problem.count + problem.heads), np.zeros(problem.count)
     for part, a, b in zip(terms.parts, terms.ends, terms.ends[1:], strict=False):
         if part.layer < 0:
-            y[a:b] = _pixels(anchor, rho)
+            y[a:b] = pixels(anchor, rho)
             continue
         t, v = by_layer[part.layer][part.where], anchor.values[part.layer][part.where]
         if part.kind in ("curve_chord", "piece_product"):
             y[a:b] = t
         elif part.kind in ("piece_left", "piece_right"):
-            span = _spans(anchor, part.layer)[part.where]
+            span = spans(anchor, part.layer)[part.where]
             side = -v if part.kind == "piece_left" else v
             y[a:b] = t * span * np.maximum(side, 0.0) + 0.02 * t * (np.abs(v) + 1e-3)
         else:
@@ -242,59 +242,6 @@ def _widened(problem: CurveProblem, y: np.ndarray, where: slice, extra: np.ndarr
             return tried
         share *= 0.3
     return None
-
-
-def _spans(anchor: CurveAnchor, layer: int) -> np.ndarray:
-    slopes = slopes_of_pieces(anchor.chain.network.layers[layer].activation, anchor.chain.slopes.sizes[layer])
-    assert slopes is not None, "the terms are of pieces"
-    return np.asarray(np.abs(slopes[1] - slopes[0]))
-
-
-def _pixels(anchor: CurveAnchor, rho: float) -> np.ndarray:
-    """tau: little beside a ball; Gershgorin's row sums where only the box bounds d."""
-    if anchor.region.ball is not None:
-        return np.full(anchor.pixels, 1e-3 * rho)
-    chain = anchor.chain.slopes
-    rows = chain.absolute_gram_rows
-    return np.asarray(rho / chain.norms[0] ** 2 * np.maximum(rows, 1e-3 * float(rows.max())))
-
-
-def _into(region: AbstractRegion, x: np.ndarray, reach: float) -> np.ndarray:
-    """x moved into the box and, on the way to the anchor, within `reach` of it."""
-    if region.box is not None:
-        x = np.clip(x, region.box.lower, region.box.upper)
-    away = x - region.anchor
-    length = float(np.linalg.norm(away))
-    return np.asarray(region.anchor + away * min(1.0, reach / max(length, 1e-300)))
-
-
-def _descended(anchor: CurveAnchor, problem: CurveProblem, x: np.ndarray, reach: float) -> np.ndarray:
-    """An input of the region near x where the row is small: projected normalised gradient steps."""
-    network = anchor.chain.network
-    last = anchor.chain.slopes.weights[-1]
-    row = problem.row[problem.row.size - last.shape[1] :]
-    box = anchor.region.box
-    size = reach if np.isfinite(reach) or box is None else float(np.linalg.norm(box.upper - box.lower)) / 2.0
-    best, least = x, np.inf
-    x = _into(anchor.region, x, reach)
-    for k in range(_DESCENT):
-        value, gradient = _row_gradient(network, row, x)
-        if value < least:
-            best, least = x, value
-        length = float(np.linalg.norm(gradient))
-        if length == 0.0:
-            break
-        x = _into(anchor.region, x - 0.3 * size * (1.0 - k / _DESCENT) ** 2 * gradient / length, reach)
-    return best
-
-
-def _row_gradient(network: Network, row: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
-    """row . w_L, up to a constant the margin, and its gradient."""
-    values, images = forward(network, x)
-    gradient = row
-    for layer, w, v in zip(network.layers[-2::-1], network.weights[-2::-1], values[::-1], strict=True):
-        gradient = w.T @ (np.nan_to_num(layer.activation.derivative(v)) * gradient)
-    return float(row @ images[-1]), gradient
 
 
 def problem_of(network: Network) -> PieceChain | CurvedChain:

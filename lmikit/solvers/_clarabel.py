@@ -23,8 +23,9 @@ from ..lmi._svec import SvecOrder
 from ._cone_solver import AbstractConeSolver
 from ._conic import ConicForm
 from ._cost import dense_blocks, free_bytes, rows_bytes
-from ._external import Raw, Start
+from ._external import Start
 from ._interrupt import run_interruptibly
+from ._raw import Raw
 
 __all__ = ["Clarabel"]
 

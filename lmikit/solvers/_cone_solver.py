@@ -16,7 +16,8 @@ from ..lmi import ConicProgram, Dual, Solution, Status
 from ..lmi._cones import cone_violation, dual_cone_violation
 from ..lmi._residuals import relative_violations
 from ._checks import RAY_TOLERANCE, checked_primal_ray, gap_scale, offset_and_gradient
-from ._external import AbstractExternalSolver, Raw, Tolerances, better
+from ._external import AbstractExternalSolver
+from ._raw import Raw, Tolerances, better
 
 __all__ = ["AbstractConeSolver"]
 

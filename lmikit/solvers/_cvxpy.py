@@ -18,8 +18,9 @@ from .._progress import ProgressCallback
 from ..lmi import LMI, SDP, Dual, Solution, Status
 from ..lmi._svec import SvecOrder, svec_pairs, to_svec
 from ._cost import rows_seconds
-from ._external import AbstractExternalSolver, Raw, Start
+from ._external import AbstractExternalSolver, Start
 from ._interrupt import run_interruptibly
+from ._raw import Raw
 from ._rays import dual_ray_problem, primal_ray_problem
 
 __all__ = ["CVXPY"]

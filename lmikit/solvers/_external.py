@@ -12,63 +12,23 @@ import numpy as np
 
 from .._errors import OptionError, SolveFailed
 from .._progress import Progress, ProgressCallback
-from ..lmi import SDP, Dual, Solution, Status
-from ..lmi._residuals import relative_violations
+from ..lmi import SDP, Solution, Status
 from ._base import AbstractSolver
-from ._checks import (
-    bound_slack,
-    checked_dual_ray,
-    checked_primal_ray,
-    dual_objective,
-    gap_scale,
-    solve_constant,
-)
 from ._child import solve_in_child
 from ._cost import rows_seconds
 from ._equilibrate import Equilibration, equilibrate
 from ._geometric import geometric
 from ._presolve import Presolved, presolve
+from ._raw import Raw, Tolerances, better, constant_raw, finish
 
-__all__ = [
-    "AbstractExternalSolver",
-    "Raw",
-    "Start",
-    "Tolerances",
-    "better",
-    "constant_raw",
-    "finish",
-    "reduced_run",
-]
+__all__ = ["AbstractExternalSolver", "Start", "reduced_run"]
 
 Scale = bool | Callable[[SDP], Equilibration | None]  # whether to equilibrate, or another scaling
 
 _LOG = logging.getLogger(__name__)
 _QUICK = 0.5  # seconds; what is predicted to end sooner needs no process that can be ended
 
-
 Start = np.ndarray | Solution | None  # a y, or a solution with multipliers
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Raw:
-    """A native answer in lmikit's variables and signs, nothing checked.
-
-    For INFEASIBLE `dual` is the proposed ray, for UNBOUNDED `y` is.
-    """
-
-    status: Status
-    y: np.ndarray | None
-    dual: Dual | None
-    iterations: int
-    native_status: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Tolerances:
-    """Above these, both relative, lmikit does not repeat a claim of SOLVED."""
-
-    violation: float
-    gap: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,33 +171,6 @@ class AbstractExternalSolver(AbstractSolver):
         """Call the solver on an SDP with at least one variable."""
 
 
-def constant_raw(sdp: SDP, tolerance: float) -> Raw:
-    """The answer for an SDP without variables: its constraints hold, or a ray says which does not."""
-    ray = solve_constant(sdp, tolerance)
-    if ray is not None:
-        return Raw(Status.INFEASIBLE, None, ray, 0, "no variables")
-    X = tuple(np.zeros((lmi.size, lmi.size)) for lmi in sdp.lmis)
-    s = tuple(np.zeros(soc.d.size) for soc in sdp.socs)
-    dual = Dual(X, np.zeros(sdp.h.size), np.zeros(sdp.b.size), s)
-    return Raw(Status.SOLVED, np.zeros(0), dual, 0, "no variables")
-
-
-# of two answers to one problem, the one that comes first
-_RANK = {
-    Status.SOLVED: 0,
-    Status.INFEASIBLE: 0,
-    Status.UNBOUNDED: 0,
-    Status.INACCURATE: 1,
-    Status.LIMIT: 2,
-    Status.FAILED: 3,
-}
-
-
-def better(first: Solution, second: Solution) -> Solution:
-    """The second answer where its status says more, else the first."""
-    return second if _RANK[second.status] < _RANK[first.status] else first
-
-
 def reduced_run(
     sdp: SDP,
     warm_start: Start,
@@ -286,41 +219,3 @@ def _whole(small: Presolved, raw: Raw) -> np.ndarray:
     if raw.status is Status.UNBOUNDED:
         y[np.setdiff1d(np.arange(y.size), small.kept)] = 0.0
     return y
-
-
-def finish(sdp: SDP, raw: Raw, allowed: Tolerances, name: str, started: float) -> Solution:
-    """Check what can be checked and state objective and bound by formula."""
-    status, y, dual = raw.status, raw.y, raw.dual
-    objective = bound = np.nan
-    if status is Status.INFEASIBLE:
-        y, dual = None, None if dual is None else checked_dual_ray(sdp, dual)
-        objective = bound = np.inf
-        status = Status.FAILED if dual is None else status
-    elif status is Status.UNBOUNDED:
-        y, dual = None if y is None else checked_primal_ray(sdp, y), None
-        objective = bound = -np.inf
-        status = Status.FAILED if y is None else status
-    elif status.has_point and y is not None and np.isfinite(y).all():
-        objective = sdp.objective(y)
-        bound = np.nan if dual is None else dual_objective(sdp, y, dual)
-        if status is Status.SOLVED and not _as_claimed(sdp, y, dual, objective, bound, allowed):
-            status = Status.INACCURATE
-    else:
-        status = Status.FAILED
-    if status is Status.FAILED:
-        y, dual, objective, bound = None, None, np.nan, np.nan
-        _LOG.info("%s failed: native status %r", name, raw.native_status)
-    seconds = time.perf_counter() - started
-    return Solution(status, y, dual, objective, bound, seconds, raw.iterations, name, raw.native_status)
-
-
-def _as_claimed(
-    sdp: SDP, y: np.ndarray, dual: Dual | None, objective: float, bound: float, allowed: Tolerances
-) -> bool:
-    """Whether a point is feasible, and its multipliers stationary and near it in value, to the tolerances."""
-    if max(relative_violations(sdp, y), default=0.0) > allowed.violation:
-        return False
-    if dual is None:
-        return True
-    gap = abs(objective - bound) / gap_scale(sdp, y)
-    return gap <= allowed.gap and bound_slack(sdp, y, dual) <= allowed.gap

@@ -25,8 +25,9 @@ from .._progress import Progress, ProgressCallback
 from ..lmi import SDP, Dual, Status, epigraph_form
 from ..lmi._svec import SvecOrder, smat, svec_pairs, svec_size, to_svec
 from ._available import available
-from ._external import AbstractExternalSolver, Raw, Start
+from ._external import AbstractExternalSolver, Start
 from ._interrupt import run_interruptibly
+from ._raw import Raw
 
 __all__ = ["MOSEK"]
 

@@ -19,8 +19,9 @@ from ..lmi import SDP, ConicProgram, Solution, Status, decompose
 from ..lmi._svec import SvecOrder
 from ._cone_solver import AbstractConeSolver
 from ._conic import ConicForm
-from ._external import Raw, Start
+from ._external import Start
 from ._interrupt import run_interruptibly
+from ._raw import Raw
 
 __all__ = ["SCS"]
 

@@ -15,8 +15,9 @@ from .._base import AbstractSolver
 from .._child import solve_in_child
 from .._cost import dense_bytes, dense_seconds, free_bytes
 from .._equilibrate import Factors, block_factors
-from .._external import Raw, Tolerances, better, constant_raw, finish, reduced_run
+from .._external import reduced_run
 from .._geometric import geometric
+from .._raw import Raw, Tolerances, better, constant_raw, finish
 from ._interior import EmbeddingLimits, EmbeddingOutcome, solve_program
 from ._program import Program
 

@@ -16,9 +16,9 @@ from ..._errors import InputError, OptionError
 from ..._progress import ProgressCallback
 from ...lmi import SDP, Solution, Status
 from .._base import AbstractSolver, check_time_limit, each_end
-from .._external import Raw, Tolerances, finish
 from .._geometric import geometric
 from .._interrupt import OutOfTime
+from .._raw import Raw, Tolerances, finish
 from ._answer import solution_of
 from ._compile import Compiled, compile_sdp
 from ._direction import SchurFactor
