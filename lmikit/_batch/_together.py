@@ -63,4 +63,4 @@ def _method(job: Job) -> LipSDP | None:
         return None
     if job.method is None:
         return LipSDP() if image_plan(job.network) is None else None
-    return job.method if isinstance(job.method, LipSDP) else None
+    return job.method if type(job.method) is LipSDP else None  # whose `propose` is the one known here
