@@ -8,6 +8,8 @@ from low_rank_helpers import lipsdp, random_network
 
 from lmikit import Slopes
 from lmikit._arrays import array_module
+from lmikit.formulations.graph import GraphGain
+from lmikit.graph import GraphBuilder
 from lmikit.solvers.low_rank import _chain as chain_ops
 from lmikit.solvers.low_rank._compile import compile_sdp
 from lmikit.solvers.low_rank._sandwich import Products, gains_of_inverse, sandwich
@@ -99,10 +101,25 @@ def test_direction_and_schur_complement_are_those_of_dense_algebra(case):
     right = Products.right(AM, R, chain.across, gains_of_inverse(AM, point.Z[0]))
     found = sandwich(AM, left, chain.linear(problem.internal(dy)), right)
     assert close(dense(found, sizes), np.where(pattern(sizes), K, 0.0))
-    schur = np.zeros((m, m))
-    schur_complement(problem.chains, dual.X, [R], schur)
-    schur = np.tril(schur) + np.tril(schur, -1).T
-    assert close(problem.original(schur @ problem.internal(dy)), lmi.adjoint(K))
+    for known in (None, [(left, right)]):
+        schur = np.zeros((m, m))
+        schur_complement(problem.chains, dual.X, [R], schur, known=known)
+        schur = np.tril(schur) + np.tril(schur, -1).T
+        assert close(problem.original(schur @ problem.internal(dy)), lmi.adjoint(K))
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_terms_that_skip_levels_are_told_from_those_of_chains(merge):
+    rng = np.random.default_rng(0)
+    chain = compile_sdp(AM, lipsdp(random_network(rng, (4, 30, 30, 30, 30, 2))), merge=merge)
+    assert not chain.chains[0].skips
+    g = GraphBuilder()
+    s = g.relu(rng.standard_normal((30, 4)) @ g.input(4))
+    for _ in range(3):
+        W, V = rng.standard_normal((2, 30, 30)) / 10.0
+        s = g.relu(s + V @ g.relu(W @ s))
+    residual = compile_sdp(AM, GraphGain(g.output(s)).sdp(), merge=merge)
+    assert residual.chains[0].skips
 
 
 @settings(max_examples=30)
