@@ -468,9 +468,17 @@ def joined(blocks):
 
 
 def is_psd(blocks):
-    """All matrices of the ball: E >= -diag(row sums of the radii) for every |E| <= R."""
+    """All matrices of the ball: E >= -diag(sum_j R_ij p_j / p_i) for every |E| <= R and p > 0.
+
+    p_i = 2^-e_i, near 1 / sqrt(N_ii), so that rows of large and small units do not weigh on each other.
+    """
     N, R, power, _ = joined(blocks)
-    return base.is_psd(N - np.diag(R.sum(axis=1)), power)
+    e = [max(int(v), 1).bit_length() // 2 for v in np.diag(N)]
+    lost = np.zeros(len(N), dtype=object)
+    for i, j in zip(*np.nonzero(R), strict=True):
+        up = e[i] - e[j]
+        lost[i] += R[i, j] << up if up >= 0 else -(-R[i, j] >> -up)  # rounded upwards
+    return base.is_psd(N - np.diag(lost), power)
 
 
 def floats(N, power):
@@ -599,7 +607,10 @@ def gram_of(blocks, output):
     U = np.zeros((next(iter(output.values()))[0].shape[0], len(N)))
     for s, e in output.items():
         U[:, place[s]] = floats(e[0], e[2])
-    size = np.max([floats(e[1], e[2]).max(axis=1) * 2.0**BITS for e in output.values()], axis=0)
+    unit = np.sqrt(np.maximum(np.diag(floats(N, power)), 1e-300))  # of each row that U reads
+    size = np.max(
+        [(floats(e[1], e[2]) / unit[place[s]]).max(axis=1) * 2.0**BITS for s, e in output.items()], axis=0
+    )
     try:
         G = U @ np.linalg.solve(floats(N, power), U.T)
     except np.linalg.LinAlgError as error:
@@ -607,7 +618,8 @@ def gram_of(blocks, output):
     G = np.tril(G) + np.tril(G, -1).T
     for above in (1e-11, 1e-9, 1e-7, 1e-5):
         own = G * (1.0 + above)
-        own[np.diag_indices_from(own)] += above * (np.diag(G) + 1e-3 * np.trace(G) / len(G)) + 1e-24 * size
+        floor = 1e-3 * np.trace(G) / len(G) + 2.0**-60 * size**2 + 1e-250
+        own[np.diag_indices_from(own)] += above * (np.diag(G) + floor)
         trial = dict(blocks) | {(10**9, s): (-e[0], e[1], e[2]) for s, e in output.items()}
         trial[10**9, 10**9] = sharp(exact(own))
         if is_psd(trial):

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import time
+from typing import Any
 
 import numpy as np
 
@@ -59,9 +60,11 @@ def torus_lipschitz(
         network = chain_graph(network)
     if not isinstance(network, Graph):
         raise InputError(f"network is a {type(network).__name__}; expected an lmikit.Network or Graph.")
+    if cells is not None and not _is_pair(cells):
+        raise InputError(f"cells is {cells!r}; expected two integers >= 1, rows and columns, or None.")
     module_named(array_module)  # a missing one is an error, and no reason to prove less
     begin = time.perf_counter()
-    form = torus_form(network, cells)
+    form = torus_form(network, None if cells is None else (int(cells[0]), int(cells[1])))
     warm = None if warm_start is None else _start(form, warm_start)
     fast = _fast(form)
     seconds = time.perf_counter() - begin
@@ -87,6 +90,14 @@ def _per_neuron(form: TorusForm, time_limit: float | None) -> float | None:
     if form.graph.hidden_neurons > _LARGEST_NEURONS or (time_limit is not None and time_limit <= 0.0):
         return None
     return dual_gain(form.graph, Run("lower end", time_limit, None), _PASSES)
+
+
+def _is_pair(cells: Any) -> bool:
+    return (
+        isinstance(cells, tuple | list)
+        and len(cells) == 2
+        and all(isinstance(m, int | np.integer) and not isinstance(m, bool) and m >= 1 for m in cells)
+    )
 
 
 def _start(form: TorusForm, given: TorusCertificate | TorusWitness) -> TorusWitness:

@@ -1,6 +1,7 @@
 """The checker in docs/ that knows nothing of lmikit agrees with both modes of lmikit's own."""
 
 import base64
+import dataclasses
 import json
 import pathlib
 import sys
@@ -70,11 +71,12 @@ def test_random_networks_are_accepted_by_all(checker, tmp_path_factory, seed):
     assert checker.check(*files, OTHERS) == certificate.bound
 
 
-def network(head=True):
-    """A stride, a residual block, a head with one hidden layer."""
+def network(head=True, power=0):
+    """A stride, a residual block, a head with one hidden layer; the first kernel times 2**power."""
     rng = np.random.default_rng(5)
     g = GraphBuilder()
     first = conv(rng, 2, (1, 5, 5), 3, padding=1, stride=2)
+    first = dataclasses.replace(first, kernel=first.kernel * 2.0**power)
     value = g.relu(first @ g.input(25))
     blocks = [conv(rng, 2, (2, 3, 3), 3, padding=1) for _ in range(2)]
     value = g.relu(value + blocks[1] @ g.relu(blocks[0] @ value))
@@ -150,7 +152,7 @@ def test_mutations_are_refused_by_all(checker, tmp_path, mutate, head):
 
 @pytest.mark.parametrize("head", [True, False])
 def test_all_agree_near_the_edge(checker, tmp_path, head):
-    graph = network(head)
+    graph = network(head, -40)
     certificate, files = saved(graph, tmp_path)
     text, d_out = files[0].read_text(), certificate.witness.d_out
     for share, expected in ((1.0 + 1e-7, True), (1.0, True), (1.0 - 1e-6, False)):

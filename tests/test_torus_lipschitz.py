@@ -216,6 +216,9 @@ def test_time_limits_and_progress():
         lmikit.torus_lipschitz(np.eye(2))
     with pytest.raises(InputError, match="not admissible"):
         lmikit.torus_lipschitz(network, cells=(4, 4))
+    for cells in (16, (16.5, 16), "ab"):
+        with pytest.raises(InputError, match="expected two integers"):
+            lmikit.torus_lipschitz(network, cells=cells)
 
 
 def test_a_large_convolution_is_not_unrolled():
