@@ -14,6 +14,7 @@ from ..._errors import OptionError
 from ..._progress import ProgressCallback
 from ...network import Network
 from ...solvers import AbstractSolver
+from .._checks import whole
 from ._descent import Descent
 from ._model import read_model
 from ._result import ShallowResult
@@ -115,10 +116,8 @@ def _check(
         raise OptionError(f"multipliers is {multipliers!r}; expected 'joint' or 'alternating'.")
     if working_set is not None and not 0 < working_set <= 1:
         raise OptionError(f"working_set is {working_set!r}; expected a share in (0, 1], or None.")
-    if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
-        raise OptionError(f"max_iterations is {max_iterations!r}; expected an integer >= 1.")
-    if isinstance(pattern_updates, bool) or not isinstance(pattern_updates, int) or pattern_updates < 0:
-        raise OptionError(f"pattern_updates is {pattern_updates!r}; expected an integer >= 0.")
+    whole("max_iterations", max_iterations)
+    whole("pattern_updates", pattern_updates, 0)
     if pattern_updates and multipliers == "alternating":
         raise OptionError("pattern_updates belongs to multipliers='joint'; alternating keeps its patterns.")
     if not 0 <= tol < 1:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..._errors import InputError, OptionError, SolveFailed
+from ..._errors import InputError, SolveFailed
 from ..._progress import ProgressCallback
 from ...network import Network
+from .._checks import whole
 from ._convex import convex_shallow
 from ._model import read_model
 from ._result import ShallowResult, ShallowStep
@@ -43,8 +44,7 @@ def reduce_lipschitz(
     bound fell. Raises InputError (also where the given network's loss is above `max_loss`), OptionError,
     NotCertified.
     """
-    if isinstance(programs, bool) or not isinstance(programs, int) or programs < 1:
-        raise OptionError(f"programs is {programs!r}; expected an integer >= 1.")
+    whole("programs", programs)
     began, best = time.perf_counter(), network
     fits = _loss(network, X, y, loss)
     limit = fits if max_loss is None else float(max_loss)
