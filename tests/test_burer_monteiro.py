@@ -13,6 +13,7 @@ from lmikit._arrays import array_module
 from lmikit.certificates import verify
 from lmikit.methods import _lipsdp
 from lmikit.methods._gate_dual import GateAscent, GateChain
+from lmikit.methods._gate_polish import corrected
 from lmikit.methods._recursion import chain_of
 
 ROUNDING = 1e-8  # of a value that a hundred rows of products give
@@ -133,6 +134,60 @@ def test_on_another_array_module(monkeypatch):
         found, expected = (method.propose(network) for method in (there, here))
         assert found.rho == pytest.approx(expected.rho, rel=3e-6)
         assert found.optimum_at_least == pytest.approx(expected.optimum_at_least, rel=3e-6)
+
+
+@pytest.mark.parametrize("slopes", [(0.0, 1.0), (-0.2, 0.9)], ids=str)
+def test_corrected_multipliers_close_the_gap_of_deep_chains(monkeypatch, slopes):
+    registered(monkeypatch)
+    network = gaussian(8, (4, *[8] * 16, 1), *slopes)
+    exact = LipSDP(tol=1e-9).propose(network, solver=lmikit.solvers.LowRank(tol=1e-9))
+    optimum = exact.optimum_at_least
+    for name in ("numpy", "strict")[: 1 if slopes[0] else 2]:
+        seen: list[Progress] = []
+        method = BurerMonteiro(gap=1e-7, max_passes=200, array_module=name)
+        witness = method.propose(network, progress=seen.append)
+        bound, lower = verify(network, witness).bound, witness.optimum_at_least
+        assert optimum * (1.0 - ROUNDING) <= bound <= lower * (1.0 + 3e-7)
+        assert lower <= verify(network, exact).bound * (1.0 + ROUNDING)
+        lowers = [p.bound_on_optimum for p in seen]
+        assert lowers == sorted(lowers)
+
+
+@pytest.mark.parametrize("slopes", [(0.0, 1.0), (-0.3, 1.0)], ids=str)
+def test_corrections_lift_the_least_eigenvalue_and_give_columns_of_the_dual(slopes):
+    """One step moves M(rho, t) nearer to the feasible set, and its X gives gates about as good."""
+    network = gaussian(9, (3, 8, 9, 7, 6, 2), *slopes)
+    gates, chain = gates_of(network), chain_of(network)
+    ascent = GateAscent(gates, 8)
+    for _ in range(8):
+        ascent.step()
+    floors = [np.zeros(w.shape[0]) for w in network.weights[:-1]]
+    d, rho = gates.inverse_multipliers(ascent.point.x, floors), ascent.point.value
+    values, before = gates.values(ascent.point.x), least_eigenvalue(network, *slopes, d, rho)
+    assert before < 0.0
+    found = corrected(
+        gates.am, gates.weights, (chain.centre, chain.radius), values, rho, d, -before, curvature=10.0
+    )
+    assert least_eigenvalue(network, *slopes, found.d, found.rho) > 0.5 * before
+    assert gates.at(gates.gates(found.values)).value > 0.99 * rho
+    assert gates.at(gates.gates(values)).value == pytest.approx(rho, rel=1e-12)  # gates are found again
+
+
+def least_eigenvalue(network, alpha, beta, d, rho):
+    """Of E_0'E_0 - Y'Y/rho + sum A_a/d_a, scaled to a unit diagonal of multipliers; d_a = rho/t_a."""
+    sizes = [w.shape[1] for w in network.weights]
+    starts = np.cumsum([0, *sizes])
+    scale = np.concatenate([np.ones(sizes[0]), *d]) ** 0.5
+    M = np.diag(np.repeat([1.0, 0.0], [sizes[0], starts[-1] - sizes[0]]))
+    for k, (W, x) in enumerate(zip(network.weights[:-1], d, strict=True)):
+        v, w = np.zeros((x.size, starts[-1])), np.zeros((x.size, starts[-1]))
+        v[:, starts[k] : starts[k + 1]] = W
+        w[:, starts[k + 1] : starts[k + 2]] = np.eye(x.size)
+        low, high = (w - alpha * v) / x[:, None], w - beta * v
+        M += 0.5 * (low.T @ high + high.T @ low)
+    Y = network.weights[-1]
+    M[starts[-2] :, starts[-2] :] -= Y.T @ Y / rho
+    return np.linalg.eigvalsh(M * scale * scale[:, None])[0]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ..network import Network
 from ..solvers import AbstractSolver
 from ._eclipse_pass import fast_pass
 from ._gate_dual import GateAscent, GateChain
+from ._gate_polish import corrected
 from ._graph import factored_gain
 from ._proposal import AbstractChainMethod, Run, proposed_witness
 from ._recursion import COMPACT_RATIO, EliminatedChain, Evaluation, chain_of
@@ -28,6 +29,14 @@ _FIRST_CHECK = 40  # passes before the multipliers are tried; each later trial c
 _LEAST_PASSES = 5  # whose multipliers are worth a trial where time runs out
 _LEAST_TILT, _FIRST_TILT, _MOST_TILT = 1e-12, 4e-3, 2.0
 _TILT_FACTOR = 4.0
+# Corrections of multipliers (`_gate_polish`): passes before the first, and gap times hidden layers from which
+# it is worth its price; passes between two of them, doubled after one that was refused; neurons beyond which
+# their blocks take too much memory
+_CORRECTED_FROM, _CORRECTED_GAP, _BETWEEN, _MOST_BETWEEN = 80, 0.4, 10, 80
+_MOST_CORRECTED = 20_000
+_CURVATURE, _LEAST_CURVATURE = 10.0, 5.0
+_EASED, _TIGHTENED = 0.7, 3.0  # its factors after a step that lowers the bound, and after any other
+_CURVATURE_LIMIT = 1e3  # beyond, the multipliers of the ascent are the better start
 _SLOW = 0.7  # of the gap that is left after twice the passes shows that the rank is too small
 
 
@@ -116,6 +125,7 @@ class BurerMonteiro(AbstractChainMethod):
         ascent = GateAscent(gates, max(_FIRST_RANK, round(_RANK_GROWTH * math.sqrt(gates.size))))
         floors = [k * m for k, m in zip(chain.kappa, chain.gain, strict=True)]
         scale, check, last, lower = sum(chain.layer_pow2), _FIRST_CHECK, math.inf, ascent.point.value
+        corrections: _Corrections | None = None
         for count in range(1, self.max_passes + 1):
             ascent.step()
             lower = max(lower, ascent.point.value)
@@ -125,14 +135,60 @@ class BurerMonteiro(AbstractChainMethod):
                 continue
             if run.over and count < _LEAST_PASSES:
                 break
-            primal.tried(gates.inverse_multipliers(ascent.point.x, floors), run)
+            if corrections is None:
+                primal.tried(gates.inverse_multipliers(ascent.point.x, floors), run)
+            elif not run.over:
+                corrections.step(ascent, run)
+            lower = max(lower, ascent.point.value)
             gap = math.sqrt(primal.best.rho / lower) - 1.0 if lower > 0.0 else math.inf
             if over or gap <= self.gap:
                 break
-            if gap > _SLOW * last and 2 * ascent.rank <= gates.size:
+            check = 2 * count
+            if (
+                corrections is None
+                and _near(count, gap * chain.hidden_layers)
+                and gates.size <= _MOST_CORRECTED
+            ):
+                corrections = _Corrections(gates, primal, floors)
+            if corrections is not None:
+                check = count + corrections.between
+            elif gap > _SLOW * last and 2 * ascent.rank <= gates.size:
                 ascent.widen(2 * ascent.rank)
-            check, last = 2 * count, gap
+            last = gap
         return primal.best, lower
+
+
+def _near(count: int, gap: float) -> bool:
+    return count >= _CORRECTED_FROM and gap <= _CORRECTED_GAP
+
+
+class _Corrections:
+    """Steps of `_gate_polish` from the best multipliers, each damped as much as the last ones needed."""
+
+    def __init__(self, gates: GateChain, primal: "_Primal", floors: Sequence[np.ndarray]) -> None:
+        self._gates, self._primal, self._floors = gates, primal, floors
+        self._from: tuple[list[np.ndarray], float] | None = None  # d, rho
+        self._shift, self._curvature, self.between = primal.tilt, _CURVATURE, _BETWEEN
+
+    def step(self, ascent: GateAscent, run: Run) -> None:
+        """One correction; its X becomes the point of the ascent where the value of its gates is higher."""
+        gates, before, chain = self._gates, self._primal.best.rho, self._primal.chain
+        d, rho = self._from or (gates.inverse_multipliers(ascent.point.x, self._floors), ascent.point.value)
+        found = corrected(
+            gates.am, gates.weights, (chain.centre, chain.radius), gates.values(ascent.point.x), rho, d,
+            self._shift, self._curvature,
+        )  # fmt: skip
+        if found is not None:
+            ascent.offer(gates.at(gates.gates(found.values)))
+            self._primal.tried(found.d, run)
+        if found is not None and self._primal.best.rho < before:
+            self._from, self._shift, self.between = (found.d, found.rho), self._primal.tilt, _BETWEEN
+            self._curvature = max(_EASED * self._curvature, _LEAST_CURVATURE)
+            return
+        self._curvature *= _TIGHTENED
+        self.between = min(2 * self.between, _MOST_BETWEEN)
+        if self._curvature > _CURVATURE_LIMIT:
+            self._from, self._curvature = None, _CURVATURE
 
 
 class _Primal:
@@ -141,12 +197,12 @@ class _Primal:
     def __init__(
         self, am: ArrayModule, weights: Sequence[Any], chain: EliminatedChain, best: Evaluation
     ) -> None:
-        self._am, self._weights, self._chain, self.best = am, weights, chain, best
-        self._tilt = _FIRST_TILT
+        self._am, self._weights, self.chain, self.best = am, weights, chain, best
+        self.tilt = _FIRST_TILT
 
     def tried(self, d: Sequence[np.ndarray], run: Run) -> None:
         """Looks for the tilt of least rho, from a little less than the last one on, until `run` is over."""
-        tilt = self._tilt
+        tilt = self.tilt
         rho = self._accepted(d, tilt)
         if rho is None:
             while rho is None:
@@ -161,12 +217,12 @@ class _Primal:
                 if less is None or less >= rho:
                     break
                 tilt, rho = tilt / _TILT_FACTOR, less
-        self._tilt = max(tilt / _TILT_FACTOR, _LEAST_TILT)
+        self.tilt = max(tilt / _TILT_FACTOR, _LEAST_TILT)
 
     def _accepted(self, d: Sequence[np.ndarray], tilt: float) -> float | None:
         """The least rho with Lambda_k (1 + tilt)^-k, kept where it is the best; None if infeasible."""
         tilted = [x * (1.0 + tilt) ** k for k, x in enumerate(d, start=1)]
-        rho = _least_rho(self._am, self._weights, self._chain, tilted)
+        rho = _least_rho(self._am, self._weights, self.chain, tilted)
         if rho is not None and rho < self.best.rho:
             self.best = dataclasses.replace(self.best, rho=rho, d=tuple(tilted))
         return rho

@@ -65,6 +65,17 @@ class GateChain(AbstractGates):
         norms[self._rows[0]] = _norm(self.am.xp, x[self._rows[0]])
         return x / self.am.xp.maximum(norms, _TINY)
 
+    def values(self, x: Any) -> list[Any]:
+        """The columns V of the point x by layers, the input first."""
+        return self._forward(x)[1]
+
+    def gates(self, values: Sequence[Any]) -> Any:
+        """The gates nearest to columns V that need not satisfy the constraints: s along w - c u."""
+        rest = [values[0]]
+        for k, w in enumerate(values[1:]):
+            rest.append(w - self._centre[k] * self.am.product(self.weights[k], values[k]))
+        return self.unit(self.am.xp.concatenate(rest))
+
     def at(self, x: Any) -> GatePoint:
         """Value and image of the point x."""
         u, _, lengths, y = self._forward(x)
@@ -167,6 +178,12 @@ class GateAscent:
                 return
             self._forget()
         self._plain(residual)
+
+    def offer(self, point: GatePoint) -> None:
+        """Goes on from `point`, of any rank, if its value is higher."""
+        if point.value > self.point.value:
+            self.point = point
+            self._forget()
 
     def _plain(self, residual: Any) -> None:
         """The image itself, or a point on the way to it, along which the value rises at first."""
