@@ -173,3 +173,16 @@ def test_a_kind_of_group_that_gates_do_not_fit_gives_no_lower_end(monkeypatch):
     assert dual_gain(graph, FOREVER, 5) is None
     with pytest.raises(InputError):
         GateGraph(graph)
+
+
+def test_neurons_of_any_scale_cost_nothing():
+    rng = np.random.default_rng(7)
+    g = GraphBuilder()
+    s = g.input(5)
+    for _ in range(4):
+        scales = 2.0 ** rng.integers(-12, 12, 14)
+        inner, outer = rng.standard_normal((14, 5)), rng.standard_normal((5, 14)) / 8.0
+        s = g.relu(s + (outer / scales) @ g.relu((scales[:, None] * inner) @ s))
+    witness = LipSDP().propose_graph(g.output(s))
+    assert witness.produced_by == "LipSDP (neuron), BurerMonteiro"
+    assert gap_of_graph(witness) <= 1e-7

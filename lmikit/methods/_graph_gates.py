@@ -27,7 +27,7 @@ from ._gates import AbstractGates, GatePoint
 __all__ = ["GateGraph"]
 
 _TINY = 1e-290
-_RELATIVE_FLOOR = 1e-6  # of the largest |u| and |g| of a node: rounding or a point of low rank decides below
+_RELATIVE_FLOOR = 1e-11  # of the largest |u| and |g| of a node, whose neurons may differ as widely in scale
 _EXACT = 1e-12  # to which N'C and B fit each other
 
 
