@@ -21,7 +21,8 @@ from lmikit.methods import AbstractMethod
 from lmikit.solvers import LowRank
 
 TARGET = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results" / "first_order.md"
-SMALL = ("random_4x400", "random_19x80", "random_49x80", "random_25x200", "random_25x400")
+DEPTHS = ("random_20x40", "random_50x40", "random_100x40", "random_200x40")
+SMALL = (*DEPTHS, "random_19x80", "random_49x80", "random_4x400", "random_25x400", "random_2x2000")
 LARGE = "random_25x2000"
 
 
@@ -39,8 +40,8 @@ def wide_network(hidden: int, width: int) -> Network:
     return Network.from_arrays(weights)
 
 
-def row(name: str, network: Network, method: AbstractMethod, **options: object) -> str:
-    """One line of the table; the numbers are those of one process, memory its peak so far."""
+def row(name: str, network: Network, method: AbstractMethod, **options: object) -> tuple[str, float]:
+    """One line of the table (memory is the process's peak so far), and the CPU seconds of the search."""
     wall, cpu = time.perf_counter(), time.process_time()
     witness = method.propose(network, **options)  # type: ignore[arg-type]
     searched = time.perf_counter(), time.process_time()
@@ -48,11 +49,28 @@ def row(name: str, network: Network, method: AbstractMethod, **options: object) 
     done = time.perf_counter(), time.process_time()
     lower = witness.optimum_at_least or float("nan")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return (
+    line = (
         f"| {name.removeprefix('random_')} | {network.hidden_neurons} | {witness.produced_by} | {bound:.9g} "
         f"| {lower:.9g} | {bound / lower - 1.0:.1e} | {searched[0] - wall:.1f} ({searched[1] - cpu:.1f}) "
         f"| {done[0] - searched[0]:.1f} ({done[1] - searched[1]:.1f}) | {memory:.1f} |"
     )
+    return line, searched[1] - cpu
+
+
+def growth(seconds: dict[str, float]) -> list[str]:
+    """The exponent of the CPU seconds of `LipSDP()` against depth at width 40, where two or more were run."""
+    depths = {
+        int(name.removeprefix("random_").split("x")[0]): seconds[name] for name in DEPTHS if name in seconds
+    }
+    if len(depths) < 2:
+        return []
+    first, last = min(depths), max(depths)
+    slope = np.log(depths[last] / depths[first]) / np.log(last / first)
+    return [
+        "",
+        f"CPU seconds of the search of `LipSDP()` grow like depth^{slope:.2f} from {first} to {last} hidden "
+        "layers of 40.",
+    ]
 
 
 def main() -> int:
@@ -60,7 +78,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="add 25 hidden layers of 2000 (minutes)")
     parser.add_argument("--only", nargs="*", default=None, help="names such as random_25x400")
     parser.add_argument("--gap", type=float, default=1e-3, help="where BurerMonteiro stops")
-    parser.add_argument("--without-peers", action="store_true", help="BurerMonteiro alone")
+    parser.add_argument("--without-peers", action="store_true", help="without LowRank")
     options = parser.parse_args()
     names = [*SMALL, LARGE] if options.full else list(SMALL)
     names = names if options.only is None else options.only
@@ -80,15 +98,22 @@ def main() -> int:
         "| hidden layers | neurons | method | bound | lower end | gap | search | proof | memory |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
+    seconds: dict[str, float] = {}
     for name in names:
         hidden, width = (int(part) for part in name.removeprefix("random_").split("x"))
         network = stored_network(name) if hidden * width <= 10_000 else wide_network(hidden, width)
         methods: list[tuple[AbstractMethod, dict[str, object]]] = [(BurerMonteiro(gap=options.gap), {})]
-        if hidden * width <= 10_000 and not options.without_peers:
-            methods += [(LipSDP(), {}), (LipSDP(), {"solver": LowRank()})]
+        if hidden * width <= 10_000:
+            methods.append((LipSDP(), {}))
+            if not options.without_peers:
+                methods.append((LipSDP(), {"solver": LowRank()}))
         for method, given in methods:
-            lines.append(row(name, network, method, **given))
-            print(lines[-1], flush=True)
+            line, cpu = row(name, network, method, **given)
+            if isinstance(method, LipSDP) and not given:
+                seconds[name] = cpu
+            lines.append(line)
+            print(line, flush=True)
+    lines += growth(seconds)
     TARGET.write_text("\n".join([*lines, ""]), encoding="utf-8")
     return 0
 
