@@ -32,7 +32,7 @@ _TILT_FACTOR = 4.0
 # Corrections of multipliers (`_gate_polish`): passes before the first, and gap times hidden layers from which
 # it is worth its price; passes between two of them, doubled after one that was refused; neurons beyond which
 # their blocks take too much memory
-_CORRECTED_FROM, _CORRECTED_GAP, _BETWEEN, _MOST_BETWEEN = 80, 0.4, 10, 80
+_CORRECTED_FROM, _CORRECTED_GAP, _BETWEEN, _MOST_BETWEEN = 80, 0.4, 10, 40
 _MOST_CORRECTED = 20_000
 _CURVATURE, _LEAST_CURVATURE = 10.0, 5.0
 _EASED, _TIGHTENED = 0.7, 3.0  # its factors after a step that lowers the bound, and after any other
