@@ -53,19 +53,50 @@ def graph_bound(
         if not isinstance(method, SpectralProduct):
             _log.warning("%s needs dense blocks; norms along paths are proven instead", method.label)
         return _along_paths(graph)
+    started = time.perf_counter()
     try:
-        witness = method.propose_graph(
-            graph, norm=norm, solver=solver, time_limit=time_limit, progress=progress
-        )
-        certificate = verify_graph(graph, witness)
-    except (NotCertified, SolveFailed) as error:
-        if norm != _L2 or (isinstance(error, SolveFailed) and solver is not None):
+        certificate = _proven(graph, method, norm, solver, time_limit, progress)
+    except NotCertified as error:
+        if norm != _L2 or solver is not None or not isinstance(method, LipSDP):
+            return _instead(graph, method, norm, error)
+        left = None if time_limit is None else max(time_limit - (time.perf_counter() - started), 1e-3)
+        try:  # the multipliers of an interior point are never at the boundary
+            certificate = _proven(graph, method, norm, LowRank(), left, progress)
+        except (NotCertified, SolveFailed):
+            return _instead(graph, method, norm, error)
+    except SolveFailed as error:
+        if solver is not None:
             raise
-        _log.warning("%s gave no bound (%s); norms along paths are proven instead", method.label, error)
-        return _along_paths(graph)
-    if norm != _L2 or witness.kind == "norms" or certificate.bound <= _BELOW * gains_along_paths(graph)[-1]:
+        return _instead(graph, method, norm, error)
+    if (
+        norm != _L2
+        or certificate.witness.kind == "norms"
+        or certificate.bound <= _BELOW * gains_along_paths(graph)[-1]
+    ):
         return certificate
     return min(certificate, _along_paths(graph), key=lambda c: c.bound)
+
+
+def _proven(
+    graph: Graph,
+    method: AbstractMethod,
+    norm: tuple[float, float],
+    solver: AbstractSolver | None,
+    time_limit: float | None,
+    progress: ProgressCallback | None,
+) -> GraphCertificate:
+    witness = method.propose_graph(graph, norm=norm, solver=solver, time_limit=time_limit, progress=progress)
+    return verify_graph(graph, witness)
+
+
+def _instead(
+    graph: Graph, method: AbstractMethod, norm: tuple[float, float], error: Exception
+) -> GraphCertificate:
+    """The norms along paths where they are in the norm that was asked for; raises the error otherwise."""
+    if norm != _L2:
+        raise error
+    _log.warning("%s gave no bound (%s); norms along paths are proven instead", method.label, error)
+    return _along_paths(graph)
 
 
 def _along_paths(graph: Graph) -> GraphCertificate:

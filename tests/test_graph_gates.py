@@ -6,7 +6,7 @@ from graph_helpers import random_graph, residual_net
 from torus_helpers import random_network
 
 import lmikit
-from lmikit import BurerMonteiro, GraphBuilder, InputError, LipSDP, OptionError, SolveFailed
+from lmikit import BurerMonteiro, GraphBuilder, InputError, LipSDP, OptionError, SolveFailed, lipschitz
 from lmikit._arrays import array_module
 from lmikit._torus_api import _per_neuron
 from lmikit.certificates.graph import verify_graph
@@ -19,7 +19,7 @@ from lmikit.methods._graph_gates import GateGraph
 from lmikit.methods._proposal import Run
 from lmikit.methods._recursion import chain_of
 from lmikit.network import DenseMap
-from lmikit.nonlinear import SortGroups
+from lmikit.nonlinear import MaxMinPairs, SortGroups
 from lmikit.solvers import Clarabel, LowRank
 from lmikit.torus import torus_form
 
@@ -186,3 +186,28 @@ def test_neurons_of_any_scale_cost_nothing():
     witness = LipSDP().propose_graph(g.output(s))
     assert witness.produced_by == "LipSDP (neuron), BurerMonteiro"
     assert gap_of_graph(witness) <= 1e-7
+
+
+def test_a_layer_that_cancels_before_the_output_costs_nothing():
+    rng = np.random.default_rng(0)
+    g = GraphBuilder()
+    x = g.input(3)
+    both_rows_equal = np.ones((2, 2)) @ g.apply("relu", rng.standard_normal((2, 3)) @ x)
+    s = rng.standard_normal((2, 3)) @ x + both_rows_equal
+    k = g.apply("relu", rng.standard_normal((4, 2)) @ (rng.standard_normal((2, 3)) @ x))
+    graph = g.output(np.array([[1.0, -1.0]]) @ s + rng.standard_normal((1, 4)) @ k)
+    found, other = lipschitz(graph), lipschitz(graph, solver=LowRank())
+    assert found.bound <= other.bound * (1.0 + 1e-6)
+    assert found.witness.optimum_at_least <= other.bound
+
+
+def test_no_lower_end_is_above_the_bound_beside_it():
+    rng = np.random.default_rng(1)
+    g = GraphBuilder()
+    v = g.input(3)
+    for _ in range(3):
+        v = g.apply(MaxMinPairs(), rng.standard_normal((4, v.size)) * 20.0 @ v)
+    graph = g.output(rng.standard_normal((2, 4)) @ v)
+    for tol in (1e-3, 1e-7):
+        found = lipschitz(graph, LipSDP(tol=tol), solver=Clarabel(tol=tol))
+        assert found.witness.optimum_at_least <= found.bound

@@ -13,6 +13,7 @@ satisfies <|N'W|^2 - |N'U|^2> = 0 and B'(W - U) = 0, so that every S is feasible
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = ["GateGraph"]
 
 _TINY = 1e-290
 _RELATIVE_FLOOR = 1e-11  # of the largest |u| and |g| of a node, whose neurons may differ as widely in scale
+_LEAST_SHARE = 1e-12  # of a node in rho, below which its multipliers are not read off
 _EXACT = 1e-12  # to which N'C and B fit each other
 
 
@@ -125,14 +127,15 @@ class GateGraph(AbstractGates):
     def multipliers(self, x: Any) -> tuple[float, dict[int, np.ndarray]]:
         """The value rho, and per node with slopes Lambda = |g| / (2 rho r |u|) of its gated channels.
 
-        |u| and |g| are kept away from 0, where rounding or a point of low rank decides about them.
+        |u| and |g| are kept away from 0, where rounding or a point of low rank decides about them; a node
+        that the output does not depend on, or that does not move, gets what costs next to nothing.
         """
         found, result = self._passed(x), {}
         for k, bend in self.bends.items():
             u = found.lengths[k][:, 0, 0]
             g = _lengths(found.behind[k])[:, 0, 0] if k in found.behind else np.zeros_like(u)
             u, g = (np.maximum(v, max(_RELATIVE_FLOOR * v.max(initial=0.0), _TINY)) for v in (u, g))
-            result[k] = g / (2.0 * found.value * bend.radius[:, 0, 0] * u)
+            result[k] = _weighed(u, g / (2.0 * found.value), bend.radius[:, 0, 0])
         return found.value, result
 
     def _own(self, bend: _Bend, x: np.ndarray) -> np.ndarray:
@@ -159,6 +162,19 @@ class GateGraph(AbstractGates):
         y = self.graph.pushed(x[: self.graph.input_dim], forward)[-1]
         first = self.graph.pulled(2.0 * y, backward)
         return _GatePass(before, lengths, behind, first, float((y * y).sum()))
+
+
+def _weighed(u: np.ndarray, g: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """g / (r u), where that is not of a node with a negligible share in the optimum, g r u in units of rho.
+
+    There neither the one nor the other is known: the multipliers' forms get a share of their own, or where u
+    is nothing what bounds the node's part of the output by such a share.
+    """
+    if (g * radius * u).max(initial=1.0 if not u.size else 0.0) > _LEAST_SHARE:
+        return np.asarray(g / (radius * u))
+    if u.max() > math.sqrt(_TINY):
+        return np.asarray(_LEAST_SHARE / np.square(radius * u))
+    return np.square(g) / _LEAST_SHARE if g.max() > math.sqrt(_TINY) else np.ones_like(g)
 
 
 def _bend(node: Apply, start: int, depth: int) -> _Bend:
