@@ -107,6 +107,7 @@ def lipschitz(
     Raises InputError (not a Network), OptionError (not a method, or a solver for a method
     that uses none), SolveFailed (infeasible, unbounded or failed solve) and NotCertified.
     """
+    check_time_limit("lipschitz", time_limit)
     default = method is None
     method = LipSDP() if method is None else method
     if isinstance(network, LinearFractional):
@@ -114,7 +115,7 @@ def lipschitz(
         if norm is not None or region is not None:
             raise OptionError("norm or region is given with an implicit network; its bound is l2 and global.")
         return implicit_bound(network, method, solver=solver, time_limit=time_limit, progress=progress)
-    _require_network(network)
+    require_network(network)
     _require_method(method, solver)
     if region is not None:
         if not isinstance(network, Network) or norm is not None:
@@ -150,6 +151,8 @@ def lower_bound(
     Equal arguments give equal results unless `time_limit` (seconds) cuts the search short. Raises
     InputError for slope classes, which have no forward pass, and for narrowed slopes.
     """
+    require_network(network)
+    check_time_limit("lower_bound", time_limit)
     search = graph_lower_bound if isinstance(network, Graph) else chain_lower_bound
     return search(network, starts=starts, steps=steps, seed=seed, time_limit=time_limit)  # type: ignore[arg-type]
 
@@ -195,7 +198,7 @@ def compare(
     `solver` and `time_limit` go to the methods that use a solver; `lower` adds the sampled
     lower bound.
     """
-    _require_network(network)
+    require_network(network)
     rows = []
     for method in methods_for(network) if methods is None else methods:
         if method is not None:
@@ -310,7 +313,7 @@ def _row(
     return ComparisonRow(label, bound, time.perf_counter() - start, reason)
 
 
-def _require_network(network: Any) -> None:
+def require_network(network: Any) -> None:
     if not isinstance(network, (Network, Graph)):
         how = "Build one with Network.from_arrays(weights, biases, activation)."
         if isinstance(network, str | os.PathLike):

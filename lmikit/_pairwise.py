@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._api import lipschitz
+from ._api import lipschitz, require_network
 from ._errors import InputError
 from ._proving import least_proven
 from ._witness import Witness
@@ -82,6 +82,7 @@ def pairwise_bounds(
     Raises InputError for a certificate of another network, fewer than two outputs or witnesses that do not
     fit, and what `lipschitz` raises.
     """
+    require_network(network)
     pairs_count = network.output_dim * (network.output_dim - 1) // 2
     if witnesses is not None:
         if isinstance(network, Graph):

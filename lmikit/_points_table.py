@@ -58,6 +58,11 @@ class PointTable:
         return float(((self.verdict == "proven") & self.right).mean())
 
     @property
+    def attacks(self) -> bool:
+        """Whether an attack was tried on any input; none is where radii are looked for."""
+        return any(math.isfinite(r.attack_margin) for r in self.results)
+
+    @property
     def attacked_accuracy(self) -> float:
         """The fraction that is right and not refuted: an upper bound of the robust accuracy."""
         return float(((self.verdict != "refuted") & self.right).mean())
@@ -72,7 +77,7 @@ class PointTable:
             f"{int((self.verdict == v).sum())} {v}" for v in ("proven", "refuted", "undecided")
         )
         accuracies = f"clean {self.clean_accuracy:.4f}, certified {self.certified_accuracy:.4f}"
-        if any(math.isfinite(r.attack_margin) for r in self.results):  # none where radii are looked for
+        if self.attacks:
             accuracies += f", attacked {self.attacked_accuracy:.4f}"
         return f"{len(self.verdict)} inputs: {counts}\naccuracy: {accuracies}"
 

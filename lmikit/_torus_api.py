@@ -71,7 +71,7 @@ def torus_lipschitz(
     if progress is not None:
         progress(Progress("Fast on the torus", 0, objective=fast.d_out**0.5, seconds=seconds))
     left = None if time_limit is None else time_limit - seconds
-    if (left is not None and left <= 0.0 and warm is None) or not _solvable(form):
+    if (left is not None and left <= 0.0 and warm is None) or not _solvable(form) or not _moves(form.graph):
         return verify_torus(network, fast)
     try:
         solve = exchanged if form.head is None else headed
@@ -83,6 +83,16 @@ def torus_lipschitz(
     except LmikitError as error:
         _log.warning("the torus LMI gave no bound (%s); Fast is proven instead", error)
     return verify_torus(network, fast)
+
+
+def _moves(graph: Graph) -> bool:
+    """Whether the output depends on the input where slopes are generic: with a zero map on every path the
+    LMI has no scale, and nothing to search for."""
+    rng = np.random.default_rng(0)
+    moved = graph.pushed(
+        rng.standard_normal((graph.input_dim, 1)), lambda node, k, v: v * rng.standard_normal(v.shape)
+    )
+    return bool(moved[-1].any())
 
 
 def _per_neuron(form: TorusForm, time_limit: float | None) -> float | None:

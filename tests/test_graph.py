@@ -231,3 +231,14 @@ def test_sizes_of_inputs_may_be_numpy_integers():
     builder = GraphBuilder()
     graph = builder.output(builder.relu(builder.input(np.int64(3))))
     assert (graph.input_dim, type(graph.input_dim)) == (3, int)
+
+
+def test_numbers_scale_values():
+    g = GraphBuilder()
+    v = g.input(2)
+    graph = g.output(v + 0.5 * g.relu(2 * v) - v * np.float64(0.25))
+    x = np.array([[1.0, -2.0], [-3.0, 4.0]]).T
+    assert np.array_equal(graph.values(x)[-1], x + 0.5 * np.maximum(2 * x, 0.0) - 0.25 * x)
+    for factor in (np.nan, "2", v, np.ones(2)):
+        with pytest.raises(InputError, match="finite number"):
+            v * factor

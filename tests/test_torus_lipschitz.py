@@ -269,3 +269,12 @@ def test_a_layer_scaled_by_a_power_of_two_scales_the_bound(head):
         assert found.bound == pytest.approx(np.ldexp(plain, sum(powers)), rel=1e-4 if head else 1e-6)
         assert lmikit.check(found, subject)
         assert lmikit.check(found, subject, exact=True)
+
+
+def test_a_constant_network_has_a_bound_and_no_search():
+    rng = np.random.default_rng(0)
+    nothing = Convolution2d(np.zeros((2, 2, 3, 3)), (2, 4, 4), padding=1)
+    first, last = conv(rng, 2, (1, 4, 4), 3, padding=1), conv(rng, 1, (2, 4, 4), 3, padding=1)
+    found = lmikit.torus_lipschitz(Network.from_arrays([first, nothing, last], activation="relu"))
+    assert found.bound >= 0.0
+    assert found.witness.optimum_at_least is None

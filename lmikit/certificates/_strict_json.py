@@ -6,9 +6,7 @@ InputError that names the field.
 
 import base64
 import binascii
-import functools
 import hashlib
-import importlib.metadata
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .._errors import InputError
+from .._version import __version__
 
 __all__ = [
     "DTYPES",
@@ -201,10 +200,6 @@ def optional_out(value: float | None) -> str | None:
     return None if value is None or not np.isfinite(value) else float(value).hex()
 
 
-@functools.cache
 def tool_version() -> str:
-    """The version of the installed package."""
-    try:
-        return importlib.metadata.version("lmikit")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    """The version that writes the file."""
+    return __version__

@@ -86,7 +86,7 @@ def _json(table: PointTable, semantics: str) -> dict[str, Any]:
         "semantics": semantics,
         "clean_accuracy": table.clean_accuracy,
         "certified_accuracy": table.certified_accuracy,
-        "attacked_accuracy": table.attacked_accuracy,
+        "attacked_accuracy": table.attacked_accuracy if table.attacks else None,
         "points": [
             {
                 "verdict": r.verdict,

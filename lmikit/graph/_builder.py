@@ -8,6 +8,8 @@ net = g.output(W2 @ (x + W1 @ h))
 
 import dataclasses
 import itertools
+import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,7 @@ _LARGEST_UNROLLED = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Value:
-    """A value inside a graph, maps of nodes plus a bias: `W @ v`, `v + w`, `v - w`, `v[2:5]`, `-v`."""
+    """A value inside a graph, maps of nodes plus a bias: `W @ v`, `v + w`, `v[2:5]`, `-v`, `0.5 * v`."""
 
     builder: "GraphBuilder"
     size: int
@@ -73,6 +75,17 @@ class Value:
 
     def __neg__(self) -> "Value":
         return (-sp.eye_array(self.size)) @ self
+
+    def __mul__(self, factor: Any) -> "Value":
+        """The value times a number; nothing else is affine."""
+        if not isinstance(factor, numbers.Real) or not math.isfinite(factor):
+            raise InputError(
+                f"a value of a graph is multiplied by {factor!r}; expected a finite number, or "
+                "W @ value for a matrix."
+            )
+        return (float(factor) * sp.eye_array(self.size)) @ self
+
+    __rmul__ = __mul__
 
     def __sub__(self, other: Any) -> "Value":
         return self + (-other if isinstance(other, Value) else -np.asarray(other))

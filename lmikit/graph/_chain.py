@@ -72,5 +72,5 @@ def _layer(affine: tuple[AbstractLinearMap, np.ndarray], activation: Activation,
 def _needs_chain(reason: str) -> InputError:
     return InputError(
         f"this needs a chain; the graph is none: {reason}. "
-        "Of the bounds, LipSDP() and SpectralProduct() take graphs."
+        "Of the bounds, LipSDP(), BurerMonteiro() and SpectralProduct() take graphs."
     )

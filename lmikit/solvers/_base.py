@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from .._errors import BackendMissing, InputError, OptionError
 from .._progress import ProgressCallback
+from .._version import __version__
 from ..lmi import SDP, ConicProgram, Solution
 
 __all__ = ["AbstractSolver", "check_time_limit", "each_end"]
@@ -150,8 +151,10 @@ class AbstractSolver(abc.ABC):
     @classmethod
     def version(cls) -> str | None:
         """The installed version of the module, or None; our own solvers have lmikit's."""
+        if cls.module == "numpy":
+            return __version__
         try:
-            return importlib.metadata.version("lmikit" if cls.module == "numpy" else cls.module)
+            return importlib.metadata.version(cls.module)
         except importlib.metadata.PackageNotFoundError:
             return None
 

@@ -201,6 +201,8 @@ class _InteriorRun:
                 bound = max(bound, value + float(residual @ point.y) - _NEAR * self.nearness * doubt)
         if point.feasible and objective < self.best[0]:
             self.best = (objective, point.y)
+        if self.best_bound > self.best[0] + 1e-9 * scale:  # refuted by what was found since
+            self.best_bound = -math.inf
         if bound <= self.best[0] + 1e-9 * scale:  # above any feasible objective it is rounding
             self.best_bound = max(self.best_bound, bound)
         return _InteriorMeasures(objective, bound, scale, mu, doubt, ray)
