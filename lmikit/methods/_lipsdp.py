@@ -39,7 +39,7 @@ _NEAR_ENOUGH = 4.0  # times the tolerance: a gap from which no other solver is a
 _FACTORED, _ONLY_FACTORED = 300, 10_000
 _DEEPEST_STACKED = 10  # hidden layers of small networks; the gates of deep narrow ones stop late
 _MOST_STACKED = 64  # networks at once: beyond it nothing is gained, and arrays leave the cache
-_STACKED_PASSES, _FACTORED_PASSES = 160, 1200  # what has not come near enough by then rarely does
+_STACKED_PASSES, _FACTORED_PASSES = 160, 2000  # what has not come near enough by then rarely does
 _FACTORED_GAP = 1e-3  # of networks beyond the reach of other solvers, where no tolerance is given
 _LEAST_FACTORED = 1e-8  # a tolerance that the headroom of its proposals would hide
 
