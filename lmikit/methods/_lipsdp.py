@@ -40,6 +40,7 @@ _FACTORED, _ONLY_FACTORED = 300, 10_000
 _DEEPEST_STACKED = 10  # hidden layers of small networks; the gates of deep narrow ones stop late
 _MOST_STACKED = 64  # networks at once: beyond it nothing is gained, and arrays leave the cache
 _STACKED_PASSES, _FACTORED_PASSES = 160, 2000  # what has not come near enough by then rarely does
+_WITHIN = 0.25  # of what is near enough in rho, twice of it: the headroom of proposals comes on top
 _FACTORED_GAP = 1e-3  # of networks beyond the reach of other solvers, where no tolerance is given
 _LEAST_FACTORED = 1e-8  # a tolerance that the headroom of its proposals would hide
 
@@ -173,7 +174,8 @@ class LipSDP(AbstractMethod):
         elif self._tol < _LEAST_FACTORED:
             return None
         else:
-            method = BurerMonteiro(gap=0.5 * self._tol * _NEAR_ENOUGH, max_passes=_FACTORED_PASSES)
+            gap = _WITHIN * self._tol * _NEAR_ENOUGH
+            method = BurerMonteiro(gap=gap, max_passes=_FACTORED_PASSES)
         found = method.propose(network, time_limit=clock.left(), progress=progress)
         return dataclasses.replace(found, produced_by=f"{self.label}, {method.label}")
 
