@@ -200,8 +200,9 @@ def decoded(data: bytes) -> str:
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
     """The `format` that a certificate file states, or None; raises InputError where it cannot be read."""
+    text = read_text(path)
     try:
-        return _format_of(read_text(path))
+        return _format_of(text)
     except (ValueError, RecursionError):
         return None
 
