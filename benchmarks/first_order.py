@@ -20,7 +20,7 @@ from lmikit.certificates import verify
 from lmikit.methods import AbstractMethod
 from lmikit.solvers import LowRank
 
-TARGET = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results" / "first_order.md"
+RESULTS = pathlib.Path(__file__).resolve().parent.parent / "docs" / "results"
 DEPTHS = ("random_20x40", "random_50x40", "random_100x40", "random_200x40")
 SMALL = (*DEPTHS, "random_19x80", "random_49x80", "random_4x400", "random_25x400", "random_2x2000")
 LARGE = "random_25x2000"
@@ -79,12 +79,14 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=None, help="names such as random_25x400")
     parser.add_argument("--gap", type=float, default=1e-3, help="where BurerMonteiro stops")
     parser.add_argument("--without-peers", action="store_true", help="without LowRank")
+    parser.add_argument("--out", default="first_order.md", help="the page in docs/results")
     options = parser.parse_args()
     names = [*SMALL, LARGE] if options.full else list(SMALL)
     names = names if options.only is None else options.only
     flags = " --full" if options.full else ""
     flags += " --without-peers" if options.without_peers else ""
     flags += " --only " + " ".join(options.only) if options.only else ""
+    flags += f" --out {options.out}" if options.out != "first_order.md" else ""
     lines = [
         "# LipSDP in factored form",
         "",
@@ -114,7 +116,7 @@ def main() -> int:
             lines.append(line)
             print(line, flush=True)
     lines += growth(seconds)
-    TARGET.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    (RESULTS / options.out).write_text("\n".join([*lines, ""]), encoding="utf-8")
     return 0
 
 
