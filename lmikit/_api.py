@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import numbers
 import os
 import time
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ def lipschitz(
     Raises InputError (not a Network), OptionError (not a method, or a solver for a method
     that uses none), SolveFailed (infeasible, unbounded or failed solve) and NotCertified.
     """
-    check_time_limit("lipschitz", time_limit)
+    _require_limit(time_limit)
     default = method is None
     method = LipSDP() if method is None else method
     if isinstance(network, LinearFractional):
@@ -152,7 +153,7 @@ def lower_bound(
     InputError for slope classes, which have no forward pass, and for narrowed slopes.
     """
     require_network(network)
-    check_time_limit("lower_bound", time_limit)
+    _require_limit(time_limit)
     search = graph_lower_bound if isinstance(network, Graph) else chain_lower_bound
     return search(network, starts=starts, steps=steps, seed=seed, time_limit=time_limit)  # type: ignore[arg-type]
 
@@ -323,6 +324,12 @@ def require_network(network: Any) -> None:
         raise InputError(
             f"network is {type(network).__name__}; expected lmikit.Network or lmikit.Graph. {how}"
         )
+
+
+def _require_limit(time_limit: Any) -> None:
+    number = isinstance(time_limit, numbers.Real) and not isinstance(time_limit, bool)
+    if time_limit is not None and not (number and time_limit >= 0.0):
+        raise OptionError(f"time_limit is {time_limit!r}; expected seconds >= 0 or None.")
 
 
 def _require_method(method: Any, solver: AbstractSolver | None) -> None:

@@ -80,3 +80,11 @@ def test_linear_network_gives_its_spectral_norm():
     for row in lmikit.compare(network).rows:
         assert row.bound == pytest.approx(np.linalg.norm(w, 2), rel=1e-6), row
         assert row.bound >= np.linalg.norm(w, 2) * (1 - 1e-14)
+
+
+@pytest.mark.parametrize("limit", ["1", [1.0], np.nan, -1.0, True])
+def test_a_time_limit_is_a_number_of_seconds(limit):
+    network = lmikit.Network.from_arrays([np.eye(2), np.eye(2)])
+    for call in (lmikit.lipschitz, lmikit.lower_bound):
+        with pytest.raises(lmikit.OptionError, match="time_limit"):
+            call(network, time_limit=limit)
