@@ -118,7 +118,8 @@ def main() -> None:
     if options.old:
         say = [options.old, "-c", "import lmikit; print(lmikit.__version__)"]
         other = subprocess.run(say, cwd=AWAY, capture_output=True, text=True, check=True).stdout.strip()
-        how = f"`python benchmarks/speed.py --old PYTHON`, its release {other}. CPU s, one BLAS thread."
+        flags = f"--nets {options.nets} --order {options.order}"
+        how = f"`python benchmarks/speed.py --old PYTHON {flags}`, its release {other}. CPU s, one thread."
         OUT.write_text(f"# Beside an earlier release\n\n{how}\n\n" + "\n".join(lines) + "\n")
 
 
