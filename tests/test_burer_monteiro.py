@@ -242,3 +242,11 @@ def test_functions_without_slope():
     assert verify(zero, BurerMonteiro().propose(zero)).bound <= 1e-12
     exact = lmikit.lipschitz(blocked).bound
     assert verify(blocked, BurerMonteiro().propose(blocked)).bound == pytest.approx(exact, rel=2e-3)
+
+
+def test_a_correction_without_digits_is_none():
+    chain = chain_of(random_network(np.random.default_rng(0), (3, 6, 6, 2)))
+    d, slopes = [np.ones(6), np.ones(6)], (chain.centre, chain.radius)
+    for fill in (np.nan, np.inf, 0.0):
+        values = [np.full((n, 4), fill) for n in (3, 6, 6)]
+        assert corrected(array_module(), chain.weights, slopes, values, 1e3, d, 1e-3, 10.0) is None

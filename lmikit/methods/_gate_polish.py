@@ -152,14 +152,17 @@ def corrected(
     if factor is None:
         return None
     columns = xp.concatenate([root * v for root, v in zip(roots, values, strict=True)])
-    q, order = _nearly_singular(am, factor, columns, min(max(len(d), _CURVED), _MOST_CURVED))
     try:
-        tau, delta, S = _correction(scaled, q, columns, np.concatenate(radius), order, curvature)
+        with np.errstate(all="ignore"):
+            q, order = _nearly_singular(am, factor, columns, min(max(len(d), _CURVED), _MOST_CURVED))
+            tau, delta, S = _correction(scaled, q, columns, np.concatenate(radius), order, curvature)
+            size, turn = np.linalg.eigh(S)
     except np.linalg.LinAlgError:  # no digits are left, or there were none
+        return None
+    if not (np.isfinite(tau).all() and np.isfinite(delta) and size[-1] > 0.0):
         return None
     ends = np.cumsum([x.size for x in d])[:-1]
     changes = np.split(np.clip(tau - delta, -_MOST_CHANGE, _MOST_CHANGE), ends)
-    size, turn = np.linalg.eigh(S)
     kept = size > _SHARE**2 * size[-1]
     fresh = _parts(am.product(q, am.asarray(turn[:, kept] * np.sqrt(size[kept]))), scaled.weights)
     return Corrected(
@@ -188,6 +191,8 @@ def _orthonormal(am: ArrayModule, x: Any, least: float, most: int) -> Any:
     for cut in (least, 0.0):  # twice: a Gram matrix squares the condition
         size, turn = np.linalg.eigh(am.to_numpy(am.product(x.T, x)))
         kept = np.flatnonzero(size > max(cut * cut, 1e-14) * size[-1])[-most:]
+        if not kept.size:
+            raise np.linalg.LinAlgError("the columns vanish, or are not finite.")
         x = am.product(x, am.asarray(turn[:, kept] / np.sqrt(size[kept])))
     return x
 
@@ -226,12 +231,12 @@ def _correction(
     u = np.sqrt(curvature * np.maximum(u, _LEAST_WEIGHT * u.mean()))
     K = _curved(rows, sizes, S, order) / u
     G = _pairs(rows, rows, i, j) * np.where(i == j, 1.0, 2.0)[:, None] / u
-    inner = scipy.linalg.cho_factor(K @ K.T + np.eye(K.shape[0]))
+    inner = scipy.linalg.cho_factor(K @ K.T + np.eye(K.shape[0]), check_finite=False)
     across = K @ G.T
-    B = G @ G.T - across.T @ scipy.linalg.cho_solve(inner, across)
+    B = G @ G.T - across.T @ scipy.linalg.cho_solve(inner, across, check_finite=False)
     S = _small_dual(np.diag(sizes[:order]), E, B, S)
     s = S[i, j]
-    tau = (s @ G - scipy.linalg.cho_solve(inner, across @ s) @ K) / u
+    tau = (s @ G - scipy.linalg.cho_solve(inner, across @ s, check_finite=False) @ K) / u
     delta = -float(sizes[:order] @ S.diagonal()) - float(s @ B @ s)  # both values of the problem are equal
     return tau, min(max(delta, -_MOST_DELTA), _MOST_DELTA), turn[:, :order] @ S @ turn[:, :order].T
 
@@ -279,7 +284,10 @@ def _small_dual(H: np.ndarray, E: np.ndarray, B: np.ndarray, S: np.ndarray) -> n
         hessian.ravel()[:: rows.size + 1] += mu
         gradient = P.T @ (B @ S[rows, cols] + h) - mu * (rows == cols)
         normal = P.T @ e
-        both = scipy.linalg.cho_solve(scipy.linalg.cho_factor(hessian), np.stack([gradient, normal], axis=1))
+        factor = scipy.linalg.cho_factor(
+            hessian, check_finite=False
+        )  # without digits it is an error of its own
+        both = scipy.linalg.cho_solve(factor, np.stack([gradient, normal], axis=1), check_finite=False)
         step = (both[:, 0] @ normal) / (both[:, 1] @ normal) * both[:, 1] - both[:, 0]
         D = np.zeros_like(S)
         D[rows, cols] = step * np.where(rows == cols, 1.0, np.sqrt(0.5))
