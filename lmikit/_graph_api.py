@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from ._errors import InputError, NotCertified, OptionError, SolveFailed
+from ._errors import InputError, LmikitError, NotCertified, OptionError, SolveFailed
 from ._progress import ProgressCallback
 from ._proving import least_proven
 from ._witness import Witness
@@ -53,26 +53,10 @@ def graph_bound(
         if not isinstance(method, SpectralProduct):
             _log.warning("%s needs dense blocks; norms along paths are proven instead", method.label)
         return _along_paths(graph)
-    started = time.perf_counter()
-    try:
-        certificate = _proven(graph, method, norm, solver, time_limit, progress)
-    except NotCertified as error:
-        if norm != _L2 or solver is not None or not isinstance(method, LipSDP):
-            return _instead(graph, method, norm, error)
-        left = None if time_limit is None else max(time_limit - (time.perf_counter() - started), 1e-3)
-        try:  # the multipliers of an interior point are never at the boundary
-            certificate = _proven(graph, method, norm, LowRank(), left, progress)
-        except (NotCertified, SolveFailed):
-            return _instead(graph, method, norm, error)
-    except SolveFailed as error:
-        if solver is not None:
-            raise
-        return _instead(graph, method, norm, error)
-    if (
-        norm != _L2
-        or certificate.witness.kind == "norms"
-        or certificate.bound <= _BELOW * gains_along_paths(graph)[-1]
-    ):
+    certificate = _proven(graph, method, norm, solver, time_limit, progress)
+    if norm != _L2 or certificate.witness.kind == "norms":
+        return certificate
+    if certificate.bound <= _BELOW * gains_along_paths(graph)[-1]:
         return certificate
     return min(certificate, _along_paths(graph), key=lambda c: c.bound)
 
@@ -85,17 +69,31 @@ def _proven(
     time_limit: float | None,
     progress: ProgressCallback | None,
 ) -> GraphCertificate:
-    witness = method.propose_graph(graph, norm=norm, solver=solver, time_limit=time_limit, progress=progress)
-    return verify_graph(graph, witness)
+    """The method's bound; for l2, if its proof fails, that of an interior point, else norms along paths.
 
-
-def _instead(
-    graph: Graph, method: AbstractMethod, norm: tuple[float, float], error: Exception
-) -> GraphCertificate:
-    """The norms along paths where they are in the norm that was asked for; raises the error otherwise."""
+    An interior point's multipliers are never at the boundary.
+    """
+    started = time.perf_counter()
+    failure: LmikitError | None = None
+    again = norm == _L2 and solver is None and method.uses_solver
+    for chosen in (solver, LowRank()) if again else (solver,):
+        left = None if time_limit is None else max(time_limit - (time.perf_counter() - started), 1e-3)
+        try:
+            return verify_graph(
+                graph,
+                method.propose_graph(graph, norm=norm, solver=chosen, time_limit=left, progress=progress),
+            )
+        except NotCertified as error:
+            failure = failure or error
+        except SolveFailed as error:
+            if solver is not None or norm != _L2:
+                raise
+            failure = failure or error
+            break
+    assert failure is not None
     if norm != _L2:
-        raise error
-    _log.warning("%s gave no bound (%s); norms along paths are proven instead", method.label, error)
+        raise failure
+    _log.warning("%s gave no bound (%s); norms along paths are proven instead", method.label, failure)
     return _along_paths(graph)
 
 

@@ -27,18 +27,11 @@ from typing import Any
 import numpy as np
 
 from .._arrays import ArrayModule
-from ._gates import AbstractGates, GatePoint
+from ._gates import FRESH, MIXED, REGULAR, RELATIVE_FLOOR, ROUNDING, SHORTEST, TINY, AbstractGates, GatePoint
 
 __all__ = ["GateAscent", "GateChain"]
 
-_MIXED = 8  # iterates that one step of Anderson's mixing combines
 _PLAIN = 10  # steps before the first mixed one
-_REGULAR = 1e-8  # of the trace of its small system
-_RELATIVE_FLOOR = 1e-6  # of what |u| and |g| would be without cancellation
-_ROUNDING = 1e-12
-_SHORTEST = 1e-3
-_FRESH = 0.03  # size of the entries of new columns
-_TINY = 1e-290
 
 
 class GateChain(AbstractGates):
@@ -63,7 +56,7 @@ class GateChain(AbstractGates):
         """Rows of length 1, those of the input together."""
         norms = self._lengths(x)
         norms[self._rows[0]] = _norm(self.am.xp, x[self._rows[0]])
-        return x / self.am.xp.maximum(norms, _TINY)
+        return x / self.am.xp.maximum(norms, TINY)
 
     def values(self, x: Any) -> list[Any]:
         """The columns V of the point x by layers, the input first."""
@@ -85,8 +78,8 @@ class GateChain(AbstractGates):
         for rows, g in zip(self._rows[1:], gradients, strict=True):
             size = self._lengths(g)
             # a gate that nothing depends on stays where it is
-            image[rows] = self.am.xp.where(size > 0.0, g / self.am.xp.maximum(size, _TINY), x[rows])
-        image[self._rows[0]] = first / max(_norm(self.am.xp, first), _TINY)
+            image[rows] = self.am.xp.where(size > 0.0, g / self.am.xp.maximum(size, TINY), x[rows])
+        image[self._rows[0]] = first / max(_norm(self.am.xp, first), TINY)
         return GatePoint(x, value, image)
 
     def inverse_multipliers(self, x: Any, floors: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -104,10 +97,10 @@ class GateChain(AbstractGates):
             least_u = self._spread(self.weights[k], values[k])
             behind = pulled[k + 1] if k + 1 < len(pulled) else 2.0 * y
             least_g = self._spread(self.weights[k + 1].T, behind)
-            size_u = am.xp.maximum(length, _RELATIVE_FLOOR * least_u)
-            size_g = am.xp.maximum(self._lengths(g), _RELATIVE_FLOOR * least_g)
+            size_u = am.xp.maximum(length, RELATIVE_FLOOR * least_u)
+            size_g = am.xp.maximum(self._lengths(g), RELATIVE_FLOOR * least_g)
             radius = am.xp.maximum(self._radius[k], am.asarray(floor)[:, None])
-            d = 2.0 * value * radius * size_u / am.xp.maximum(size_g, _TINY)
+            d = 2.0 * value * radius * size_u / am.xp.maximum(size_g, TINY)
             result.append(am.to_numpy(d)[:, 0])
         return result
 
@@ -134,7 +127,7 @@ class GateChain(AbstractGates):
     def _pulled(self, k: int, x: Any, u: Any, length: Any, g: Any) -> Any:
         """The derivative with respect to u_k: c g + r (g's) u/|u|."""
         along = (g * x[self._rows[k + 1]]).sum(axis=1)[:, None]
-        return self._centre[k] * g + (self._radius[k] * along / self.am.xp.maximum(length, _TINY)) * u
+        return self._centre[k] * g + (self._radius[k] * along / self.am.xp.maximum(length, TINY)) * u
 
     def _pulls(self, x: Any, u: list[Any], lengths: list[Any], gradients: list[Any]) -> list[Any]:
         return [self._pulled(k, x, *parts) for k, parts in enumerate(zip(u, lengths, gradients, strict=True))]
@@ -164,7 +157,7 @@ class GateAscent:
         """One iterate; a mixed one of lower value is replaced by the plain one."""
         residual = self.point.image - self.point.x
         if self._before is not None:
-            slot = self._count % _MIXED
+            slot = self._count % MIXED
             self._residuals[slot] = (residual - self._before[0]).ravel()
             self._images[slot] = (self.point.image - self._before[1]).ravel()
             self._count += 1
@@ -189,7 +182,7 @@ class GateAscent:
         """The image itself, or a point on the way to it, along which the value rises at first."""
         start, share = self.point, 1.0
         self.point = self._chain.at(start.image)
-        while self.point.value < start.value * (1.0 - _ROUNDING) and share > _SHORTEST:
+        while self.point.value < start.value * (1.0 - ROUNDING) and share > SHORTEST:
             share *= 0.5
             self.point = self._chain.at(self._chain.unit(start.x + share * residual))
 
@@ -197,22 +190,22 @@ class GateAscent:
         """More columns, small and random, so that a point that is stationary at its rank can go on."""
         xp, old = self._chain.am.xp, self.point.x
         fresh = self._chain.random(rank - self.rank, self._rng)
-        x = self._chain.unit(xp.concatenate([old, _FRESH * fresh], axis=1))
+        x = self._chain.unit(xp.concatenate([old, FRESH * fresh], axis=1))
         self.point = self._chain.at(x)
         self._forget()
 
     def _mixed(self, residual: Any) -> Any:
         """image - sum_j gamma_j (differences of images), gamma least squares on those of residuals."""
-        am, used = self._chain.am, min(self._count, _MIXED)
+        am, used = self._chain.am, min(self._count, MIXED)
         rows = self._residuals[:used]
         right = am.to_numpy(am.product(rows, residual.ravel()[:, None]))[:, 0]
         gram = self._gram[:used, :used]
-        gamma = np.linalg.solve(gram + _REGULAR * np.trace(gram) * np.eye(used), right)
+        gamma = np.linalg.solve(gram + REGULAR * np.trace(gram) * np.eye(used), right)
         change = am.product(am.asarray(gamma)[None, :], self._images[:used])
         return self.point.image - change.reshape(residual.shape)
 
     def _update_gram(self, slot: int) -> None:
-        am, used = self._chain.am, min(self._count, _MIXED)
+        am, used = self._chain.am, min(self._count, MIXED)
         products = am.product(self._residuals[:used], self._residuals[slot][:, None])
         row = am.to_numpy(products)[:, 0]
         self._gram[slot, :used] = row
@@ -220,9 +213,9 @@ class GateAscent:
 
     def _forget(self) -> None:
         xp, shape = self._chain.am.xp, self.point.x.shape
-        self._residuals = xp.zeros((_MIXED, shape[0] * shape[1]))
-        self._images = xp.zeros((_MIXED, shape[0] * shape[1]))
-        self._gram = np.zeros((_MIXED, _MIXED))
+        self._residuals = xp.zeros((MIXED, shape[0] * shape[1]))
+        self._images = xp.zeros((MIXED, shape[0] * shape[1]))
+        self._gram = np.zeros((MIXED, MIXED))
         self._count, self._steps = 0, 0
         self._before = None
 

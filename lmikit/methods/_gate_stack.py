@@ -13,18 +13,12 @@ from typing import Any
 import numpy as np
 
 from .._arrays import ArrayModule
+from ._gates import FRESH, MIXED, REGULAR, RELATIVE_FLOOR, ROUNDING, SHORTEST, TINY
 from ._recursion import COMPACT_RATIO, EliminatedChain
 
 __all__ = ["GateStack", "StackAscent", "feasible_tilts"]
 
-_MIXED = 8  # iterates that one step of Anderson's mixing combines
 _PLAIN = 4  # steps before the first mixed one
-_REGULAR = 1e-8  # of the trace of its small system
-_RELATIVE_FLOOR = 1e-6  # of what |u| and |g| would be without cancellation
-_ROUNDING = 1e-12
-_SHORTEST = 1e-3
-_FRESH = 0.03  # size of the entries of new columns
-_TINY = 1e-290
 _LEAST_TILT, _MOST_TILT, _TILT_FACTOR = 1e-12, 2.0, 4.0
 
 
@@ -67,7 +61,7 @@ class GateStack:
 
     def unit(self, x: Any) -> Any:
         """Columns of length 1, those of the input together."""
-        return x / self.am.xp.maximum(self._sizes(x), _TINY)
+        return x / self.am.xp.maximum(self._sizes(x), TINY)
 
     def at(self, x: Any) -> StackPoint:
         """Value and image of the point x."""
@@ -81,7 +75,7 @@ class GateStack:
         image[:, :, self._rows[0]] = g
         sizes = self._sizes(image)
         # a gate that nothing depends on stays where it is
-        image = xp.where(sizes > 0.0, image / xp.maximum(sizes, _TINY), x)
+        image = xp.where(sizes > 0.0, image / xp.maximum(sizes, TINY), x)
         return StackPoint(x, (y * y).sum(axis=(1, 2)), image)
 
     def inverse_multipliers(self, x: Any) -> list[Any]:
@@ -97,9 +91,9 @@ class GateStack:
             g = xp.matmul(behind, self.weights[k + 1])
             least_g = self._spread(behind, self.weights[k + 1])
             least_u = self._spread(values[k], self.weights[k].swapaxes(1, 2))
-            size_u = xp.maximum(lengths[k], _RELATIVE_FLOOR * least_u)
-            size_g = xp.maximum(_lengths(xp, g), _RELATIVE_FLOOR * least_g)
-            result.append((2.0 * value * self.floored[k] * size_u / xp.maximum(size_g, _TINY))[:, 0])
+            size_u = xp.maximum(lengths[k], RELATIVE_FLOOR * least_u)
+            size_g = xp.maximum(_lengths(xp, g), RELATIVE_FLOOR * least_g)
+            result.append((2.0 * value * self.floored[k] * size_u / xp.maximum(size_g, TINY))[:, 0])
             behind = self._pulled(k, x, u[k], lengths[k], g)
         return result[::-1]
 
@@ -156,7 +150,7 @@ class GateStack:
     def _pulled(self, k: int, x: Any, u: Any, length: Any, g: Any) -> Any:
         """The derivative with respect to u_k: c g + r (g's) u/|u|."""
         along = (g * x[:, :, self._rows[k + 1]]).sum(axis=1)[:, None]
-        return self.centre[k] * g + (self.radius[k] * along / self.am.xp.maximum(length, _TINY)) * u
+        return self.centre[k] * g + (self.radius[k] * along / self.am.xp.maximum(length, TINY)) * u
 
     def _sizes(self, x: Any) -> Any:
         sizes = _lengths(self.am.xp, x)
@@ -179,9 +173,9 @@ class StackAscent:
     def _begin(self, point: StackPoint) -> None:
         xp, (members, rank, size) = self.stack.am.xp, point.x.shape
         self.point = point
-        self._differences = xp.zeros((members, _MIXED, rank * size))
-        self._images = xp.zeros((members, _MIXED, rank * size))
-        self._gram = xp.zeros((members, _MIXED, _MIXED))
+        self._differences = xp.zeros((members, MIXED, rank * size))
+        self._images = xp.zeros((members, MIXED, rank * size))
+        self._gram = xp.zeros((members, MIXED, MIXED))
         self._steps = xp.zeros(members, dtype=int)  # since the history of a chain was forgotten
         self._before: tuple[Any, Any] | None = None
         self._count = 0
@@ -209,13 +203,13 @@ class StackAscent:
             trial = xp.where(mixing[:, None, None], mixed, start.image)
         self.point = self.stack.at(trial)
         self._steps += 1
-        fallen = self.point.value < start.value * xp.where(mixing, 1.0, 1.0 - _ROUNDING)
+        fallen = self.point.value < start.value * xp.where(mixing, 1.0, 1.0 - ROUNDING)
         share = 1.0
-        while bool(fallen.any()) and share > _SHORTEST:
+        while bool(fallen.any()) and share > SHORTEST:
             index = np.flatnonzero(self.stack.am.to_numpy(fallen))
             self._forget(index)
             self._replace(index, self.stack.unit(start.x + share * residual)[index])
-            fallen = self.point.value < start.value * (1.0 - _ROUNDING)
+            fallen = self.point.value < start.value * (1.0 - ROUNDING)
             share *= 0.5
 
     def keep(self, index: np.ndarray) -> None:
@@ -230,14 +224,14 @@ class StackAscent:
 
     def widen(self, rank: int) -> None:
         """More columns, small and random, so that a point that is stationary at its rank can go on."""
-        fresh = _FRESH * self.stack.random(rank - self.rank, self._rng)
+        fresh = FRESH * self.stack.random(rank - self.rank, self._rng)
         x = self.stack.am.xp.concatenate([self.point.x, fresh], axis=1)
         self._begin(self.stack.at(self.stack.unit(x)))
 
     def _remember(self, residual: Any, image: Any) -> None:
         xp, members = self.stack.am.xp, residual.shape[0]
         if self._before is not None:
-            slot = self._count % _MIXED
+            slot = self._count % MIXED
             known = (self._steps > 0)[:, None]
             change = xp.where(known, (residual - self._before[0]).reshape(members, -1), 0.0)
             self._differences[:, slot] = change
@@ -252,8 +246,8 @@ class StackAscent:
         """sum_j gamma_j (differences of images), gamma least squares on those of residuals."""
         xp, members = self.stack.am.xp, residual.shape[0]
         right = xp.matmul(self._differences, residual.reshape(members, -1, 1))
-        ridge = xp.where(trace > 0.0, _REGULAR * trace, 1.0)[:, None, None]
-        gamma = xp.linalg.solve(self._gram + ridge * xp.eye(_MIXED), right)
+        ridge = xp.where(trace > 0.0, REGULAR * trace, 1.0)[:, None, None]
+        gamma = xp.linalg.solve(self._gram + ridge * xp.eye(MIXED), right)
         return xp.matmul(gamma.swapaxes(1, 2), self._images).reshape(residual.shape)
 
     def _forget(self, index: np.ndarray) -> None:

@@ -8,7 +8,26 @@ import numpy as np
 
 from .._arrays import ArrayModule
 
-__all__ = ["AbstractGates", "GatePoint"]
+__all__ = [
+    "FRESH",
+    "MIXED",
+    "REGULAR",
+    "RELATIVE_FLOOR",
+    "ROUNDING",
+    "SHORTEST",
+    "TINY",
+    "AbstractGates",
+    "GatePoint",
+]
+
+# Of the ascents over single networks and over stacks of them:
+MIXED = 8  # iterates that one step of Anderson's mixing combines
+REGULAR = 1e-8  # of the trace of its small system
+ROUNDING = 1e-12  # relative, by which a value may fall
+SHORTEST = 1e-3  # of a plain step
+FRESH = 0.03  # size of the entries of new columns
+RELATIVE_FLOOR = 1e-6  # of what |u| and |g| would be without cancellation
+TINY = 1e-290
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

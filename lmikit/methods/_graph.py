@@ -52,7 +52,7 @@ def solved_gain(
     problem = GraphGain(prepared.network)
     if not problem.form.Y:
         return norm_product(graph)
-    started, factored = time.perf_counter(), None
+    left, factored = _left(time_limit), None
     if solver is None:
         accuracy = LowRank().tol if tol is None else tol
         factored = factored_witness(
@@ -64,9 +64,8 @@ def solved_gain(
         )
         if factored is not None and gap_of_graph(factored) <= _NEAR_ENOUGH * accuracy:
             return prepared.undo(factored)
-    left = None if time_limit is None else max(time_limit - (time.perf_counter() - started), 1e-3)
     try:
-        witness = _by_levels(problem, label, solver=solver, tol=tol, time_limit=left, progress=progress)
+        witness = _by_levels(problem, label, solver=solver, tol=tol, time_limit=left(), progress=progress)
     except SolveFailed:
         if factored is None:
             raise
